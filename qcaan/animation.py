@@ -1,0 +1,156 @@
+"""Pictures of a run: grids, strips, the progress GIF and the report. Everything is read from the run directory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import imageio.v3 as iio
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qcaan.training import RunDirectory, atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Pixels = NDArray[np.uint8]
+_LONGEST_GIF = 60  # frames; longer runs are thinned out evenly
+_MOST_STRINGS = 40  # bitstrings shown in a histogram
+
+
+def to_pixels(images: Tensor) -> Pixels:
+    """Images [N, C, H, W] in [-1, 1] to uint8 [N, H, W] (grey) or [N, H, W, 3]."""
+    pixels = ((images.detach().cpu() + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
+def grid(images: Tensor, n_columns: int | None = None, scale: int = 2) -> Pixels:
+    """Images [N, C, H, W] in [-1, 1] in rows of `n_columns` (default: as square as can be), each pixel `scale` wide."""
+    pixels = np.pad(
+        to_pixels(images), ((0, 0), (1, 1), (1, 1)) + ((0, 0),) * (images.shape[1] == 3), constant_values=60
+    )
+    n_columns = n_columns or math.ceil(math.sqrt(len(pixels)))
+    n_rows = -(-len(pixels) // n_columns)
+    canvas = np.full((n_rows * n_columns, *pixels.shape[1:]), 60, np.uint8)
+    canvas[: len(pixels)] = pixels
+    height, width = pixels.shape[1:3]
+    canvas = canvas.reshape(n_rows, n_columns, height, width, *pixels.shape[3:])
+    joined = canvas.swapaxes(1, 2).reshape(n_rows * height, n_columns * width, *pixels.shape[3:])
+    return joined.repeat(scale, 0).repeat(scale, 1)
+
+
+def save_picture(path: Path, pixels: Pixels) -> None:
+    """Write uint8 [H, W] or [H, W, 3] as PNG, atomically."""
+    with atomic_write(path) as temporary:
+        iio.imwrite(temporary, pixels, extension=".png")
+
+
+def save_gif(path: Path, frames: Sequence[Pixels], seconds: float) -> None:
+    """Write frames of one shape as an endless GIF, each shown for `seconds`, the last five times as long; atomically."""
+    durations = [1000 * seconds] * (len(frames) - 1) + [5000 * seconds]
+    with atomic_write(path) as temporary:
+        iio.imwrite(temporary, np.stack(frames), extension=".gif", plugin="pillow", duration=durations, loop=0)
+
+
+def save_strip(path: Path, images: Tensor) -> None:
+    """Write images [N, C, H, W] side by side as PNG or, for a path ending in .gif, one after another."""
+    if path.suffix == ".gif":
+        save_gif(path, [grid(image[None], scale=6) for image in images], seconds=0.8)
+    else:
+        save_picture(path, grid(images, n_columns=len(images), scale=4))
+
+
+def progress_gif(run: RunDirectory) -> Path:
+    """Make the run's `progress.gif`: its samples of fixed latents, a frame for each epoch."""
+    paths = sorted((run.path / "samples").glob("epoch_*.png"))
+    chosen = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), _LONGEST_GIF)).round().astype(int))
+    target = run.path / "progress.gif"
+    save_gif(target, [iio.imread(paths[index]) for index in chosen], seconds=0.3)
+    return target
+
+
+def report(run: RunDirectory) -> Path:
+    """Make the run's `report.png`: losses, the prior's fits, target and prior bitstrings, samples beside real images."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    config, records = run.config(), run.records()
+    settings = config["config"]
+    samples = sorted((run.path / "samples").glob("epoch_*.png"))
+    with plt.style.context("default"):
+        figure = plt.figure(figsize=(13, 11), layout="constrained")
+        rows: Any = figure.subfigures(3, 1, height_ratios=(1, 1, 1.7))
+        _plot_training(rows[0].subplots(1, 2), records)
+        _plot_bitstrings(rows[1], run.path / "prior.npz")
+        left, right = rows[2].subplots(1, 2)
+        for axes, path, title in (
+            (left, samples[-1], f"generated, epoch {records[-1]['epoch']}"),
+            (right, run.path / "samples" / "real.png", "real"),
+        ):
+            picture = iio.imread(path)
+            axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255)
+            axes.set_title(title)
+            axes.axis("off")
+        title = f"QC-AAN, {config['data']['name']}, prior {settings['prior']}"
+        if settings["prior"] == "qcbm":
+            title += (
+                f" ({settings['n_qubits']} qubits, {settings['ansatz']} {settings['n_layers']}, {settings['sampler']})"
+            )
+        if (
+            config["data"]["name"] != settings["data"]
+            and settings["data"] == "auto"
+            and config["data"]["name"] != "mnist"
+        ):
+            title += "\nSTAND-IN DATA: MNIST could not be had"
+        figure.suptitle(title)
+        target = run.path / "report.png"
+        with atomic_write(target) as temporary:
+            figure.savefig(temporary, dpi=90)
+        plt.close(figure)
+    return target
+
+
+def _plot_training(axes: Sequence[Axes], records: list[dict[str, Any]]) -> None:
+    epochs = [record["epoch"] for record in records]
+    axes[0].plot(epochs, [record["loss_d"] for record in records], label="discriminator")
+    axes[0].plot(epochs, [record["loss_g"] for record in records], label="generator")
+    axes[0].axhline(2 * math.log(2), color="grey", lw=0.8, ls=":", label="discriminator that cannot tell")
+    axes[0].set(title="adversarial losses", xlabel="epoch", ylabel="nats")
+    axes[0].legend()
+    fits = [record["fit"] for record in records]
+    axes[1].set(title="prior: KL(latent bits || prior), summed over bases", xlabel="epoch", ylabel="nats")
+    if fits[0]["kl"] is None:
+        axes[1].text(
+            0.5, 0.5, "this prior has no distribution over bitstrings", ha="center", transform=axes[1].transAxes
+        )
+        return
+    axes[1].plot(epochs, [fit["kl"] for fit in fits], label="prior")
+    axes[1].plot(epochs, [fit["kl_product"] for fit in fits], ls="--", label="product of marginals (no circuit)")
+    axes[1].set_ylim(bottom=0)
+    axes[1].legend()
+
+
+def _plot_bitstrings(figure: Any, path: Path) -> None:
+    if not path.is_file():
+        figure.subplots(1, 1).axis("off")
+        return
+    with np.load(path, allow_pickle=False) as saved:
+        bases, targets, models = saved["bases"], saved["target"], saved["model"]
+    n_qubits = targets.shape[1].bit_length() - 1
+    for axes, basis, target, model in zip(
+        np.atleast_1d(figure.subplots(1, len(bases))), bases, targets, models, strict=True
+    ):
+        order = np.argsort(-target)[:_MOST_STRINGS]
+        places = np.arange(len(order))
+        axes.bar(places - 0.2, target[order], 0.4, label="latent bits of real images")
+        axes.bar(places + 0.2, model[order], 0.4, label="QCBM")
+        labels = [format(index, f"0{n_qubits}b")[::-1] for index in order]
+        axes.set_xticks(places, labels, rotation=90, fontsize=6)
+        axes.set(title=f"basis {basis}: the {len(order)} most frequent bitstrings (qubit 0 left)", ylabel="probability")
+        axes.legend()

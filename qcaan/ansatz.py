@@ -1,0 +1,130 @@
+"""Parametrised circuits as a short list of layers, and the bases in which their state is measured.
+
+A layer is the name of one gate: a one-qubit gate acts on every qubit (one angle each, none for `h`), a two-qubit gate on
+every pair i < j (one angle each). Angles are numbered layer by layer and, inside a layer, by qubit or by pair (0,1),
+(0,2), ..., (n-2,n-1). Angles are in radians: RX(a) = exp(-i a X / 2), RXX(a) = exp(-i a XX / 2).
+
+Bases: `z` measures the state as it is; `o` applies RX(pi/2) to every qubit first, which reads Y; `t` applies RX with one
+trained angle per qubit first (Rudolph et al., arXiv:2012.03924).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+
+from qiskit.circuit import ParameterVector, QuantumCircuit
+
+BASES = ("z", "o", "t")
+_ONE_QUBIT_ROTATIONS = ("rx", "ry", "rz")
+_GATES = ("h", *_ONE_QUBIT_ROTATIONS, "rxx")
+
+
+@dataclass(frozen=True)
+class Ansatz:
+    """A circuit family U(theta) on `n_qubits` qubits that starts in |0...0>: its layers, in order of application."""
+
+    n_qubits: int
+    layers: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.n_qubits < 1:
+            raise ValueError(f"n_qubits must be at least 1, got {self.n_qubits}")
+        for gate in self.layers:
+            if gate not in _GATES:
+                raise ValueError(f"unknown layer {gate!r}; choose from {', '.join(_GATES)}")
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Number of angles of each layer."""
+        sizes = {"h": 0, "rxx": math.comb(self.n_qubits, 2)}
+        return tuple(sizes.get(gate, self.n_qubits) for gate in self.layers)
+
+    @property
+    def n_params(self) -> int:
+        """Number of angles of the circuit, without those of a trained basis."""
+        return sum(self.layer_sizes)
+
+    def to_circuit(self, basis: str = "z") -> QuantumCircuit:
+        """The circuit with its change to `basis`, not yet measured.
+
+        Its parameters are the elements of one vector in the order of theta, so a vector theta that ends with the n angles
+        of basis `t` binds the circuit of any basis by its first `circuit.num_parameters` elements.
+        """
+        check_bases((basis,))
+        n = self.n_qubits
+        theta = iter(ParameterVector("θ", self.n_params + basis_params(n, (basis,))))
+        circuit = QuantumCircuit(n)
+        for gate in self.layers:
+            if gate == "h":
+                circuit.h(range(n))
+            elif gate == "rxx":
+                for i, j in combinations(range(n), 2):
+                    circuit.rxx(next(theta), i, j)
+            else:
+                for i in range(n):
+                    getattr(circuit, gate)(next(theta), i)
+        if basis != "z":
+            for i in range(n):
+                circuit.rx(math.pi / 2 if basis == "o" else next(theta), i)
+        return circuit
+
+
+def check_bases(bases: tuple[str, ...]) -> None:
+    """Raise ValueError unless `bases` is a non-empty sequence of different known bases."""
+    if not bases or len(set(bases)) != len(bases) or not set(bases) <= set(BASES):
+        raise ValueError(f"bases must be different ones of {', '.join(BASES)}, got {' '.join(bases) or 'none'}")
+
+
+def basis_params(n_qubits: int, bases: tuple[str, ...]) -> int:
+    """Number of angles that `bases` add to theta: n_qubits if one of them is trained."""
+    return n_qubits if "t" in bases else 0
+
+
+def seed_ansatz(n_qubits: int, n_layers: int) -> Ansatz:
+    """H on all, then `n_layers` blocks [RX RZ | RXX on all pairs], as in the repository seba2390/WorkingQiskitAAN.
+
+    88 angles for 8 qubits and 2 layers.
+    """
+    return Ansatz(n_qubits, ("h",) + ("rx", "rz", "rxx") * n_layers)
+
+
+def ion_trap_ansatz(n_qubits: int, n_layers: int) -> Ansatz:
+    """The ion-trap circuit of Zhu et al., arXiv:1812.08862, with layers counted as Rudolph et al., arXiv:2012.03924, do.
+
+    One-qubit layers and all-pairs RXX layers alternate: [RX RZ], RXX, [RX RZ], RXX, ...; an odd count ends on [RZ RX];
+    from four layers on, the one-qubit layer before the last RXX is [RX RZ RX]; a single layer is RX alone.
+    44, 60, 96, 112 angles for 8 qubits and 2, 3, 4, 5 layers.
+    """
+    if n_layers == 1:
+        return Ansatz(n_qubits, ("rx",))
+    layers: list[str] = []
+    last_entangler = n_layers - 1 if n_layers % 2 == 0 else n_layers - 2
+    for index in range(n_layers):
+        if index % 2 == 1:
+            layers += ["rxx"]
+        elif index == n_layers - 1:
+            layers += ["rz", "rx"]
+        elif index == last_entangler - 1 and index > 0:
+            layers += ["rx", "rz", "rx"]
+        else:
+            layers += ["rx", "rz"]
+    return Ansatz(n_qubits, tuple(layers))
+
+
+ANSATZE: dict[str, Callable[[int, int], Ansatz]] = {"seed": seed_ansatz, "ion-trap": ion_trap_ansatz}
+
+
+def make_ansatz(name: str, n_qubits: int, n_layers: int) -> Ansatz:
+    """The named ansatz, `seed` or `ion-trap`.
+
+    Raises:
+        ValueError: unknown name, n_qubits < 1 or n_layers < 1.
+    """
+    if name not in ANSATZE:
+        raise ValueError(f"unknown ansatz {name!r}; choose from {', '.join(ANSATZE)}")
+    if n_layers < 1:
+        raise ValueError(f"n_layers must be at least 1, got {n_layers}")
+    return ANSATZE[name](n_qubits, n_layers)

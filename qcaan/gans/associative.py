@@ -1,0 +1,413 @@
+"""QC-AAN: a DCGAN whose prior learns, each epoch, the binarised latent layer of the discriminator.
+
+Rudolph et al., "Generation of High-Resolution Handwritten Digits with an Ion-Trap Quantum Computer", Phys. Rev. X 12,
+031010 (arXiv:2012.03924); with a classical prior it is the AAN of Arici and Celikyilmaz, arXiv:1611.06953.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qcaan import animation, losses, metrics
+from qcaan.data import ImageSet, load_images
+from qcaan.networks import Discriminator, Generator
+from qcaan.priors import QCBM, Bernoulli, FitReport, Gaussian, Prior, target_probabilities
+from qcaan.training import EMA, RunDirectory, RunError, random_state, seed_everything, set_random_state, write_json
+
+LATENTS = ("bottleneck", "skip", "inverse")
+PRIORS = ("qcbm", "gaussian", "bernoulli")
+_DEFAULT_STEPS = 2860  # 20 passes of 128 over MNIST 3/7/9: where its digits stop getting better within ten minutes
+_SHORTEST_EPOCH = (
+    140  # steps; small data sets are passed over several times in an epoch, or the fits would be all it does
+)
+_FIXED_LATENTS = 64
+_LOST = 0.02  # nats: below, an epoch's mean discriminator loss says that it tells all images apart
+
+
+class TrainingCollapsed(RuntimeError):
+    """Training cannot go on; the message says what happened at which step."""
+
+
+@dataclass(frozen=True)
+class AssociativeConfig:
+    """A QC-AAN run: everything that decides its numbers."""
+
+    digits: tuple[int, ...] = (3, 7, 9)
+    """Classes to learn, by their labels."""
+    data: str = "auto"
+    """auto, mnist, fashion-mnist, cifar10, digits8x8, an .npz file or a folder of class folders."""
+    data_root: Path | None = None
+    """Where data sets lie or are downloaded to; default $QCAAN_DATA, else a user cache folder."""
+    seed: int = 1
+    """Of weights, batches, angles and shots."""
+    device: str = "auto"
+    """auto (CUDA if present), cpu, cuda, cuda:N."""
+    precision: str = "float32"
+    """float32, or bf16 for autocast."""
+
+    epochs: int | None = None
+    """Default: as many as make 2,860 optimiser steps."""
+    steps_per_epoch: int | None = None
+    """Default: one pass over the images, but at least 140 steps."""
+    batch_size: int = 128
+    """Images in a batch."""
+    lr: float = 1e-3
+    """Adam's learning rate at the start, both networks; 2e-4 as in DCGAN learns four times slower."""
+    lr_half_steps: int = 1000
+    """Steps after which the learning rate is halved: lr / (1 + step / this); no end is built in, so a run can be prolonged."""
+    width: int = 48
+    """Channels of the finest feature map."""
+
+    prior: str = "qcbm"
+    """qcbm, gaussian or bernoulli."""
+    latent_dim: int | None = None
+    """Width of the fixed priors; default 64 for gaussian, the QCBM's number of bits for bernoulli."""
+    latent: str = "inverse"
+    """bottleneck: the logit sees the latent layer alone; skip: also the layer before it; inverse: skip, and the latent
+    layer learns to read off a generated image the bits it was drawn from."""
+    binarize: str = "median"
+    """sign of the latent features f; median: sign of f less its median over the images, so that every bit is as often 0 as
+    1 and training cannot drift to constant bits; bernoulli: a draw with P(1) = (1 + f) / 2."""
+    dither: float = 0.3
+    """Standard deviation of noise on the bits' signs: lets a bitstring draw more than one picture."""
+
+    n_qubits: int = 8
+    """Qubits of the QCBM; each measurement basis gives as many bits."""
+    n_layers: int = 4
+    """Layers of the ansatz, counted as its paper counts them."""
+    ansatz: str = "ion-trap"
+    """ion-trap or seed."""
+    bases: tuple[str, ...] = ("z", "o")
+    """Measurement bases: z, o (RX(pi/2) first), t (a trained RX first)."""
+    sampler: str = "aer"
+    """aer or statevector."""
+    optimizer: str = "cobyla"
+    """cobyla."""
+    loss: str = "kl"
+    """mmd, kl or nll, summed over the bases."""
+    shots: int = 0
+    """Shots per basis in one evaluation of the loss; 0 for exact probabilities by Aer."""
+    fit_evals: int = 300
+    """Evaluations of the loss in an epoch's fit."""
+    bank_shots: int = 20_000
+    """Shots per basis drawn after each fit; the epoch's batches resample them."""
+    initial: str = "marginals"
+    """Start of the first fit: the target's marginals, or random angles."""
+
+    def __post_init__(self) -> None:
+        allowed: dict[str, tuple[str, ...]] = {
+            "prior": PRIORS,
+            "latent": LATENTS,
+            "binarize": ("sign", "median", "bernoulli"),
+            "precision": ("float32", "bf16"),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(values)}")
+        for name in ("epochs", "steps_per_epoch", "lr_half_steps", "width", "latent_dim"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.batch_size < 2:  # batch normalisation needs two
+            raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
+        if not 0 < self.lr < 1:
+            raise ValueError(f"lr must be between 0 and 1, got {self.lr}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be at least 0 and below 2**63, got {self.seed}")
+
+    def resolved(self, n_images: int) -> AssociativeConfig:
+        """The configuration with the defaults that depend on the number of training images filled in."""
+        steps = self.steps_per_epoch or max(n_images // self.batch_size, _SHORTEST_EPOCH)
+        return replace(self, steps_per_epoch=steps, epochs=self.epochs or math.ceil(_DEFAULT_STEPS / steps))
+
+
+def make_prior(config: AssociativeConfig) -> Prior:
+    """The configured prior.
+
+    Raises:
+        ValueError: an option of the QCBM out of range.
+    """
+    if config.prior == "gaussian":
+        return Gaussian(config.latent_dim or 64)
+    if config.prior == "bernoulli":
+        return Bernoulli(config.latent_dim or config.n_qubits * len(config.bases), config.dither)
+    return QCBM(
+        n_qubits=config.n_qubits,
+        n_layers=config.n_layers,
+        ansatz=config.ansatz,
+        bases=config.bases,
+        sampler=config.sampler,
+        optimizer=config.optimizer,
+        loss=config.loss,
+        shots=config.shots,
+        fit_evals=config.fit_evals,
+        bank_shots=config.bank_shots,
+        initial=config.initial,
+        dither=config.dither,
+        seed=config.seed,
+    )
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One optimiser step of both networks. Losses in nats."""
+
+    epoch: int
+    step: int
+    loss_d: float
+    loss_g: float
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch: means of its steps, and the fit of the prior that ended it."""
+
+    epoch: int
+    step: int
+    loss_d: float
+    loss_g: float
+    fit: FitReport
+
+
+class AssociativeGAN(nn.Module):
+    """The networks, their optimisers and the prior of one run; `state_dict()` and `training_state()` are all of it."""
+
+    def __init__(self, config: AssociativeConfig, image_shape: tuple[int, int, int], device: torch.device) -> None:
+        super().__init__()
+        seed_everything(config.seed)
+        self.config = config
+        self.device = device
+        self.prior = make_prior(config).to(device)
+        mix = config.prior == "qcbm" and len(config.bases) > 1
+        self.generator = Generator(self.prior.dim, image_shape, config.width, mix).to(device)
+        skip = config.latent != "bottleneck"
+        self.discriminator = Discriminator(self.prior.dim, image_shape, config.width, skip).to(device)
+        self.average = EMA(self.generator).to(device)
+        # beta_1 = 0.5 as in DCGAN: with 0.9 the two networks oscillate
+        self.optimizer_g = torch.optim.Adam(self.generator.parameters(), config.lr, (0.5, 0.999))
+        self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), config.lr, (0.5, 0.999))
+        self.epoch = self.step = 0
+        self.fixed_latents = torch.empty(0)  # generator inputs whose pictures the progress GIF follows
+
+    @torch.no_grad()
+    def latent_bits(self, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] to the bits {0, 1} [N, dim] uint8 of the discriminator's latent layer."""
+        features = torch.cat([self.discriminator.latent(part) for part in images.split(1000)])  # (N, dim) in (-1, 1)
+        if self.config.binarize == "median":
+            return (features > features.median(0).values).to(torch.uint8)
+        if self.config.binarize == "sign":
+            return (features > 0).to(torch.uint8)
+        return (torch.rand_like(features) < (1 + features) / 2).to(torch.uint8)
+
+    @torch.no_grad()
+    def draw(self, latents: Tensor) -> Tensor:
+        """Generator inputs [n, dim] to images [n, C, H, W] in [-1, 1] on the CPU, by the averaged generator."""
+        return torch.cat([self.average(part).float().cpu() for part in latents.split(500)])
+
+    @torch.no_grad()
+    def generate(self, n: int) -> tuple[Tensor, Tensor]:
+        """n images [n, C, H, W] in [-1, 1] and the fresh samples of the prior they were drawn from [n, dim], on the CPU."""
+        samples = self.prior.measure(n)
+        return self.draw(self.prior.embed(samples)), samples.cpu()
+
+    def training_state(self) -> dict[str, Any]:
+        """All that `train` needs to go on as if it had never stopped, for `torch.save`."""
+        return {
+            "model": self.state_dict(),
+            "optimizer_g": self.optimizer_g.state_dict(),
+            "optimizer_d": self.optimizer_d.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "fixed_latents": self.fixed_latents,
+            "random": random_state(),
+        }
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Put back what `training_state` gave, torch's global random state included."""
+        self.load_state_dict(state["model"])
+        self.optimizer_g.load_state_dict(state["optimizer_g"])
+        self.optimizer_d.load_state_dict(state["optimizer_d"])
+        self.epoch, self.step, self.fixed_latents = state["epoch"], state["step"], state["fixed_latents"]
+        set_random_state(state["random"])
+
+
+def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRecord]:
+    """Train to `config.epochs` on `images` [N, C, H, W] in [-1, 1] on the gan's device, from where it stands.
+
+    Yields a record after each step, and one after each epoch, when the gan can be saved.
+
+    Raises:
+        TrainingCollapsed: a loss is not finite, or the discriminator tells all images apart for a whole epoch.
+    """
+    config, prior = gan.config, gan.prior
+    assert config.epochs is not None and config.steps_per_epoch is not None, "use config.resolved()"
+    autocast = torch.autocast(gan.device.type, torch.bfloat16, enabled=config.precision == "bf16")
+
+    # a prior over real numbers has no bits to be read back
+    inverse = config.latent == "inverse" and prior.n_bits is not None
+    if gan.epoch == 0:  # the latent layer of an untrained network means nothing: the first epoch's prior is unfitted
+        gan.fixed_latents = prior.embed(prior.sample(_FIXED_LATENTS))
+
+    while gan.epoch < config.epochs:
+        gan.train()
+        sums = torch.zeros(2, dtype=torch.float64)
+        for _ in range(config.steps_per_epoch):
+            gan.step += 1
+            for optimizer in (gan.optimizer_g, gan.optimizer_d):
+                optimizer.param_groups[0]["lr"] = config.lr / (1 + gan.step / config.lr_half_steps)
+            real = images[torch.randint(len(images), (config.batch_size,), device=images.device)]  # (B, C, H, W)
+
+            # sample
+            samples = prior.sample(config.batch_size)  # (B, dim)
+
+            # generate
+            with autocast:
+                fake = gan.generator(prior.embed(samples))  # (B, C, H, W)
+
+            # update D
+            with autocast:
+                real_logits, _ = gan.discriminator(real)  # (B,)
+                fake_logits, features = gan.discriminator(fake.detach())  # (B,), (B, dim)
+            loss_d = losses.discriminator_loss(real_logits.float(), fake_logits.float())
+            associative = losses.associative_loss(features, samples) if inverse else 0
+            gan.optimizer_d.zero_grad(set_to_none=True)
+            (loss_d + associative).backward()
+            gan.optimizer_d.step()
+
+            # update G
+            gan.discriminator.requires_grad_(False)
+            with autocast:
+                fake_logits, features = gan.discriminator(fake)  # (B,), (B, dim)
+            loss_g = losses.generator_loss(fake_logits.float())
+            associative = losses.associative_loss(features, samples) if inverse else 0
+            gan.optimizer_g.zero_grad(set_to_none=True)
+            (loss_g + associative).backward()
+            gan.optimizer_g.step()
+            gan.discriminator.requires_grad_(True)
+            gan.average.update(gan.generator)
+
+            values = torch.stack((loss_d, loss_g)).detach().double().cpu()
+            if not values.isfinite().all():
+                raise TrainingCollapsed(f"a loss is not finite at step {gan.step}; a smaller --lr may help")
+            sums += values
+            yield StepRecord(gan.epoch + 1, gan.step, *values.tolist())
+
+        mean_d, mean_g = (sums / config.steps_per_epoch).tolist()
+        if mean_d < _LOST:
+            raise TrainingCollapsed(
+                f"the discriminator tells all images apart (mean loss {mean_d:.4f} in epoch {gan.epoch + 1}), "
+                "so the generator learns nothing more; a smaller --lr or more bits may help"
+            )
+
+        # latent -> bits -> fit -> bank: it ends the epoch, so that a saved prior belongs to the saved discriminator
+        report = prior.fit(gan.latent_bits(images))
+        gan.epoch += 1
+        yield EpochRecord(gan.epoch, gan.step, mean_d, mean_g, report)
+
+
+def load_run(run: RunDirectory, device: torch.device) -> AssociativeGAN:
+    """The gan of a run directory as its last checkpoint has it.
+
+    Raises:
+        RunError: the run has no checkpoint, or is damaged, or of another system.
+    """
+    record = run.config()
+    try:
+        config: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in record["config"].items()
+        }
+        gan = AssociativeGAN(AssociativeConfig(**config), tuple(record["data"]["image_shape"]), device)
+        gan.load_training_state(run.load_checkpoint(device))
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise RunError(f"{run.path} does not hold a QC-AAN run of this version ({type(error).__name__})") from None
+    return gan
+
+
+def bit_histograms(gan: AssociativeGAN, images: Tensor) -> dict[str, np.ndarray]:
+    """Target and model distributions [n_bases, 2**n_qubits] of a QCBM run over `images`; empty for other priors."""
+    if not isinstance(gan.prior, QCBM):
+        return {}
+    bases = gan.prior.born.bases
+    return {
+        "bases": np.array(bases),
+        "target": target_probabilities(gan.latent_bits(images), len(bases)),
+        "model": np.stack([gan.prior.probabilities(basis) for basis in bases]),
+    }
+
+
+def run_facts(data: ImageSet, train_set: ImageSet) -> dict[str, Any]:
+    """What a run's config.json says of its data besides the configuration."""
+    shape = list(train_set.images.shape)
+    return {
+        "data": {"name": data.name, "n_images": shape[0], "image_shape": shape[1:], "provenance": train_set.provenance}
+    }
+
+
+def save_epoch(run: RunDirectory, gan: AssociativeGAN, images: Tensor, record: EpochRecord, seconds: float) -> None:
+    """Leave an epoch in the run directory; the checkpoint last, since it is what says that the epoch is done."""
+    sample = animation.grid(gan.draw(gan.fixed_latents))
+    animation.save_picture(run.path / "samples" / f"epoch_{record.epoch:04d}.png", sample)
+    histograms = bit_histograms(gan, images)
+    if histograms:
+        run.save_arrays("prior.npz", histograms)
+    run.append({**asdict(record), "seconds": seconds})
+    run.save_checkpoint(gan.training_state())
+
+
+def _run_data(run: RunDirectory, gan: AssociativeGAN) -> tuple[ImageSet, ImageSet, metrics.Reader]:
+    """All training and all held-out images of a run's data set, and the classifier that reads them."""
+    name = run.config()["data"]["name"]  # what `auto` was, never `auto` again
+    train_set, test_set = (load_images(name, root=gan.config.data_root, split=split) for split in ("train", "test"))
+    return train_set, test_set, metrics.load_reader(train_set, test_set, gan.device)
+
+
+def choose_sequence(run: RunDirectory, gan: AssociativeGAN, images: Tensor, digits: Sequence[int]) -> list[int]:
+    """Indices of `images` [N, C, H, W] that the classifier reads as `digits`, in their order, each used once.
+
+    Raises:
+        ValueError: the images hold too few of a digit.
+    """
+    _, _, reader = _run_data(run, gan)
+    labels = reader.read(images)
+    found = {digit: iter((labels == digit).nonzero().flatten().tolist()) for digit in digits}
+    chosen = [next(found[digit], None) for digit in digits]
+    missing = [digit for digit, index in zip(digits, chosen, strict=True) if index is None]
+    if missing:
+        raise ValueError(
+            f"sequence {' '.join(map(str, digits))}: {len(images)} draws hold {int((labels == missing[0]).sum())} "
+            f"that read as {missing[0]}, {list(digits).count(missing[0])} needed; nothing was written"
+        )
+    return [index for index in chosen if index is not None]
+
+
+def score_run(run: RunDirectory, gan: AssociativeGAN, n: int) -> dict[str, Any]:
+    """Score n generated images of a run, and held-out real ones, against its training images; write scores.json.
+
+    See `qcaan.metrics.score_images`; `prior` holds KL and TVD of the prior to the latent bits of the training images.
+    """
+    everything, held_out, reader = _run_data(run, gan)
+    digits = gan.config.digits
+    train_set, test_set = everything.only(digits), held_out.only(digits)
+    images, _ = gan.generate(n)
+    # a fixed shuffle: precision and recall use the first n real images, which must not be sorted by class
+    order = torch.randperm(len(train_set.images), generator=torch.Generator().manual_seed(0))
+    reference = train_set.images[order]
+    bits = gan.latent_bits(train_set.images.to(gan.device))
+    scores = {
+        "data": everything.provenance,
+        "features": f"{metrics.NUM_FEATURES} features of a {everything.name} classifier, {reader.accuracy:.1%} right",
+        "fid_reliable": min(n, len(test_set.images)) >= metrics.FID_RELIABLE_FROM,
+        "generated": metrics.score_images(images, reference, reader, digits),
+        "held_out_real": metrics.score_images(test_set.images, reference, reader, digits),
+        "prior": gan.prior.distances(bits) if gan.prior.n_bits else {},
+    }
+    write_json(run.path / "scores.json", scores)
+    return scores

@@ -1,0 +1,92 @@
+"""The DCGAN pair (Radford et al., arXiv:1511.06434): a generator, and a discriminator that mirrors it layer by layer."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+
+def stage_shapes(image_shape: tuple[int, int, int], width: int) -> list[tuple[int, int, int]]:
+    """Shapes (channels, height, width) from the coarsest feature map to the picture, for 28x28 or 32x32 pictures.
+
+    28 doubles 7 twice, 32 doubles 4 three times; channels halve as pictures grow, down to `width` before the picture.
+
+    Raises:
+        ValueError: a picture that is not 28x28 or 32x32.
+    """
+    channels, height, side = image_shape
+    if height != side or side not in (28, 32):
+        raise ValueError(f"pictures must be 28x28 or 32x32, got {height}x{side}")
+    n_doublings = 2 if side == 28 else 3
+    inner = [
+        (width << (n_doublings - 1 - k), side >> (n_doublings - k), side >> (n_doublings - k))
+        for k in range(n_doublings)
+    ]
+    return [*inner, (channels, side, side)]
+
+
+class Generator(nn.Module):
+    """Latent vectors [B, dim] to images [B, C, H, W] in [-1, 1].
+
+    `mix` puts a trained fully-connected layer between the latent vector and the first feature map, as Rudolph et al.
+    (arXiv:2012.03924) do where bits come from several measurement bases.
+    """
+
+    def __init__(self, dim: int, image_shape: tuple[int, int, int], width: int, mix: bool) -> None:
+        super().__init__()
+        stages = stage_shapes(image_shape, width)
+        layers: list[nn.Module] = []
+        if mix:
+            layers += [nn.Linear(dim, dim)]
+        channels, height, side = stages[0]
+        layers += [nn.Linear(dim, channels * height * side), nn.Unflatten(1, stages[0])]
+        for (c_in, _, _), (c_out, _, _) in pairwise(stages):
+            layers += [nn.BatchNorm2d(c_in), nn.ReLU(), nn.ConvTranspose2d(c_in, c_out, 4, stride=2, padding=1)]
+        self.net = nn.Sequential(*layers, nn.Tanh())
+        self.apply(_init_dcgan)
+        if mix:  # from the identity: DCGAN's small weights would make all bitstrings look alike to what follows
+            nn.init.eye_(layers[0].get_parameter("weight"))
+        self.to(memory_format=torch.channels_last)  # 1.5 times faster on a CPU
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.net(z)
+
+
+class Discriminator(nn.Module):
+    """Images [B, C, H, W] in [-1, 1] to logits [B] of being real; `latent` is its last hidden layer, [B, dim] in (-1, 1).
+
+    With `skip` the logit sees the wide layer before the latent one too.
+    """
+
+    def __init__(self, dim: int, image_shape: tuple[int, int, int], width: int, skip: bool) -> None:
+        super().__init__()
+        stages = stage_shapes(image_shape, width)[::-1]
+        layers: list[nn.Module] = []
+        for (c_in, _, _), (c_out, _, _) in pairwise(stages):
+            layers += [nn.Conv2d(c_in, c_out, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        channels, height, side = stages[-1]
+        self.trunk = nn.Sequential(*layers, nn.Flatten())
+        self.to_latent = nn.Sequential(nn.Linear(channels * height * side, dim), nn.Tanh())
+        self.head = nn.Linear(dim, 1)
+        self.skip = nn.Linear(channels * height * side, 1) if skip else None
+        self.apply(_init_dcgan)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B] and latent features [B, dim] of the same pass."""
+        hidden = self.trunk(images)  # (B, wide)
+        features = self.to_latent(hidden)  # (B, dim)
+        logits = self.head(features)
+        return (logits if self.skip is None else logits + self.skip(hidden)).squeeze(1), features
+
+    def latent(self, images: Tensor) -> Tensor:
+        """Images [B, C, H, W] to latent features [B, dim] in (-1, 1)."""
+        return self.to_latent(self.trunk(images))
+
+
+def _init_dcgan(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        nn.init.zeros_(module.get_parameter("bias"))

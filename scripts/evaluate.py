@@ -1,0 +1,39 @@
+"""Score a run: a table beside held-out real images, and scores.json in the run directory.
+
+python scripts/evaluate.py runs/379
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import tyro
+from _cli import print_scores, run_script
+
+from qcaan import metrics
+from qcaan.gans import associative
+from qcaan.training import RunDirectory, pick_device
+
+
+def main(path: tyro.conf.Positional[Path], n: int = 3000, seed: int = 0, device: str = "auto") -> None:
+    """Score a run.
+
+    Args:
+        path: run directory.
+        n: images to generate.
+        seed: of the images.
+        device: auto, cpu, cuda, cuda:N.
+    """
+    if n < 2:
+        raise ValueError(f"n must be at least 2, got {n}")
+    run = RunDirectory(path)
+    gan = associative.load_run(run, pick_device(device))
+    torch.manual_seed(seed)
+    gan.prior.reseed(seed)
+    scores = associative.score_run(run, gan, n)
+    print_scores(metrics.scores_table(scores), f"scores of {run.path} ({scores['features']})")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,83 @@
+"""Draw images from a run: a grid, an array with their bitstrings, or a sequence of digits written by the circuit.
+
+python scripts/generate.py runs/379 --n 64
+python scripts/generate.py runs/379 --n 3000 --npz images.npz
+python scripts/generate.py runs/379 --sequence 3 7 9 9 --out strip.png
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from _cli import console, run_script
+
+from qcaan import animation
+from qcaan.gans import associative
+from qcaan.training import RunDirectory, atomic_write, pick_device
+
+
+def main(
+    path: tyro.conf.Positional[Path],
+    n: int | None = None,
+    sequence: tuple[int, ...] = (),
+    out: Path | None = None,
+    npz: Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    """Draw images from a run, each from a freshly measured bitstring.
+
+    Args:
+        path: run directory.
+        n: images to draw, default 64; with --sequence the draws among which its digits are looked for, default 1000.
+        sequence: digits to write, from draws that the data set's classifier reads as them.
+        out: picture, .png, or .gif for a sequence shown one by one; default grid.png or sequence.png in the run.
+        npz: file for the images (uint8 [n, H, W] or [n, H, W, 3]) and their `bits` (uint8 [n, n_bits]), or `latents`
+            (float32) for a prior without bits.
+        seed: of the draws.
+        device: auto, cpu, cuda, cuda:N.
+    """
+    if n is not None and n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    out = out or (None if npz and not sequence else path / ("sequence.png" if sequence else "grid.png"))
+    check_target(out, (".png", ".gif") if sequence else (".png",))
+    check_target(npz, (".npz",))
+    run = RunDirectory(path)
+    gan = associative.load_run(run, pick_device(device))
+    torch.manual_seed(seed)
+    gan.prior.reseed(seed)
+    images, samples = gan.generate(n or (1000 if sequence else 64))
+
+    if sequence:
+        chosen = associative.choose_sequence(run, gan, images, sequence)
+        images, samples = images[chosen], samples[chosen]
+        for digit, bits in zip(sequence, samples.tolist(), strict=True):
+            console.print(f"{digit} <- {' '.join(f'{value:g}' for value in bits)}")
+    if out:
+        if sequence:
+            animation.save_strip(out, images)
+        else:
+            animation.save_picture(out, animation.grid(images))
+        console.print(f"wrote {out}")
+    if npz:
+        drawn = {"latents": samples.numpy()} if gan.prior.n_bits is None else {"bits": samples.to(torch.uint8).numpy()}
+        with atomic_write(npz) as temporary:
+            np.savez(temporary, images=animation.to_pixels(images), **drawn)
+        console.print(f"wrote {npz}")
+
+
+def check_target(path: Path | None, suffixes: tuple[str, ...]) -> None:
+    """Refuse a file that could not be written at the end, before the work is done."""
+    if path is None:
+        return
+    if path.suffix not in suffixes:
+        raise ValueError(f"{path} must end in {' or '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent} is not a folder to write {path.name} into")
+
+
+if __name__ == "__main__":
+    run_script(main)

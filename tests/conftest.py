@@ -1,0 +1,39 @@
+"""Fixtures: the command lines as a user runs them, and real MNIST where it lies."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the session, so that a classifier is trained once and the user's own is left alone."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def run_script(cache_home: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run scripts/NAME with arguments, as a user would."""
+
+    def run(name: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-W", "error", str(ROOT / "scripts" / name), *map(str, arguments)]
+        environment = {**os.environ, "XDG_CACHE_HOME": str(cache_home), "COLUMNS": "200"}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    root = os.environ.get("QCAAN_DATA")
+    if not root or not (Path(root) / "MNIST").is_dir():
+        pytest.skip("needs MNIST in $QCAAN_DATA")
+    return Path(root)

@@ -1,0 +1,55 @@
+"""The rooms: who may import whom, and what `import qcaan` must not bring in."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "qcaan"
+# In this order; a module may import from those above it that its line names.
+ALLOWED = {
+    "data": set(),
+    "networks": set(),
+    "ansatz": set(),
+    "samplers": set(),
+    "losses": set(),
+    "optimizers": set(),
+    "born": {"ansatz", "samplers"},
+    "priors": {"ansatz", "born", "losses", "optimizers", "samplers"},
+    "metrics": {"data", "losses", "networks"},
+    "training": set(),
+    "animation": {"training"},
+    "gans/associative": {
+        "animation", "born", "data", "losses", "metrics", "networks", "optimizers", "priors", "samplers", "training",
+    },
+}  # fmt: skip
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Modules of qcaan that the file imports anywhere, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("qcaan")}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("qcaan"):
+            module = node.module or ""
+            found |= {f"qcaan.{alias.name}" for alias in node.names} if module == "qcaan" else {module}
+        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path} imports relatively"
+    return {name.removeprefix("qcaan.").replace(".", "/") for name in found}
+
+
+def test_modules_import_only_what_the_table_allows():
+    modules = {str(path.relative_to(PACKAGE).with_suffix("")): path for path in PACKAGE.rglob("*.py")}
+    modules = {name: path for name, path in modules.items() if not name.endswith("__init__")}
+    assert set(modules) == set(ALLOWED)
+    for name, path in modules.items():
+        assert imported_modules(path) <= ALLOWED[name], name
+
+
+def test_import_qcaan_brings_in_no_vendor_package():
+    program = "import sys, qcaan; print([m for m in sys.modules if m.split('.')[0] in VENDORS])"
+    program = program.replace("VENDORS", "('qiskit_ibm_runtime', 'qiskit_aqt_provider', 'qiskit_ionq')")
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
