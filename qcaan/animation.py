@@ -82,18 +82,17 @@ def report(run: RunDirectory) -> Path:
 
     config, records = run.config(), run.records()
     settings = config["config"]
-    samples = sorted((run.path / "samples").glob("epoch_*.png"))
     with plt.style.context("default"):
         figure = plt.figure(figsize=(13, 11), layout="constrained")
         rows: Any = figure.subfigures(3, 1, height_ratios=(1, 1, 1.7))
         _plot_training(rows[0].subplots(1, 2), records)
         _plot_bitstrings(rows[1], run.path / "prior.npz")
         left, right = rows[2].subplots(1, 2)
-        for axes, path, title in (
-            (left, samples[-1], f"generated, epoch {records[-1]['epoch']}"),
-            (right, run.path / "samples" / "real.png", "real"),
+        for axes, name, title in (
+            (left, "drawn.png", f"generated from the prior's draws, epoch {records[-1]['epoch']}"),
+            (right, "real.png", "real"),
         ):
-            picture = iio.imread(path)
+            picture = iio.imread(run.path / "samples" / name)
             axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255)
             axes.set_title(title)
             axes.axis("off")
@@ -102,12 +101,8 @@ def report(run: RunDirectory) -> Path:
             title += (
                 f" ({settings['n_qubits']} qubits, {settings['ansatz']} {settings['n_layers']}, {settings['sampler']})"
             )
-        if (
-            config["data"]["name"] != settings["data"]
-            and settings["data"] == "auto"
-            and config["data"]["name"] != "mnist"
-        ):
-            title += "\nSTAND-IN DATA: MNIST could not be had"
+        if "NOT MNIST" in config["data"]["provenance"]:
+            title += "\nNOT MNIST but the 8x8 digits of scikit-learn: MNIST could not be had"
         figure.suptitle(title)
         target = run.path / "report.png"
         with atomic_write(target) as temporary:

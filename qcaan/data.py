@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -123,7 +122,7 @@ def load_images(
     if size is not None and size not in SIZES.values():
         raise DataError(f"size must be 28 or 32, got {size!r}")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    root = Path(root or os.environ.get("QCAAN_DATA") or cache / "qcaan" / "data").expanduser()
+    root = _expanded(root or os.environ.get("QCAAN_DATA") or cache / "qcaan" / "data")
     name, stand_in = str(name), ""
     if name == "auto":
         try:
@@ -145,6 +144,11 @@ def load_images(
     class_names = {label: pictures.class_names[label] for label in labels.unique().tolist()}
     data = ImageSet(images, labels, name, provenance, class_names)
     return data if classes is None else data.only(classes)
+
+
+def _expanded(path: str | Path) -> Path:
+    with _reading(Path(path)):  # a RuntimeError where there is no user of that name
+        return Path(path).expanduser()
 
 
 def _checked_split(pictures: _Pictures, split: str) -> tuple[Tensor, Tensor]:
@@ -194,7 +198,7 @@ def _read(name: str, root: Path, split: str, size: int | None) -> _Pictures:
             return _read_cifar10(root, split)
         case "digits8x8":
             return _read_digits()
-    path = Path(name).expanduser()
+    path = _expanded(name)
     if not name or not path.exists():
         raise DataError(f"unknown data {name!r}: choose from {', '.join(DATA_NAMES)}; nor is there a path of that name")
     return _read_folder(path, size) if path.is_dir() else _read_npz(path, split)
@@ -252,8 +256,7 @@ def _read_cifar10(root: Path, split: str) -> _Pictures:
         _download("CIFAR10", folder.name, root)
     from torchvision.datasets import CIFAR10
 
-    with _reading(folder), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy 2.4 warns of how these pickles of 2009 spell a dtype
+    with _reading(folder):
         data = CIFAR10(root, train=split == "train")  # checks every file's MD5 sum before it unpickles one
     return _Pictures(data.data, np.array(data.targets), dict(enumerate(data.classes)), f"CIFAR10 in {folder}")
 

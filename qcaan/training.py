@@ -225,6 +225,8 @@ class RunDirectory:
         if not self.log_path.is_file():
             return
         kept = [record for record in self.records() if record["epoch"] <= last_epoch]
+        if len(kept) == len(self.log_path.read_text().splitlines()):
+            return
         with atomic_write(self.log_path) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
 

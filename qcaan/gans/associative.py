@@ -73,10 +73,12 @@ class AssociativeConfig:
     latent: str = "inverse"
     """bottleneck: the logit sees the latent layer alone; skip: also the layer before it; inverse: skip, and the latent
     layer learns to read off a generated image the bits it was drawn from."""
+    associative_weight: float = 0.3
+    """Weight, in the generator's loss, of the reading back of its bits (--latent inverse); the discriminator's is 1."""
     binarize: str = "median"
     """sign of the latent features f; median: sign of f less its median over the images, so that every bit is as often 0 as
     1 and training cannot drift to constant bits; bernoulli: a draw with P(1) = (1 + f) / 2."""
-    dither: float = 0.3
+    dither: float = 0.5
     """Standard deviation of noise on the bits' signs: lets a bitstring draw more than one picture."""
 
     n_qubits: int = 8
@@ -120,6 +122,8 @@ class AssociativeConfig:
             raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
         if not 0 < self.lr < 1:
             raise ValueError(f"lr must be between 0 and 1, got {self.lr}")
+        if self.associative_weight < 0:
+            raise ValueError(f"associative_weight must be at least 0, got {self.associative_weight}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be at least 0 and below 2**63, got {self.seed}")
 
@@ -289,7 +293,7 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
             loss_g = losses.generator_loss(fake_logits.float())
             associative = losses.associative_loss(features, samples) if inverse else 0
             gan.optimizer_g.zero_grad(set_to_none=True)
-            (loss_g + associative).backward()
+            (loss_g + config.associative_weight * associative).backward()
             gan.optimizer_g.step()
             gan.discriminator.requires_grad_(True)
             gan.average.update(gan.generator)
@@ -353,8 +357,9 @@ def run_facts(data: ImageSet, train_set: ImageSet) -> dict[str, Any]:
 
 def save_epoch(run: RunDirectory, gan: AssociativeGAN, images: Tensor, record: EpochRecord, seconds: float) -> None:
     """Leave an epoch in the run directory; the checkpoint last, since it is what says that the epoch is done."""
-    sample = animation.grid(gan.draw(gan.fixed_latents))
-    animation.save_picture(run.path / "samples" / f"epoch_{record.epoch:04d}.png", sample)
+    fresh = gan.prior.embed(gan.prior.sample(_FIXED_LATENTS))
+    for name, latents in ((f"epoch_{record.epoch:04d}.png", gan.fixed_latents), ("drawn.png", fresh)):
+        animation.save_picture(run.path / "samples" / name, animation.grid(gan.draw(latents)))
     histograms = bit_histograms(gan, images)
     if histograms:
         run.save_arrays("prior.npz", histograms)
