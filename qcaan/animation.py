@@ -52,8 +52,9 @@ def save_picture(path: Path, pixels: Pixels) -> None:
 def save_gif(path: Path, frames: Sequence[Pixels], seconds: float) -> None:
     """Write frames of one shape as an endless GIF, each shown for `seconds`, the last five times as long; atomically."""
     durations = [1000 * seconds] * (len(frames) - 1) + [5000 * seconds]
+    duration = durations if len(frames) > 1 else durations[0]  # Pillow takes no list for a single frame
     with atomic_write(path) as temporary:
-        iio.imwrite(temporary, np.stack(frames), extension=".gif", plugin="pillow", duration=durations, loop=0)
+        iio.imwrite(temporary, np.stack(frames), extension=".gif", plugin="pillow", duration=duration, loop=0)
 
 
 def save_strip(path: Path, images: Tensor) -> None:

@@ -36,3 +36,9 @@ def test_strips_are_written_as_png_and_as_gif(tmp_path, channels):
         assert picture.n_frames == 4
         assert picture.info["duration"] == 800
         assert picture.info["loop"] == 0
+
+
+def test_a_gif_of_one_frame_is_written(tmp_path):
+    animation.save_gif(tmp_path / "one.gif", [np.zeros((4, 4), np.uint8)], seconds=0.3)
+    with Image.open(tmp_path / "one.gif") as picture:
+        assert picture.n_frames == 1
