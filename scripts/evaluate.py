@@ -16,7 +16,9 @@ from qcaan.gans import associative
 from qcaan.training import RunDirectory, pick_device
 
 
-def main(path: tyro.conf.Positional[Path], n: int = 3000, seed: int = 0, device: str = "auto") -> None:
+def main(
+    path: tyro.conf.Positional[Path], n: int = 3000, seed: int = 0, device: str = "auto", data_root: Path | None = None
+) -> None:
     """Score a run.
 
     Args:
@@ -24,11 +26,12 @@ def main(path: tyro.conf.Positional[Path], n: int = 3000, seed: int = 0, device:
         n: images to generate.
         seed: of the images.
         device: auto, cpu, cuda, cuda:N.
+        data_root: where the run's data set lies, if not where it did.
     """
     if n < 2:
         raise ValueError(f"n must be at least 2, got {n}")
     run = RunDirectory(path)
-    gan = associative.load_run(run, pick_device(device))
+    gan = associative.load_run(run, pick_device(device), data_root)
     torch.manual_seed(seed)
     gan.prior.reseed(seed)
     scores = associative.score_run(run, gan, n)

@@ -27,6 +27,7 @@ def main(
     npz: Path | None = None,
     seed: int = 0,
     device: str = "auto",
+    data_root: Path | None = None,
 ) -> None:
     """Draw images from a run, each from a freshly measured bitstring.
 
@@ -39,6 +40,7 @@ def main(
             (float32) for a prior without bits.
         seed: of the draws.
         device: auto, cpu, cuda, cuda:N.
+        data_root: where the run's data set lies, if not where it did.
     """
     if n is not None and n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -46,7 +48,7 @@ def main(
     check_target(out, (".png", ".gif") if sequence else (".png",))
     check_target(npz, (".npz",))
     run = RunDirectory(path)
-    gan = associative.load_run(run, pick_device(device))
+    gan = associative.load_run(run, pick_device(device), data_root)
     torch.manual_seed(seed)
     gan.prior.reseed(seed)
     images, samples = gan.generate(n or (1000 if sequence else 64))

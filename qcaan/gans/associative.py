@@ -317,8 +317,8 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
         yield EpochRecord(gan.epoch, gan.step, mean_d, mean_g, report)
 
 
-def load_run(run: RunDirectory, device: torch.device) -> AssociativeGAN:
-    """The gan of a run directory as its last checkpoint has it.
+def load_run(run: RunDirectory, device: torch.device, data_root: Path | None = None) -> AssociativeGAN:
+    """The gan of a run directory as its last checkpoint has it, its data looked for in `data_root` if that is given.
 
     Raises:
         RunError: the run has no checkpoint, or is damaged, or of another system.
@@ -328,6 +328,7 @@ def load_run(run: RunDirectory, device: torch.device) -> AssociativeGAN:
         config: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in record["config"].items()
         }
+        config["data_root"] = data_root or config["data_root"]
         gan = AssociativeGAN(AssociativeConfig(**config), tuple(record["data"]["image_shape"]), device)
         gan.load_training_state(run.load_checkpoint(device))
     except (KeyError, TypeError, RuntimeError) as error:
@@ -377,12 +378,16 @@ def _run_data(run: RunDirectory, gan: AssociativeGAN) -> tuple[ImageSet, ImageSe
 def choose_sequence(run: RunDirectory, gan: AssociativeGAN, images: Tensor, digits: Sequence[int]) -> list[int]:
     """Indices of `images` [N, C, H, W] that the classifier reads as `digits`, in their order, each used once.
 
+    Of several images that read as a digit, the surest readings come first.
+
     Raises:
         ValueError: the images hold too few of a digit.
     """
     _, _, reader = _run_data(run, gan)
-    labels = reader.read(images)
-    found = {digit: iter((labels == digit).nonzero().flatten().tolist()) for digit in digits}
+    confidence, place = reader.logits(reader.features(images)).softmax(1).max(1)  # (N,), (N,)
+    labels = reader.labels[place]
+    order = confidence.argsort(descending=True)
+    found = {digit: iter(order[labels[order] == digit].tolist()) for digit in digits}
     chosen = [next(found[digit], None) for digit in digits]
     missing = [digit for digit, index in zip(digits, chosen, strict=True) if index is None]
     if missing:
