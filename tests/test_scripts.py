@@ -110,7 +110,14 @@ def test_a_killed_and_an_interrupted_run_lose_nothing(tmp_path):
     epochs = []
     for kill, extra in ((signal.SIGKILL, []), (signal.SIGINT, ["--resume"])):
         last = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-        process = subprocess.Popen([*command, *extra], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [*command, *extra],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # a shell starts its background jobs with Ctrl-C ignored, and these tests may be one
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         deadline = time.monotonic() + 120
         while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == last:
             assert process.poll() is None, process.communicate()[1]
