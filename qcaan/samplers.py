@@ -53,7 +53,8 @@ def make_sampler(name: str, seed: int | np.random.Generator | None = None) -> Ba
 class AerSampler(BaseSamplerV2):
     """Shots from `AerSimulator.run`, all parameter sets bound in one call.
 
-    Aer's own sampler class draws the same shots at every run when it is given a seed; this one draws a fresh simulator seed from `rng` per run. Circuits must consist of Aer's gates.
+    Aer's own sampler class draws the same shots at every run when it is given a seed; this one draws a fresh simulator
+    seed from `rng` per run. Circuits must consist of Aer's gates.
     """
 
     def __init__(self, rng: np.random.Generator, default_shots: int = 1024) -> None:
