@@ -4,7 +4,8 @@ from qcaan.ansatz import Ansatz, make_ansatz
 from qcaan.data import ImageSet, load_images
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN
 from qcaan.networks import Discriminator, Generator
-from qcaan.priors import QCBM, Bernoulli, FitReport, Gaussian, Prior
+from qcaan.priors import Bernoulli, FitReport, Gaussian, Prior
+from qcaan.qcbm import QCBM
 from qcaan.samplers import make_sampler
 
 __all__ = [

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 import tyro
 from _cli import print_scores, run_script
 
 from qcaan import metrics
-from qcaan.gans import associative
+from qcaan.gans import associative_run
 from qcaan.training import RunDirectory, pick_device
 
 
@@ -31,10 +30,8 @@ def main(
     if n < 2:
         raise ValueError(f"n must be at least 2, got {n}")
     run = RunDirectory(path)
-    gan = associative.load_run(run, pick_device(device), data_root)
-    torch.manual_seed(seed)
-    gan.prior.reseed(seed)
-    scores = associative.score_run(run, gan, n)
+    gan = associative_run.load_run(run, pick_device(device), seed, data_root)
+    scores = associative_run.score_run(run, gan, n)
     print_scores(metrics.scores_table(scores), f"scores of {run.path} ({scores['features']})")
 
 

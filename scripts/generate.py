@@ -15,7 +15,7 @@ import tyro
 from _cli import console, run_script
 
 from qcaan import animation
-from qcaan.gans import associative
+from qcaan.gans import associative_run
 from qcaan.training import RunDirectory, atomic_write, pick_device
 
 
@@ -48,13 +48,11 @@ def main(
     check_target(out, (".png", ".gif") if sequence else (".png",))
     check_target(npz, (".npz",))
     run = RunDirectory(path)
-    gan = associative.load_run(run, pick_device(device), data_root)
-    torch.manual_seed(seed)
-    gan.prior.reseed(seed)
+    gan = associative_run.load_run(run, pick_device(device), seed, data_root)
     images, samples = gan.generate(n or (1000 if sequence else 64))
 
     if sequence:
-        chosen = associative.choose_sequence(run, gan, images, sequence)
+        chosen = associative_run.choose_sequence(run, gan, images, sequence)
         images, samples = images[chosen], samples[chosen]
         for digit, bits in zip(sequence, samples.tolist(), strict=True):
             console.print(f"{digit} <- {' '.join(f'{value:g}' for value in bits)}")

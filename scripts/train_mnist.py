@@ -14,7 +14,7 @@ from _cli import console, print_scores, run_script
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from qcaan import animation, load_images, metrics
-from qcaan.gans import associative
+from qcaan.gans import associative, associative_run
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord
 from qcaan.training import RunDirectory, pick_device
 
@@ -44,7 +44,7 @@ def main(
 
     gan = AssociativeGAN(config, tuple(train_set.images.shape[1:]), device)
     run = RunDirectory(out or Path("runs") / "".join(map(str, config.digits)))
-    checkpoint = run.begin(config, associative.run_facts(data, train_set), resume, device)
+    checkpoint = run.begin(config, associative_run.run_facts(data, train_set), resume, device)
     if checkpoint is not None:
         gan.load_training_state(checkpoint)
         if gan.epoch >= config.epochs:
@@ -65,7 +65,7 @@ def main(
             for record in associative.train(gan, images):
                 if isinstance(record, EpochRecord):
                     seconds = time.perf_counter() - start
-                    associative.save_epoch(run, gan, images, record, seconds)
+                    associative_run.save_epoch(run, gan, record, seconds)
                     console.print(
                         f"epoch {record.epoch}/{config.epochs}: D {record.loss_d:.3f}, G {record.loss_g:.3f}; "
                         f"{record.fit.summary()}; {seconds:.1f} s, of which the prior {record.fit.seconds:.1f} s"
@@ -83,7 +83,7 @@ def main(
 
     console.print(f"pictures: {animation.progress_gif(run)} {animation.report(run)}")
     if eval_images:
-        scores = associative.score_run(run, gan, eval_images)
+        scores = associative_run.score_run(run, gan, eval_images)
         print_scores(metrics.scores_table(scores), f"scores of {run.path} ({scores['features']})")
 
 

@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
-from qcaan import data
+from qcaan import readers
 from qcaan.data import DataError, load_images
 
 Damage = Callable[[bytes], bytes]
@@ -500,7 +500,7 @@ class TestDownload:
                 time.sleep(0.1)
                 yield b"."
 
-        monkeypatch.setattr(data, "DOWNLOAD_SECONDS", 8)
+        monkeypatch.setattr(readers, "DOWNLOAD_SECONDS", 8)
         with self.served(trickle, monkeypatch):
             start = time.monotonic()
             with pytest.raises(
@@ -511,7 +511,7 @@ class TestDownload:
         assert not list(tmp_path.iterdir())
 
     def test_no_server_sends_auto_to_the_digits(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(data, "DOWNLOAD_SECONDS", 60)
+        monkeypatch.setattr(readers, "DOWNLOAD_SECONDS", 60)
         with self.served(lambda _: iter([b"HTTP/1.0 503 Closed\r\n\r\n"]), monkeypatch):
             images = load_images("auto", root=tmp_path)
         assert images.name == "digits8x8"
@@ -529,7 +529,7 @@ class TestDownload:
             yield b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content)
             yield content
 
-        monkeypatch.setattr(data, "DOWNLOAD_SECONDS", 60)
+        monkeypatch.setattr(readers, "DOWNLOAD_SECONDS", 60)
         with self.served(whole, monkeypatch) as asked:
             downloaded = load_images("fashion-mnist", root=tmp_path, split="test")
             assert len(set(asked)) == 4

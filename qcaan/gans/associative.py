@@ -7,20 +7,19 @@ Rudolph et al., "Generation of High-Resolution Handwritten Digits with an Ion-Tr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qcaan import animation, losses, metrics
-from qcaan.data import ImageSet, load_images
+from qcaan import losses
 from qcaan.networks import Discriminator, Generator
-from qcaan.priors import QCBM, Bernoulli, FitReport, Gaussian, Prior, target_probabilities
-from qcaan.training import EMA, RunDirectory, RunError, random_state, seed_everything, set_random_state, write_json
+from qcaan.priors import Bernoulli, FitReport, Gaussian, Prior
+from qcaan.qcbm import QCBM
+from qcaan.training import EMA, random_state, seed_everything, set_random_state
 
 LATENTS = ("bottleneck", "skip", "inverse")
 PRIORS = ("qcbm", "gaussian", "bernoulli")
@@ -28,7 +27,7 @@ _DEFAULT_STEPS = 2860  # 20 passes of 128 over MNIST 3/7/9: where its digits sto
 _SHORTEST_EPOCH = (
     140  # steps; small data sets are passed over several times in an epoch, or the fits would be all it does
 )
-_FIXED_LATENTS = 64
+FIXED_LATENTS = 64
 _LOST = 0.02  # nats: below, an epoch's mean discriminator loss says that it tells all images apart
 
 
@@ -73,7 +72,7 @@ class AssociativeConfig:
     latent: str = "inverse"
     """bottleneck: the logit sees the latent layer alone; skip: also the layer before it; inverse: skip, and the latent
     layer learns to read off a generated image the bits it was drawn from."""
-    associative_weight: float = 0.3
+    associative_weight: float = 0.1
     """Weight, in the generator's loss, of the reading back of its bits (--latent inverse); the discriminator's is 1."""
     binarize: str = "median"
     """sign of the latent features f; median: sign of f less its median over the images, so that every bit is as often 0 as
@@ -172,13 +171,14 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch: means of its steps, and the fit of the prior that ended it."""
+    """One epoch: means of its steps, and the fit of the prior that ended it, to `bits` [N, n_bits] uint8."""
 
     epoch: int
     step: int
     loss_d: float
     loss_g: float
     fit: FitReport
+    bits: Tensor = field(repr=False, compare=False)
 
 
 class AssociativeGAN(nn.Module):
@@ -258,7 +258,7 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
     # a prior over real numbers has no bits to be read back
     inverse = config.latent == "inverse" and prior.n_bits is not None
     if gan.epoch == 0:  # the latent layer of an untrained network means nothing: the first epoch's prior is unfitted
-        gan.fixed_latents = prior.embed(prior.sample(_FIXED_LATENTS))
+        gan.fixed_latents = prior.embed(prior.sample(FIXED_LATENTS))
 
     while gan.epoch < config.epochs:
         gan.train()
@@ -312,112 +312,7 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
             )
 
         # latent -> bits -> fit -> bank: it ends the epoch, so that a saved prior belongs to the saved discriminator
-        report = prior.fit(gan.latent_bits(images))
+        bits = gan.latent_bits(images)  # (N, dim)
+        report = prior.fit(bits)
         gan.epoch += 1
-        yield EpochRecord(gan.epoch, gan.step, mean_d, mean_g, report)
-
-
-def load_run(run: RunDirectory, device: torch.device, data_root: Path | None = None) -> AssociativeGAN:
-    """The gan of a run directory as its last checkpoint has it, its data looked for in `data_root` if that is given.
-
-    Raises:
-        RunError: the run has no checkpoint, or is damaged, or of another system.
-    """
-    record = run.config()
-    try:
-        config: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in record["config"].items()
-        }
-        config["data_root"] = data_root or config["data_root"]
-        gan = AssociativeGAN(AssociativeConfig(**config), tuple(record["data"]["image_shape"]), device)
-        gan.load_training_state(run.load_checkpoint(device))
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise RunError(f"{run.path} does not hold a QC-AAN run of this version ({type(error).__name__})") from None
-    return gan
-
-
-def bit_histograms(gan: AssociativeGAN, images: Tensor) -> dict[str, np.ndarray]:
-    """Target and model distributions [n_bases, 2**n_qubits] of a QCBM run over `images`; empty for other priors."""
-    if not isinstance(gan.prior, QCBM):
-        return {}
-    bases = gan.prior.born.bases
-    return {
-        "bases": np.array(bases),
-        "target": target_probabilities(gan.latent_bits(images), len(bases)),
-        "model": np.stack([gan.prior.probabilities(basis) for basis in bases]),
-    }
-
-
-def run_facts(data: ImageSet, train_set: ImageSet) -> dict[str, Any]:
-    """What a run's config.json says of its data besides the configuration."""
-    shape = list(train_set.images.shape)
-    return {
-        "data": {"name": data.name, "n_images": shape[0], "image_shape": shape[1:], "provenance": train_set.provenance}
-    }
-
-
-def save_epoch(run: RunDirectory, gan: AssociativeGAN, images: Tensor, record: EpochRecord, seconds: float) -> None:
-    """Leave an epoch in the run directory; the checkpoint last, since it is what says that the epoch is done."""
-    fresh = gan.prior.embed(gan.prior.sample(_FIXED_LATENTS))
-    for name, latents in ((f"epoch_{record.epoch:04d}.png", gan.fixed_latents), ("drawn.png", fresh)):
-        animation.save_picture(run.path / "samples" / name, animation.grid(gan.draw(latents)))
-    histograms = bit_histograms(gan, images)
-    if histograms:
-        run.save_arrays("prior.npz", histograms)
-    run.append({**asdict(record), "seconds": seconds})
-    run.save_checkpoint(gan.training_state())
-
-
-def _run_data(run: RunDirectory, gan: AssociativeGAN) -> tuple[ImageSet, ImageSet, metrics.Reader]:
-    """All training and all held-out images of a run's data set, and the classifier that reads them."""
-    name = run.config()["data"]["name"]  # what `auto` was, never `auto` again
-    train_set, test_set = (load_images(name, root=gan.config.data_root, split=split) for split in ("train", "test"))
-    return train_set, test_set, metrics.load_reader(train_set, test_set, gan.device)
-
-
-def choose_sequence(run: RunDirectory, gan: AssociativeGAN, images: Tensor, digits: Sequence[int]) -> list[int]:
-    """Indices of `images` [N, C, H, W] that the classifier reads as `digits`, in their order, each used once.
-
-    Of several images that read as a digit, the surest readings come first.
-
-    Raises:
-        ValueError: the images hold too few of a digit.
-    """
-    _, _, reader = _run_data(run, gan)
-    confidence, place = reader.logits(reader.features(images)).softmax(1).max(1)  # (N,), (N,)
-    labels = reader.labels[place]
-    order = confidence.argsort(descending=True)
-    found = {digit: iter(order[labels[order] == digit].tolist()) for digit in digits}
-    chosen = [next(found[digit], None) for digit in digits]
-    missing = [digit for digit, index in zip(digits, chosen, strict=True) if index is None]
-    if missing:
-        raise ValueError(
-            f"sequence {' '.join(map(str, digits))}: {len(images)} draws hold {int((labels == missing[0]).sum())} "
-            f"that read as {missing[0]}, {list(digits).count(missing[0])} needed; nothing was written"
-        )
-    return [index for index in chosen if index is not None]
-
-
-def score_run(run: RunDirectory, gan: AssociativeGAN, n: int) -> dict[str, Any]:
-    """Score n generated images of a run, and held-out real ones, against its training images; write scores.json.
-
-    See `qcaan.metrics.score_images`; `prior` holds KL and TVD of the prior to the latent bits of the training images.
-    """
-    everything, held_out, reader = _run_data(run, gan)
-    digits = gan.config.digits
-    train_set, test_set = everything.only(digits), held_out.only(digits)
-    images, _ = gan.generate(n)
-    # a fixed shuffle: precision and recall use the first n real images, which must not be sorted by class
-    order = torch.randperm(len(train_set.images), generator=torch.Generator().manual_seed(0))
-    reference = train_set.images[order]
-    bits = gan.latent_bits(train_set.images.to(gan.device))
-    scores = {
-        "data": everything.provenance,
-        "features": f"{metrics.NUM_FEATURES} features of a {everything.name} classifier, {reader.accuracy:.1%} right",
-        "fid_reliable": min(n, len(test_set.images)) >= metrics.FID_RELIABLE_FROM,
-        "generated": metrics.score_images(images, reference, reader, digits),
-        "held_out_real": metrics.score_images(test_set.images, reference, reader, digits),
-        "prior": gan.prior.distances(bits) if gan.prior.n_bits else {},
-    }
-    write_json(run.path / "scores.json", scores)
-    return scores
+        yield EpochRecord(gan.epoch, gan.step, mean_d, mean_g, report, bits)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from qcaan import load_images
+from qcaan.gans.associative import (
+    AssociativeConfig,
+    AssociativeGAN,
+    EpochRecord,
+    StepRecord,
+    TrainingCollapsed,
+    train,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return load_images("digits8x8", classes=(3, 7)).images
+
+
+def toy(**options):
+    small = {"epochs": 2, "steps_per_epoch": 4, "batch_size": 16, "width": 4, "n_qubits": 3, "bases": ("z",)}
+    config = AssociativeConfig(**{**small, "fit_evals": 40, "bank_shots": 200, **options})
+    return AssociativeGAN(config, (1, 28, 28), CPU)
+
+
+def test_yields_every_step_and_ends_each_epoch_with_the_fit_of_its_bits(images):
+    gan = toy()
+    records = list(train(gan, images))
+    assert [type(record) for record in records] == ([StepRecord] * 4 + [EpochRecord]) * 2
+    steps, epoch = records[:4], records[4]
+    assert epoch.loss_d == pytest.approx(sum(step.loss_d for step in steps) / 4)
+    assert epoch.bits.shape == (len(images), 3)
+    assert records[-1].fit.kl == pytest.approx(gan.prior.distances(records[-1].bits)["kl"])
+    assert (gan.epoch, gan.step) == (2, 8)
+
+
+def test_median_bits_are_fair_sign_bits_follow_the_sign_and_bernoulli_bits_the_feature(images):
+    gan = toy(binarize="median")
+    features = gan.discriminator.latent(images).detach()
+    assert gan.latent_bits(images).float().mean(0).tolist() == pytest.approx([0.5] * 3, abs=0.01)
+    gan.config = toy(binarize="sign").config
+    assert torch.equal(gan.latent_bits(images), (features > 0).to(torch.uint8))
+    gan.config = toy(binarize="bernoulli").config
+    draws = torch.stack([gan.latent_bits(images[:1]) for _ in range(2000)]).float().mean((0, 1))
+    assert draws.tolist() == pytest.approx(((1 + features[0]) / 2).tolist(), abs=0.05)
+
+
+def test_training_moves_every_weight_and_the_average_follows(images):
+    gan = toy()
+    before = {name: value.clone() for name, value in gan.named_parameters()}
+    list(train(gan, images))
+    moved = {name for name, value in gan.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == set(before)
+
+
+def test_the_latent_layer_learns_to_read_the_bits_a_picture_was_drawn_from(images):
+    gan = toy(epochs=1, steps_per_epoch=150, prior="bernoulli", latent_dim=4, dither=0.0, lr=2e-3)
+    list(train(gan, images))
+    gan.eval()
+    bits = gan.prior.sample(400)
+    read = gan.discriminator.latent(gan.generator(gan.prior.embed(bits))) > 0
+    assert (read == bits.bool()).float().mean() > 0.8
+
+
+def test_losses_that_are_not_finite_stop_it(images):
+    gan = toy()
+    with torch.no_grad():
+        next(gan.discriminator.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingCollapsed, match="not finite at step 1"):
+        list(train(gan, images))
+
+
+def test_a_discriminator_that_tells_all_apart_stops_it(images):
+    # a generator that is never moved, against a discriminator that quickly is
+    gan = toy(epochs=50, steps_per_epoch=20, lr=5e-3, lr_half_steps=10**6)
+    gan.optimizer_g = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    with pytest.raises(TrainingCollapsed, match="tells all images apart"):
+        list(train(gan, images))
+    assert gan.epoch < 50
