@@ -114,6 +114,8 @@ def report(run: RunDirectory) -> Path:
 
 def _plot_training(axes: Sequence[Axes], records: list[dict[str, Any]]) -> None:
     epochs = [record["epoch"] for record in records]
+    for part in axes:
+        part.locator_params(axis="x", integer=True)
     axes[0].plot(epochs, [record["loss_d"] for record in records], label="discriminator")
     axes[0].plot(epochs, [record["loss_g"] for record in records], label="generator")
     axes[0].axhline(2 * math.log(2), color="grey", lw=0.8, ls=":", label="discriminator that cannot tell")
