@@ -112,6 +112,40 @@ def report(run: RunDirectory) -> Path:
     return target
 
 
+def spread_plot(path: Path, values: dict[str, list[float]], label: str) -> Path:
+    """Save a picture of named lists of positive values, one row each: every value, and their mean, on a log axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 1 + 0.3 * len(values)), layout="constrained")
+    axes = figure.subplots()
+    for row, numbers in enumerate(values.values()):
+        axes.plot(numbers, [row] * len(numbers), "o", color="tab:blue", alpha=0.5)
+        axes.plot(sum(numbers) / len(numbers), row, "|", color="tab:red", ms=16, mew=2)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.invert_yaxis()
+    axes.set(xlabel=f"{label} (dots: seeds; bar: their mean)", xscale="log")
+    axes.grid(axis="x", alpha=0.3, which="both")
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=90)
+    return path
+
+
+def curves(path: Path, lines: dict[str, list[tuple[float, float]]], x_label: str, y_label: str) -> Path:
+    """Save a picture of named curves of (x, y) points, both axes logarithmic."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, points in lines.items():
+        axes.plot(*zip(*points, strict=True), "o-", label=name)
+    axes.set(xlabel=x_label, ylabel=y_label, xscale="log", yscale="log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=90)
+    return path
+
+
 def _plot_training(axes: Sequence[Axes], records: list[dict[str, Any]]) -> None:
     epochs = [record["epoch"] for record in records]
     for part in axes:

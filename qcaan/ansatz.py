@@ -1,8 +1,9 @@
 """Parametrised circuits as a short list of layers, and the bases in which their state is measured.
 
-A layer is the name of one gate: a one-qubit gate acts on every qubit (one angle each, none for `h`), a two-qubit gate on
-every pair i < j (one angle each). Angles are numbered layer by layer and, inside a layer, by qubit or by pair (0,1),
-(0,2), ..., (n-2,n-1). Angles are in radians: RX(a) = exp(-i a X / 2), RXX(a) = exp(-i a XX / 2).
+A layer is the name of one gate. `h`, `rx`, `ry`, `rz` act on every qubit, the rotations by one angle each; `rxx` and `rzz`
+on every pair i < j by one angle each; `cx` and `cz` on the chain (0,1), (1,2), ..., `cx-ring` and `cz-ring` on (n-1,0) and
+then the chain, as Qiskit's circular entanglement. Angles are numbered layer by layer and, inside a layer, by qubit or by
+pair (0,1), (0,2), ..., (n-2,n-1). Angles are in radians: RX(a) = exp(-i a X / 2), RXX(a) = exp(-i a XX / 2).
 
 Bases: `z` measures the state as it is; `o` applies RX(pi/2) to every qubit first, which reads Y; `t` applies RX with one
 trained angle per qubit first (Rudolph et al., arXiv:2012.03924).
@@ -18,8 +19,9 @@ from itertools import combinations
 from qiskit.circuit import ParameterVector, QuantumCircuit
 
 BASES = ("z", "o", "t")
-_ONE_QUBIT_ROTATIONS = ("rx", "ry", "rz")
-_GATES = ("h", *_ONE_QUBIT_ROTATIONS, "rxx")
+ROTATIONS = ("rx", "ry", "rz")
+COUPLINGS = ("rxx", "rzz")
+GATES = ("h", *ROTATIONS, *COUPLINGS, "cx", "cz", "cx-ring", "cz-ring")
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,15 @@ class Ansatz:
         if self.n_qubits < 1:
             raise ValueError(f"n_qubits must be at least 1, got {self.n_qubits}")
         for gate in self.layers:
-            if gate not in _GATES:
-                raise ValueError(f"unknown layer {gate!r}; choose from {', '.join(_GATES)}")
+            if gate not in GATES:
+                raise ValueError(f"unknown layer {gate!r}; choose from {', '.join(GATES)}")
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
         """Number of angles of each layer."""
-        sizes = {"h": 0, "rxx": math.comb(self.n_qubits, 2)}
-        return tuple(sizes.get(gate, self.n_qubits) for gate in self.layers)
+        n = self.n_qubits
+        sizes = {**dict.fromkeys(ROTATIONS, n), **dict.fromkeys(COUPLINGS, math.comb(n, 2))}
+        return tuple(sizes.get(gate, 0) for gate in self.layers)
 
     @property
     def n_params(self) -> int:
@@ -60,16 +63,25 @@ class Ansatz:
         for gate in self.layers:
             if gate == "h":
                 circuit.h(range(n))
-            elif gate == "rxx":
-                for i, j in combinations(range(n), 2):
-                    circuit.rxx(next(theta), i, j)
-            else:
+            elif gate in ROTATIONS:
                 for i in range(n):
                     getattr(circuit, gate)(next(theta), i)
+            elif gate in COUPLINGS:
+                for i, j in combinations(range(n), 2):
+                    getattr(circuit, gate)(next(theta), i, j)
+            else:
+                for i, j in fixed_pairs(gate, n):
+                    getattr(circuit, gate[:2])(i, j)
         if basis != "z":
             for i in range(n):
                 circuit.rx(math.pi / 2 if basis == "o" else next(theta), i)
         return circuit
+
+
+def fixed_pairs(gate: str, n_qubits: int) -> list[tuple[int, int]]:
+    """Qubit pairs of a layer of `cx` or `cz`, chain or ring, in order of application; control first."""
+    chain = [(i, i + 1) for i in range(n_qubits - 1)]
+    return [(n_qubits - 1, 0), *chain] if gate.endswith("-ring") and n_qubits > 2 else chain
 
 
 def check_bases(bases: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 Conventions, for the whole package: column i of a bit array = qubit i = classical bit i; with several bases column
 b * n_qubits + i = qubit i in basis b, in the order of the bases. Index k of a probability vector has qubit 0 as its
-lowest bit.
+lowest bit. Tensors stay on the device of the angles.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from __future__ import annotations
 import os
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.primitives import BaseSamplerV2
 from qiskit_aer import AerSimulator
+from torch import Tensor
 
-from qcaan.ansatz import Ansatz, basis_params, check_bases
+from qcaan.ansatz import ROTATIONS, Ansatz, basis_params, check_bases
+from qcaan.samplers import SAMPLERS, make_sampler
+from qcaan.statevector import all_probabilities
 
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
+EXACT = "exact"  # the name, among those of samplers, of our own engine in torch
 
 
 class BornMachine:
@@ -27,81 +30,92 @@ class BornMachine:
     Args:
         ansatz: the circuit U.
         bases: names of measurement bases; `t` adds n_qubits angles to the end of theta.
-        sampler: draws shots of the measured circuits.
-        exact: whether the sampler is an ideal simulator, so that `probabilities` says what it draws from.
+        sampler: `exact` for our differentiable engine, which draws shots on theta's device from torch's global random
+            state; or a name of `qcaan.samplers.SAMPLERS`, or any `BaseSamplerV2`.
+        rng: random state of the named samplers and of the pairing of shots.
+
+    Attributes:
+        n_params: number of angles, those of basis `t` included.
+        ideal: whether `probabilities` exist; not with a sampler object, of which nothing but shots is known.
+        differentiable: whether autograd goes through `probabilities`.
 
     Raises:
-        ValueError: unknown or repeated bases, or more qubits than memory holds.
+        ValueError: unknown sampler, unknown or repeated bases, or more qubits than memory holds.
     """
 
-    def __init__(self, ansatz: Ansatz, bases: tuple[str, ...], sampler: BaseSamplerV2, exact: bool) -> None:
+    def __init__(
+        self, ansatz: Ansatz, bases: tuple[str, ...], sampler: str | BaseSamplerV2, rng: np.random.Generator
+    ) -> None:
         check_bases(bases)
         check_memory(ansatz.n_qubits)
+        if isinstance(sampler, str) and sampler not in (EXACT, *SAMPLERS):
+            raise ValueError(f"unknown sampler {sampler!r}; choose from {', '.join((EXACT, *SAMPLERS))}")
         self.ansatz = ansatz
         self.bases = bases
         self.n_qubits = ansatz.n_qubits
         self.n_params = ansatz.n_params + basis_params(ansatz.n_qubits, bases)
-        self.exact = exact
-        self._sampler = sampler
+        self.ideal = isinstance(sampler, str)
+        self.differentiable = isinstance(sampler, str) and sampler == EXACT
+        self._rng = rng
+        if self.differentiable:
+            return
+        self._sampler = make_sampler(sampler, rng) if isinstance(sampler, str) else sampler
         self._circuits = [_measured(ansatz.to_circuit(basis)) for basis in bases]
-        self._aer = _AerProbabilities(ansatz, bases) if exact else None
+        self._aer = _AerProbabilities(ansatz, bases)
 
-    def probabilities(self, theta: Floats) -> Floats:
-        """Exact probabilities [K, n_bases, 2**n] of K parameter sets [K, n_params], by Qiskit Aer.
+    def probabilities(self, theta: Tensor) -> Tensor:
+        """Exact probabilities [K, n_bases, 2**n] of K parameter sets [K, n_params], by our engine or by Qiskit Aer.
 
         Raises:
-            ValueError: the sampler is not an ideal simulator.
+            ValueError: the sampler is an object, not a named ideal simulator.
         """
-        if self._aer is None:
+        if self.differentiable:
+            return all_probabilities(self.ansatz, theta, self.bases)
+        if not self.ideal:
             raise ValueError("this sampler has no exact probabilities; ask for shots")
-        return self._aer(theta)
+        return torch.from_numpy(self._aer(theta.detach().cpu().numpy())).to(theta)
 
-    def shots(self, theta: Floats, shots: int) -> NDArray[np.bool_]:
-        """Measured bits [n_bases, K, shots, n] of K parameter sets [K, n_params], in one job."""
-        pubs = [(circuit, theta[:, : circuit.num_parameters], shots) for circuit in self._circuits]
+    def shots(self, theta: Tensor, shots: int) -> Tensor:
+        """Indices int64 [n_bases, K, shots] of measured bitstrings of K parameter sets [K, n_params], in one job."""
+        if self.differentiable:
+            probs = all_probabilities(self.ansatz, theta.detach(), self.bases)  # (K, n_bases, 2**n)
+            drawn = torch.multinomial(probs.flatten(0, 1), shots, replacement=True)
+            return drawn.unflatten(0, (len(theta), -1)).transpose(0, 1)
+        values = theta.detach().cpu().numpy()
+        pubs = [(circuit, values[:, : circuit.num_parameters], shots) for circuit in self._circuits]
         result = self._sampler.run(pubs).result()
-        return np.stack([pub.join_data().to_bool_array(order="little") for pub in result])
+        bits = np.stack([pub.join_data().to_bool_array(order="little") for pub in result])
+        return bits_to_index(torch.from_numpy(bits).to(theta.device))
 
-    def frequencies(self, theta: Floats, shots: int) -> Floats:
+    def frequencies(self, theta: Tensor, shots: int) -> Tensor:
         """Observed frequencies [K, n_bases, 2**n] of `shots` shots per basis and parameter set [K, n_params]."""
-        bits = self.shots(theta, shots)  # (n_bases, K, shots, n)
-        return np.stack([[histogram(sample) for sample in basis] for basis in bits], axis=1)
+        index = self.shots(theta, shots).transpose(0, 1)  # (K, n_bases, shots)
+        counts = theta.new_zeros(*index.shape[:2], 2**self.n_qubits)
+        return counts.scatter_add_(-1, index, torch.ones_like(index, dtype=theta.dtype)) / shots
 
-    def sample(self, theta: Floats, n: int, rng: np.random.Generator) -> Bits:
-        """Bits [n, n_bases * n_qubits] of one parameter set [n_params].
+    def sample(self, theta: Tensor, n: int) -> Tensor:
+        """Bits uint8 [n, n_bases * n_qubits] of one parameter set [n_params].
 
         Shots of different circuits are independent, so those of different bases are paired at random: any order in
         which a device returns them carries no correlation into the result.
         """
-        bits = self.shots(theta[None], n)[:, 0].astype(np.uint8)  # (n_bases, n, n_qubits)
-        return np.concatenate([rng.permutation(basis) for basis in bits], axis=1)
+        index = self.shots(theta[None], n)[:, 0]  # (n_bases, n)
+        paired = [basis[torch.from_numpy(self._rng.permutation(n)).to(basis.device)] for basis in index]
+        return torch.cat([index_to_bits(basis, self.n_qubits) for basis in paired], dim=1)
 
     def one_qubit_angles(self, qubit: int) -> list[int]:
         """Places in theta of the angles that turn `qubit` alone, in order of application."""
         places, start = [], 0
         for gate, size in zip(self.ansatz.layers, self.ansatz.layer_sizes, strict=True):
-            if size == self.n_qubits and gate != "rxx":
+            if gate in ROTATIONS:
                 places.append(start + qubit)
             start += size
         return places + ([start + qubit] if "t" in self.bases else [])
 
-    def one_qubit_marginals(self, angles: Floats) -> Floats:
-        """P(bit = 1) in each basis [n_bases] of one qubit under its `angles` (see above), entanglers left out."""
-        remaining = iter(angles)
-        state = np.array([1, 0], dtype=np.complex128)
-        for gate in self.ansatz.layers:
-            if gate == "h":
-                state = np.array([state[0] + state[1], state[0] - state[1]]) / np.sqrt(2)
-            elif gate != "rxx":
-                state = _rotation(gate, next(remaining)) @ state
-        turns = {"z": 0.0, "o": np.pi / 2, "t": angles[-1]}
-        return np.array([abs((_rotation("rx", turns[basis]) @ state)[1]) ** 2 for basis in self.bases])
-
-
-def _rotation(gate: str, angle: float) -> NDArray[np.complex128]:
-    """RX, RY or RZ of `angle` radians as a matrix [2, 2]."""
-    pauli = {"rx": [[0, 1], [1, 0]], "ry": [[0, -1j], [1j, 0]], "rz": [[1, 0], [0, -1]]}[gate]
-    return np.cos(angle / 2) * np.eye(2) - 1j * np.sin(angle / 2) * np.array(pauli)
+    def one_qubit_marginals(self, angles: Tensor) -> Tensor:
+        """P(bit = 1) in each basis [K, n_bases] of one qubit under its `angles` [K, ...] (see above), no entanglers."""
+        alone = Ansatz(1, tuple(gate for gate in self.ansatz.layers if gate in ("h", *ROTATIONS)))
+        return all_probabilities(alone, angles, self.bases)[..., 1]
 
 
 class _AerProbabilities:
@@ -126,7 +140,7 @@ class _AerProbabilities:
         # 14 qubits: below, Aer's threads cost more than the simulation
         self._simulator = AerSimulator(max_parallel_threads=1) if n < 14 else AerSimulator()
 
-    def __call__(self, theta: Floats) -> Floats:
+    def __call__(self, theta: NDArray[np.float64]) -> NDArray[np.float64]:
         binds = [dict(zip(self._parameters, theta.T.tolist(), strict=True))]
         result = self._simulator.run([self._circuit], parameter_binds=binds, shots=1).result()
         if not result.success:
@@ -140,26 +154,26 @@ def _measured(circuit: QuantumCircuit) -> QuantumCircuit:
     return circuit
 
 
-def bits_to_index(bits: NDArray) -> NDArray[np.int64]:
-    """Bits [..., n] to their indices [...] in a probability vector."""
-    return bits.astype(np.int64) @ (1 << np.arange(bits.shape[-1]))
+def bits_to_index(bits: Tensor) -> Tensor:
+    """Bits [..., n] to their indices int64 [...] in a probability vector."""
+    return (bits.long() << torch.arange(bits.shape[-1], device=bits.device)).sum(-1)
 
 
-def index_to_bits(index: NDArray[np.int64], n_qubits: int) -> Bits:
-    """Indices [...] to bits [..., n_qubits], the inverse of `bits_to_index`."""
-    return (index[..., None] >> np.arange(n_qubits) & 1).astype(np.uint8)
+def index_to_bits(index: Tensor, n_qubits: int) -> Tensor:
+    """Indices [...] to bits uint8 [..., n_qubits], the inverse of `bits_to_index`."""
+    return (index[..., None] >> torch.arange(n_qubits, device=index.device) & 1).to(torch.uint8)
 
 
-def histogram(bits: NDArray) -> Floats:
-    """Frequencies [2**n] of bitstrings [m, n]."""
-    return np.bincount(bits_to_index(bits), minlength=1 << bits.shape[-1]) / len(bits)
+def histogram(bits: Tensor) -> Tensor:
+    """Frequencies float64 [2**n] of bitstrings [m, n]."""
+    return torch.bincount(bits_to_index(bits), minlength=1 << bits.shape[-1]).double() / len(bits)
 
 
-def product_probabilities(marginals: Floats) -> Floats:
+def product_probabilities(marginals: Tensor) -> Tensor:
     """The product distribution [2**n] of independent bits with P(bit i = 1) = marginals[i]."""
-    probs = np.ones(1)
+    probs = marginals.new_ones(1)
     for p in marginals:  # qubit 0 first, so that it ends up as the lowest bit
-        probs = np.concatenate([probs * (1 - p), probs * p])
+        probs = torch.cat([probs * (1 - p), probs * p])
     return probs
 
 

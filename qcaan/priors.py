@@ -5,24 +5,26 @@ Here are the seam and the priors that need no circuit; the quantum one is in `qc
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from qcaan import losses
-from qcaan.born import Floats, histogram, product_probabilities
+from qcaan.born import histogram, index_to_bits, product_probabilities
 
 INDEPENDENT = 0.05  # nats: a product distribution this near to the target means that its bits are independent
-_MAX_HISTOGRAM_BITS = 16
+MAX_HISTOGRAM_BITS = 16  # 65,536 cells; more are emptier than any number of images could fill
 
 
 @dataclass(frozen=True)
 class FitReport:
     """What a fit did. Losses before and after are those of fresh evaluations, not the optimiser's best draw.
+
+    `evaluations` counts parameter sets, `executions` circuits run for them and for the bank: one per basis and set.
 
     `kl` is KL(target || prior) in nats and `tvd` the total variation distance, both summed over the measurement bases;
     `kl_product` is the KL of the product of the target's marginals, the fit that needs no circuit. None where the prior
@@ -32,6 +34,7 @@ class FitReport:
     loss_before: float | None = None
     loss_after: float | None = None
     evaluations: int = 0
+    executions: int = 0
     shots: int = 0
     seconds: float = 0.0
     kl: float | None = None
@@ -50,12 +53,13 @@ class FitReport:
 
 
 class Prior(nn.Module, ABC):
-    """A distribution over latent vectors [dim] that can be fitted to bits and drawn from.
+    """A distribution over samples [dim] that can be fitted to bits, drawn from and made into the generator's input.
 
     `state_dict()` holds all that a resumed run needs, random state included.
     """
 
-    dim: int
+    dim: int  # width of a sample
+    latent_dim: int  # width of the generator's input made from it
     _anchor: Tensor  # an empty buffer that tells priors without weights which device they are on
     n_bits: int | None  # width of the bitstrings it draws; None for a prior over real numbers
 
@@ -69,7 +73,7 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, samples: Tensor) -> Tensor:
-        """Samples [n, dim] to the generator's input [n, dim]."""
+        """Samples [n, dim] to the generator's input [n, latent_dim]."""
 
     def measure(self, n: int) -> Tensor:
         """As `sample`, but never from a store of earlier draws: what pictures and scores are made from."""
@@ -88,7 +92,7 @@ class Gaussian(Prior):
 
     def __init__(self, dim: int = 64) -> None:
         super().__init__()
-        self.dim = positive("dim", dim)
+        self.dim = self.latent_dim = positive("dim", dim)
         self.n_bits = None
         self.register_buffer("_anchor", torch.empty(0), persistent=False)
 
@@ -103,26 +107,42 @@ class Gaussian(Prior):
 
 
 class BitPrior(Prior):
-    """A prior over bitstrings: {0, 1} become {-1, +1} at the generator's door, plus Gaussian dither if asked for."""
+    """A prior over bitstrings: {0, 1} become {-1, +1} at the generator's door, with noise on and beside them if asked for.
 
-    def __init__(self, n_bits: int, dither: float) -> None:
+    Args:
+        n_bits: width of the bitstrings.
+        dither: standard deviation of the Gaussian noise on every sign.
+        noise_dims: standard normal coordinates appended to the signs.
+    """
+
+    def __init__(self, n_bits: int, dither: float, noise_dims: int) -> None:
         super().__init__()
         self.dim = self.n_bits = positive("n_bits", n_bits)
         if dither < 0:
             raise ValueError(f"dither must be at least 0, got {dither}")
-        self.dither = dither
+        if noise_dims < 0:
+            raise ValueError(f"noise_dims must be at least 0, got {noise_dims}")
+        self.dither, self.noise_dims = dither, noise_dims
+        self.latent_dim = n_bits + noise_dims
 
     def embed(self, samples: Tensor) -> Tensor:
-        """Bits {0, 1} [n, n_bits] to 2 bits - 1 + dither * N(0, 1), so that one bitstring draws more than one picture."""
+        """Bits {0, 1} [n, n_bits] to 2 bits - 1 + dither * N(0, 1), then N(0, 1) in noise_dims more columns.
+
+        Without either, one bitstring draws one picture.
+        """
         signs = 2 * samples - 1
-        return signs + self.dither * torch.randn_like(signs) if self.dither else signs
+        if self.dither:
+            signs = signs + self.dither * torch.randn_like(signs)
+        if self.noise_dims:
+            signs = torch.cat([signs, signs.new_empty(len(signs), self.noise_dims).normal_()], 1)
+        return signs
 
 
 class Bernoulli(BitPrior):
     """Independent fair bits; its fit is a no-op that reports how far the target is from uniform."""
 
-    def __init__(self, n_bits: int = 16, dither: float = 0.0) -> None:
-        super().__init__(n_bits, dither)
+    def __init__(self, n_bits: int = 16, dither: float = 0.0, noise_dims: int = 0) -> None:
+        super().__init__(n_bits, dither, noise_dims)
         self.register_buffer("_anchor", torch.empty(0), persistent=False)
 
     def fit(self, bits: Tensor) -> FitReport:
@@ -130,29 +150,97 @@ class Bernoulli(BitPrior):
         return replace(FitReport(), **self.distances(bits))
 
     def distances(self, bits: Tensor) -> dict[str, Any]:
-        if self.dim > _MAX_HISTOGRAM_BITS:
+        if self.dim > MAX_HISTOGRAM_BITS:
             return {}
         target = target_probabilities(bits, 1)
-        return compare(target, np.full_like(target, 0.5**self.dim), bits)
+        return compare(target, torch.full_like(target, 0.5**self.dim), bits)
 
     def sample(self, n: int) -> Tensor:
         return torch.randint(2, (n, self.dim), device=self._anchor.device).float()
 
 
-def target_probabilities(bits: Tensor, n_bases: int) -> Floats:
-    """Bits {0, 1} [m, n_bases * n] to their observed distribution in each basis [n_bases, 2**n]."""
-    return np.stack([histogram(part) for part in np.split(bits.cpu().numpy(), n_bases, axis=1)])
+class Product(BitPrior):
+    """Independent bits with the target's marginals: what a fit without correlations can reach. Its loss is the NLL."""
+
+    marginals: Tensor
+
+    def __init__(self, n_bits: int = 16, dither: float = 0.0, noise_dims: int = 0) -> None:
+        super().__init__(n_bits, dither, noise_dims)
+        self.register_buffer("marginals", torch.full((n_bits,), 0.5, dtype=torch.float64))
+
+    def fit(self, bits: Tensor) -> FitReport:
+        check_bits(bits, self.dim)
+        start = time.perf_counter()
+        bits = bits.to(self.marginals.device)
+        before = self._nll(bits)
+        self.marginals.copy_(bits.double().mean(0))
+        report = FitReport(before, self._nll(bits), seconds=time.perf_counter() - start)
+        return replace(report, **self.distances(bits))
+
+    def _nll(self, bits: Tensor) -> float:
+        p = self.marginals.clamp(losses.CLIP, 1 - losses.CLIP)
+        means = bits.double().mean(0)
+        return float(-(means * p.log() + (1 - means) * (1 - p).log()).sum())
+
+    def distances(self, bits: Tensor) -> dict[str, Any]:
+        if self.dim > MAX_HISTOGRAM_BITS:
+            return {}
+        return compare(target_probabilities(bits, 1), product_probabilities(self.marginals)[None], bits)
+
+    def sample(self, n: int) -> Tensor:
+        return (torch.rand(n, self.dim, device=self.marginals.device) < self.marginals).float()
 
 
-def compare(target: Floats, model: Floats, bits: Tensor) -> dict[str, Any]:
+class TabulatedPrior(BitPrior):
+    """A prior over few bits whose probabilities `probs` [2**n_bits] are all known, and drawn from exactly."""
+
+    probs: Tensor
+
+    def __init__(self, n_bits: int, dither: float, noise_dims: int) -> None:
+        super().__init__(n_bits, dither, noise_dims)
+        if n_bits > MAX_HISTOGRAM_BITS:
+            raise ValueError(f"n_bits must be at most {MAX_HISTOGRAM_BITS} for this prior, got {n_bits}")
+        self.register_buffer("probs", torch.full((2**n_bits,), 0.5**n_bits, dtype=torch.float64))
+
+    def distances(self, bits: Tensor) -> dict[str, Any]:
+        return compare(
+            target_probabilities(bits.to(self.probs.device), 1), self.probs[None], bits.to(self.probs.device)
+        )
+
+    def sample(self, n: int) -> Tensor:
+        return index_to_bits(torch.multinomial(self.probs, n, replacement=True), self.dim).float()
+
+
+class Histogram(TabulatedPrior):
+    """The observed distribution itself: the exact fit, with which any other is to be compared. Its loss is the NLL."""
+
+    def __init__(self, n_bits: int = 16, dither: float = 0.0, noise_dims: int = 0) -> None:
+        super().__init__(n_bits, dither, noise_dims)
+
+    def fit(self, bits: Tensor) -> FitReport:
+        check_bits(bits, self.dim)
+        start = time.perf_counter()
+        target = target_probabilities(bits.to(self.probs.device), 1)[0]
+        before = float(losses.nll(target, self.probs))
+        self.probs.copy_(target)
+        after = float(losses.nll(target, self.probs))
+        report = FitReport(before, after, seconds=time.perf_counter() - start)
+        return replace(report, **self.distances(bits))
+
+
+def target_probabilities(bits: Tensor, n_bases: int) -> Tensor:
+    """Bits {0, 1} [m, n_bases * n] to their observed distribution in each basis, float64 [n_bases, 2**n]."""
+    return torch.stack([histogram(part) for part in bits.chunk(n_bases, dim=1)])
+
+
+def compare(target: Tensor, model: Tensor, bits: Tensor) -> dict[str, Any]:
     """KL, TVD and the product's KL, summed over the bases, of [n_bases, 2**n] against the same."""
-    marginals = bits.double().mean(0).cpu().numpy().reshape(len(target), -1)
-    product = np.stack([product_probabilities(m) for m in marginals])
-    t, m, p = (torch.from_numpy(array) for array in (target, model, product))
+    marginals = bits.double().mean(0).view(len(target), -1)
+    product = torch.stack([product_probabilities(m) for m in marginals])
     return {
-        "kl": sum(float(losses.kl(t[b], m[b])) for b in range(len(t))),
-        "kl_product": sum(float(losses.kl(t[b], p[b])) for b in range(len(t))),
-        "tvd": sum(float(losses.tvd(t[b], m[b])) for b in range(len(t))),
+        "kl": sum(float(losses.kl(t, m)) for t, m in zip(target, model, strict=True)),
+        "kl_product": sum(float(losses.kl(t, p)) for t, p in zip(target, product, strict=True)),
+        "tvd": sum(float(losses.tvd(t, m)) for t, m in zip(target, model, strict=True)),
     }
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +17,9 @@ from torch import Tensor
 
 from qcaan import losses
 from qcaan.ansatz import make_ansatz
-from qcaan.born import BornMachine, Floats
-from qcaan.optimizers import OPTIMIZERS
+from qcaan.born import BornMachine, index_to_bits, product_probabilities
+from qcaan.optimizers import OPTIMIZERS, fewest_evaluations
 from qcaan.priors import BitPrior, FitReport, check_bits, compare, positive, target_probabilities
-from qcaan.samplers import make_sampler
 
 _REPEATS = 5  # evaluations from shots that the loss before and after a fit is the mean of
 
@@ -33,15 +35,18 @@ class QCBM(BitPrior):
     Args:
         n_qubits, n_layers, ansatz: the circuit, see `qcaan.ansatz`.
         bases: measurement bases, different ones of z, o, t.
-        sampler: a name (`qcaan.samplers.SAMPLERS`) or any `BaseSamplerV2`.
-        optimizer: `cobyla`.
+        sampler: `exact` (our engine: gradients, shots on the device), a name of `qcaan.samplers.SAMPLERS`, or any
+            `BaseSamplerV2`.
+        optimizer: one of `qcaan.optimizers.OPTIMIZERS`.
         loss: `kl`, `nll` or `mmd`, of the target against the circuit's distribution.
-        shots: per basis and evaluation; 0 for exact probabilities, by Qiskit Aer, where the sampler is a named ideal one.
-        fit_evals: the most evaluations of the loss in one fit; at least two more than there are angles.
+        shots: per basis and evaluation; 0 for exact probabilities where the sampler has a name: by our engine or by
+            Qiskit Aer.
+        fit_evals: the most evaluations in one fit: parameter sets whose distribution the optimiser asks for.
         bank_shots: shots per basis drawn after each fit, from which `sample` draws with replacement.
         initial: at the first fit, start from the target's `marginals` (the fitted product, so that the fit is about
             correlations) or from `random` angles.
         dither: standard deviation of the noise that `embed` adds to the signs.
+        noise_dims: Gaussian coordinates that `embed` appends.
         seed: of the angles, the shots and the optimiser.
 
     Raises:
@@ -67,9 +72,11 @@ class QCBM(BitPrior):
         bank_shots: int = 20_000,
         initial: str = "marginals",
         dither: float = 0.0,
+        noise_dims: int = 0,
         seed: int | None = None,
     ) -> None:
-        super().__init__(positive("n_qubits", n_qubits) * len(bases), dither)
+        super().__init__(positive("n_qubits", n_qubits) * len(bases), dither, noise_dims)
+        self.optimizer = optimizer
         self._optimizer = _choice("optimizer", optimizer, OPTIMIZERS)
         self._loss = _choice("loss", loss, losses.BIT_LOSSES)
         if initial not in ("marginals", "random"):
@@ -80,27 +87,22 @@ class QCBM(BitPrior):
         self.fit_evals = fit_evals
         self.bank_shots = positive("bank_shots", bank_shots)
         self.initial = initial
-        self._rng = np.random.default_rng(seed)  # the named samplers draw from it too, so its state is the prior's
-        named = isinstance(sampler, str)
-        self.born = BornMachine(
-            make_ansatz(ansatz, n_qubits, n_layers),
-            tuple(bases),
-            make_sampler(sampler, self._rng) if isinstance(sampler, str) else sampler,
-            exact=named,
-        )
-        if shots == 0 and not named:
+        self._rng = np.random.default_rng(seed)  # samplers and optimisers draw from it too, so its state is the prior's
+        self.born = BornMachine(make_ansatz(ansatz, n_qubits, n_layers), tuple(bases), sampler, self._rng)
+        if shots == 0 and not self.born.ideal:
             raise ValueError(
                 "shots 0 asks for exact probabilities, which a sampler object does not give; name a number"
             )
-        if fit_evals < self.born.n_params + 2:  # COBYLA's simplex alone takes one more than there are angles
+        fewest = fewest_evaluations(optimizer, self.born.n_params, _gradient_evaluations(self.born, shots))
+        if fit_evals < fewest:
             raise ValueError(
-                f"fit_evals must be at least {self.born.n_params + 2} for {self.born.n_params} angles, got {fit_evals}"
+                f"fit_evals must be at least {fewest} for {optimizer} on {self.born.n_params} angles, got {fit_evals}"
             )
         if initial == "marginals":
-            theta = self._angles_at_marginals(np.full((len(bases), n_qubits), 0.5))
+            theta = self._angles_at_marginals(torch.full((len(bases), n_qubits), 0.5, dtype=torch.float64))
         else:  # large angles: from small ones uniform marginals are a critical point that parities are not found from
-            theta = self._rng.normal(0, 1.5, self.born.n_params)
-        self.register_buffer("theta", torch.from_numpy(theta))
+            theta = torch.from_numpy(self._rng.normal(0, 1.5, self.born.n_params))
+        self.register_buffer("theta", theta)
         self.register_buffer("bank", torch.zeros(bank_shots, self.dim, dtype=torch.uint8))
         self.register_buffer("fitted", torch.tensor(False))
         self.register_buffer("banked", torch.tensor(False))
@@ -108,40 +110,44 @@ class QCBM(BitPrior):
     def fit(self, bits: Tensor) -> FitReport:
         """Fit the angles to bits {0, 1} [m, n_bases * n_qubits] from where the last fit ended, and draw a new bank.
 
-        Angles that are no better than those before, at a fresh evaluation of both, are not taken.
+        Angles that are no better than those before, at fresh evaluations of both, are not taken.
+
+        Warns:
+            UserWarning: the loss is flat where the fit started, so that the optimiser could not move.
         """
         check_bits(bits, self.dim)
         start = time.perf_counter()
         n_bases = len(self.born.bases)
-        targets = torch.from_numpy(target_probabilities(bits, n_bases))  # (n_bases, 2**n)
-        n_evaluations = 0
+        targets = target_probabilities(bits.to(self.theta.device), n_bases)  # (n_bases, 2**n)
+        objective = _Objective(self.born, targets, self._loss, self.shots)
 
-        def loss(theta: Floats) -> Floats:  # [K, P] -> [K]
-            nonlocal n_evaluations
-            n_evaluations += len(theta)
-            probs = torch.from_numpy(self._distribution(theta))  # (K, n_bases, 2**n)
-            return torch.stack([self._loss(targets[b], probs[:, b]) for b in range(n_bases)]).sum(0).numpy()
-
-        before = self.theta.cpu().numpy()
-        theta = before
+        before = theta = self.theta.clone()
         if self.initial == "marginals" and not self.fitted:
-            theta = self._angles_at_marginals(bits.double().mean(0).cpu().numpy().reshape(n_bases, -1))
-        theta = self._optimizer(loss, theta, self.fit_evals, self.shots > 0, self._rng)
+            theta = self._angles_at_marginals(bits.double().mean(0).view(n_bases, -1)).to(theta)
+        moved = self._optimizer(objective, theta, self.fit_evals, self._rng)
+        if torch.equal(moved, theta) and (cause := objective.why_flat()):
+            warnings.warn(f"{self.optimizer} left all angles as they were: {cause}", stacklevel=2)
         repeats = _REPEATS if self.shots else 1
-        losses_twice = loss(np.repeat([before, theta], repeats, axis=0)).reshape(2, repeats)
-        loss_before, loss_after = losses_twice.mean(1).tolist()
+        values = objective(torch.stack([before] * repeats + [moved] * repeats)).view(2, -1).mean(1)
+        loss_before, loss_after = values.tolist()
         if loss_after < loss_before:
-            self.theta.copy_(torch.from_numpy(theta))
+            self.theta.copy_(moved)
         else:
             loss_after = loss_before
         self.fitted.fill_(True)
         self.draw_bank()
-        shots = (n_evaluations * self.shots + self.bank_shots) * n_bases
-        seconds = time.perf_counter() - start
-        report = FitReport(loss_before, loss_after, n_evaluations, shots, seconds)
+        report = FitReport(
+            loss_before,
+            loss_after,
+            objective.n_evaluations,
+            executions=(objective.n_evaluations + 1) * n_bases,
+            shots=(objective.n_evaluations * self.shots + self.bank_shots) * n_bases,
+            seconds=time.perf_counter() - start,
+        )
         return replace(report, **self.distances(bits))
 
     def distances(self, bits: Tensor) -> dict[str, Any]:
+        bits = bits.to(self.theta.device)
         return compare(target_probabilities(bits, len(self.born.bases)), self._all_probabilities(), bits)
 
     def sample(self, n: int) -> Tensor:
@@ -152,52 +158,55 @@ class QCBM(BitPrior):
 
     def measure(self, n: int) -> Tensor:
         """n fresh shots of the circuit [n, dim] float32 in {0, 1}, one per basis, paired at random."""
-        bits = self.born.sample(self.theta.cpu().numpy(), n, self._rng)
-        return torch.from_numpy(bits).to(self.bank.device).float()
+        return self.born.sample(self.theta, n).float()
 
     def draw_bank(self) -> None:
         """Measure a new bank of shots, from which `sample` draws until the next fit."""
         self.bank.copy_(self.measure(self.bank_shots))
         self.banked.fill_(True)
 
-    def probabilities(self, basis: str = "z") -> Floats:
+    def probabilities(self, basis: str = "z") -> np.ndarray:
         """The circuit's distribution [2**n_qubits] in `basis`, float64, qubit 0 the lowest bit of the index.
 
-        Exact on a named ideal simulator, otherwise frequencies of `bank_shots` shots.
+        Exact where the sampler has a name, otherwise frequencies of `bank_shots` shots.
 
         Raises:
             ValueError: a basis that this prior does not measure.
         """
         if basis not in self.born.bases:
             raise ValueError(f"basis {basis!r} is not measured; choose from {', '.join(self.born.bases)}")
-        return self._all_probabilities()[self.born.bases.index(basis)]
+        return self._all_probabilities()[self.born.bases.index(basis)].cpu().numpy()
 
-    def _all_probabilities(self) -> Floats:
-        theta = self.theta.cpu().numpy()[None]
-        if self.born.exact:
-            return self.born.probabilities(theta)[0]
-        return self.born.frequencies(theta, self.bank_shots)[0]
+    def _all_probabilities(self) -> Tensor:
+        if self.born.ideal:
+            return self.born.probabilities(self.theta[None])[0]
+        return self.born.frequencies(self.theta[None], self.bank_shots)[0]
 
-    def _distribution(self, theta: Floats) -> Floats:
-        return self.born.frequencies(theta, self.shots) if self.shots else self.born.probabilities(theta)
-
-    def _angles_at_marginals(self, marginals: Floats) -> Floats:
+    def _angles_at_marginals(self, marginals: Tensor) -> Tensor:
         """Angles at which every qubit has its P(1) of `marginals` [n_bases, n] in every basis, or the nearest it allows.
 
         With all entanglers at zero the circuit is n circuits of one qubit each, whose few angles are solved for from
         random ones: what the marginals leave free stays random, since zeros there would be a dead point of the gradient.
         A qubit's state meets <Z>^2 + <Y>^2 <= 1, so marginals in z and o can be out of reach together.
         """
-        theta = np.zeros(self.born.n_params)
+        theta = torch.zeros(self.born.n_params, dtype=torch.float64)
         for qubit in range(self.born.n_qubits):
             places = self.born.one_qubit_angles(qubit)
+            shifts = math.pi / 2 * np.eye(len(places))
 
-            def residuals(angles: Floats, qubit: int = qubit) -> Floats:
-                return self.born.one_qubit_marginals(angles) - marginals[:, qubit]
+            def reached(angles: np.ndarray) -> np.ndarray:  # [K, ...] -> [K, n_bases]
+                return self.born.one_qubit_marginals(torch.from_numpy(angles)).numpy()
+
+            def residuals(angles: np.ndarray, qubit: int = qubit) -> np.ndarray:
+                return reached(angles[None])[0] - marginals[:, qubit].cpu().numpy()
+
+            def jacobian(angles: np.ndarray, shifts: np.ndarray = shifts) -> np.ndarray:
+                up, down = np.split(reached(np.concatenate([angles + shifts, angles - shifts])), 2)
+                return (up - down).T / 2
 
             starts = [self._rng.uniform(-np.pi, np.pi, len(places)) for _ in range(4)]
-            solutions = [least_squares(residuals, s) for s in starts]
-            theta[places] = min(solutions, key=lambda solution: solution.cost).x
+            solutions = [least_squares(residuals, s, jacobian) for s in starts]
+            theta[places] = torch.from_numpy(min(solutions, key=lambda solution: solution.cost).x)
         return theta
 
     def reseed(self, seed: int) -> None:
@@ -209,6 +218,82 @@ class QCBM(BitPrior):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self._rng.bit_generator.state = state["rng"]
+
+
+class Shuffled(QCBM):
+    """A QCBM whose measured bits are permuted column by column: its marginals without its correlations, a control."""
+
+    def measure(self, n: int) -> Tensor:
+        bits = super().measure(n)
+        order = torch.stack([torch.from_numpy(self._rng.permutation(n)) for _ in range(self.dim)], 1)
+        return bits.gather(0, order.to(bits.device))
+
+    def _all_probabilities(self) -> Tensor:
+        return torch.stack([shuffled(probs) for probs in super()._all_probabilities()])
+
+
+class _Objective:
+    """A QCBM's loss, summed over the bases, as a function of its angles; counts what it asks for."""
+
+    def __init__(
+        self, born: BornMachine, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor], shots: int
+    ) -> None:
+        self.noisy = shots > 0
+        self.gradient_evaluations = _gradient_evaluations(born, shots)
+        self.n_evaluations = 0
+        self._born, self._targets, self._loss, self._shots = born, targets, loss, shots
+        self._lowest, self._highest = math.inf, -math.inf
+        self._steepest: float | None = None  # of the gradients asked for
+
+    def __call__(self, theta: Tensor) -> Tensor:
+        with torch.no_grad():
+            values = self._value(self._distribution(theta))
+        self._lowest, self._highest = min(self._lowest, float(values.min())), max(self._highest, float(values.max()))
+        return values
+
+    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """By autograd through the exact engine; elsewhere by parameter shifts, exact for our gates, in one broadcast run.
+
+        The shift rule (Mitarai et al., arXiv:1803.00745) is for probabilities; the loss's own slope comes by autograd.
+        """
+        if self.gradient_evaluations == 1:
+            point = theta.detach().requires_grad_()
+            value = self._value(self._distribution(point[None]))[0]
+            (gradient,) = torch.autograd.grad(value, point)
+        else:
+            shift = math.pi / 2 * torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
+            probs = self._distribution(torch.cat([theta[None], theta + shift, theta - shift]).detach())
+            centre, up, down = probs[:1].detach().requires_grad_(), *probs[1:].chunk(2)
+            value = self._value(centre)[0]
+            (slope,) = torch.autograd.grad(value, centre)  # (1, n_bases, 2**n)
+            gradient = ((up - down) / 2 * slope).sum((1, 2))
+        self._steepest = max(self._steepest or 0.0, float(gradient.abs().max()))
+        return value.detach(), gradient
+
+    def why_flat(self) -> str:
+        """Why an optimiser cannot move here; empty where it could have."""
+        if self._steepest == 0:
+            return "the gradient of the loss is zero at the start; start from random angles"
+        if self._lowest == self._highest:
+            return "the loss is the same at all angles asked for (does the sampler reuse its seed?)"
+        return ""
+
+    def _distribution(self, theta: Tensor) -> Tensor:
+        self.n_evaluations += len(theta)
+        return self._born.frequencies(theta, self._shots) if self._shots else self._born.probabilities(theta)
+
+    def _value(self, probs: Tensor) -> Tensor:  # [K, n_bases, 2**n] -> [K]
+        return torch.stack([self._loss(t, probs[:, b]) for b, t in enumerate(self._targets)]).sum(0)
+
+
+def shuffled(probs: Tensor) -> Tensor:
+    """The product of the marginals of `probs` [2**n]."""
+    n = probs.shape[0].bit_length() - 1
+    return product_probabilities(probs @ index_to_bits(torch.arange(2**n, device=probs.device), n).to(probs))
+
+
+def _gradient_evaluations(born: BornMachine, shots: int) -> int:
+    return 1 if born.differentiable and shots == 0 else 2 * born.n_params + 1
 
 
 def _choice(name: str, value: str, table: dict[str, Any]) -> Any:

@@ -5,6 +5,7 @@ python scripts/benchmark.py --json benchmark.json
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import statistics
@@ -17,17 +18,21 @@ import numpy as np
 import torch
 from _cli import console, run_script
 from qiskit import transpile
+from qiskit.quantum_info import Statevector
 from qiskit_aer import AerSimulator
 from qiskit_aer.primitives import SamplerV2
 from rich.table import Table
 
-from qcaan.ansatz import make_ansatz
+from qcaan import losses
+from qcaan.ansatz import Ansatz, make_ansatz
 from qcaan.born import BornMachine
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
-from qcaan.samplers import make_sampler
+from qcaan.statevector import probabilities
 from qcaan.training import pick_device, write_json
 
 SHOTS = 2000
+_STATEVECTOR_QUBITS, _BACKPROP_QUBITS, _BATCH_QUBITS = 16, 10, 12  # above, a row would take minutes or the memory
+os.environ.setdefault("QULACS_NUM_THREADS", "1")  # read at its import; one core is what is compared
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,10 @@ class Row:
     ratio: float  # of the section's first row to this one: how many times faster
 
 
-def median_ms(function: Callable[[], object], repeats: int) -> float:
+def median_ms(function: Callable[[], object], repeats: int, most_seconds: float = 10.0) -> float:
     function()  # warm-up
-    times = []
-    for _ in range(repeats):
+    times: list[float] = []
+    while len(times) < repeats and sum(times) < 1000 * most_seconds:
         start = time.perf_counter()
         function()
         times.append(1000 * (time.perf_counter() - start))
@@ -50,22 +55,24 @@ def median_ms(function: Callable[[], object], repeats: int) -> float:
 def cost_evaluations(repeats: int) -> list[Row]:
     """One cost evaluation of a QCBM on Aer: 8 qubits, seed ansatz with 2 layers, one basis, 2,000 shots."""
     ansatz = make_ansatz("seed", 8, 2)
-    theta = np.random.default_rng(0).normal(0, 1, (1, ansatz.n_params))
+    theta = torch.randn(1, ansatz.n_params, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     circuit = ansatz.to_circuit()
     circuit.measure_all()
     simulator = AerSimulator()
     transpiled = transpile(circuit, simulator, optimization_level=1)
     aer_sampler = SamplerV2()
-    born = BornMachine(ansatz, ("z",), make_sampler("aer", 0), exact=True)
-    both = BornMachine(ansatz, ("z", "o"), make_sampler("aer", 0), exact=True)
+    rng = np.random.default_rng(0)
+    born, both = (BornMachine(ansatz, bases, "aer", rng) for bases in (("z",), ("z", "o")))
 
     def transpile_and_run() -> object:
-        bound = transpile(circuit, simulator).assign_parameters(theta[0][: circuit.num_parameters])
+        bound = transpile(circuit, simulator).assign_parameters(theta[0].numpy())
         return simulator.run(bound, shots=SHOTS).result().get_counts()
 
     ways = {
         "transpile and run at every call": transpile_and_run,
-        "Aer's SamplerV2, transpiled once": lambda: aer_sampler.run([(transpiled, theta[0])], shots=SHOTS).result(),
+        "Aer's SamplerV2, transpiled once": lambda: aer_sampler.run(
+            [(transpiled, theta[0].numpy())], shots=SHOTS
+        ).result(),
         "qcaan, --sampler aer": lambda: born.frequencies(theta, SHOTS),
         "qcaan, --shots 0 (exact, by Aer)": lambda: born.probabilities(theta),
         "qcaan, --shots 0, two bases": lambda: both.probabilities(theta),
@@ -73,6 +80,124 @@ def cost_evaluations(repeats: int) -> list[Row]:
     times = {what: median_ms(function, repeats) for what, function in ways.items()}
     first = next(iter(times.values()))
     return [Row(what, ms, first / ms) for what, ms in times.items()]
+
+
+def exact_engines(n_qubits: int, repeats: int) -> list[Row]:
+    """Probabilities and the gradient of a KL, seed ansatz with 2 layers, on one core: our engine beside others.
+
+    The rows of batches are per parameter set. qulacs and PennyLane have rows where they are installed (extra `bench`).
+    """
+    ansatz = make_ansatz("seed", n_qubits, 2)
+    theta = torch.randn(1, ansatz.n_params, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    target = torch.full((2**n_qubits,), 0.5**n_qubits, dtype=torch.float64)
+    born = BornMachine(ansatz, ("z",), "aer", np.random.default_rng(0))
+    circuit = ansatz.to_circuit()
+
+    def gradient(angles: torch.Tensor) -> torch.Tensor:
+        point = angles.requires_grad_()
+        value = losses.kl(target.to(angles), probabilities(ansatz, point)[0])
+        return torch.autograd.grad(value, point)[0][0]
+
+    def batch(k: int) -> Callable[[], object]:
+        return lambda sets=theta.repeat(k, 1): probabilities(ansatz, sets)
+
+    values: dict[str, Callable[[], object]] = {"value: Qiskit Aer, tuned": lambda: born.probabilities(theta)[0, 0]}
+    if n_qubits <= _STATEVECTOR_QUBITS:
+        values["value: Qiskit Statevector"] = lambda: Statevector(
+            circuit.assign_parameters(theta[0].numpy())
+        ).probabilities()
+    gradients: dict[str, Callable[[], object]] = {}
+    if importlib.util.find_spec("qulacs"):
+        values["value: qulacs"] = qulacs_value(ansatz, theta[0].tolist())
+    if importlib.util.find_spec("pennylane"):
+        values["value: PennyLane lightning.qubit"] = pennylane(ansatz, theta[0], "lightning.qubit", None)
+        if n_qubits <= _BACKPROP_QUBITS:
+            gradients["value + gradient: PennyLane default.qubit, backprop"] = pennylane(
+                ansatz, theta[0], "default.qubit", target
+            )
+    values["value: qcaan"] = lambda: probabilities(ansatz, theta)[0]
+    gradients["value + gradient: qcaan"] = lambda: gradient(theta.clone())
+    gradients["value + gradient: qcaan, float32"] = lambda: gradient(theta.float())
+    for engines in (values, gradients):  # that all of them compute the same is part of what is claimed
+        results = [torch.as_tensor(engine()).double() for engine in engines.values()]
+        assert all(torch.allclose(result, results[0], atol=1e-4) for result in results)
+
+    times = {what: median_ms(engine, repeats) for what, engine in (values | gradients).items()}
+    if n_qubits <= _BATCH_QUBITS:
+        for k in (64, 512):
+            times[f"value: qcaan, per set in a batch of {k}"] = median_ms(batch(k), repeats) / k
+    first = next(iter(times.values()))
+    return [Row(what, ms, first / ms) for what, ms in times.items()]
+
+
+def qulacs_value(ansatz: Ansatz, theta: list[float]) -> Callable[[], object]:
+    import qulacs
+
+    n, circuit = ansatz.n_qubits, qulacs.ParametricQuantumCircuit(ansatz.n_qubits)
+    add = {"rx": circuit.add_parametric_RX_gate, "rz": circuit.add_parametric_RZ_gate}
+    for gate in ansatz.layers:
+        for i in range(n):
+            if gate == "h":
+                circuit.add_H_gate(i)
+            elif gate == "rxx":
+                for j in range(i + 1, n):
+                    circuit.add_parametric_multi_Pauli_rotation_gate([i, j], [1, 1], 0.0)
+            else:
+                add[gate](i, 0.0)
+    state = qulacs.QuantumState(n)
+
+    def value() -> object:
+        for index, angle in enumerate(theta):
+            circuit.set_parameter(index, -angle)  # its rotations turn the other way
+        state.set_zero_state()
+        circuit.update_quantum_state(state)
+        return np.abs(state.get_vector()) ** 2
+
+    return value
+
+
+def pennylane(ansatz: Ansatz, theta: torch.Tensor, device: str, target: torch.Tensor | None) -> Callable[[], object]:
+    """Probabilities; with a target the gradient of KL(target || probabilities) by backpropagation."""
+    import pennylane as qml
+
+    n = ansatz.n_qubits
+    wires = range(n - 1, -1, -1)  # its first wire is the highest bit
+
+    @qml.qnode(qml.device(device, wires=n), interface="torch", diff_method="backprop" if target is not None else None)
+    def node(angles: torch.Tensor) -> object:
+        values = iter(angles)
+        for gate in ansatz.layers:
+            for i in range(n):
+                if gate == "h":
+                    qml.Hadamard(i)
+                elif gate == "rxx":
+                    for j in range(i + 1, n):
+                        qml.IsingXX(next(values), [i, j])
+                else:
+                    {"rx": qml.RX, "rz": qml.RZ}[gate](next(values), i)
+        return qml.probs(wires=wires)
+
+    def gradient() -> object:
+        point = theta.clone().requires_grad_()
+        return torch.autograd.grad(losses.kl(target, node(point)), point)[0]
+
+    return gradient if target is not None else lambda: node(theta)
+
+
+def asked(rows: list[Row]) -> list[tuple[str, float, str]]:
+    """What was asked of the engine at 8 qubits, with what was measured; empty where the others are not installed."""
+    ms = {row.what: row.milliseconds for row in rows}
+    ours, qulacs = ms["value: qcaan"], ms.get("value: qulacs")
+    backprop = ms.get("value + gradient: PennyLane default.qubit, backprop")
+    ratios = []
+    if qulacs:
+        per_set = ms["value: qcaan, per set in a batch of 64"]
+        ratios.append(("one value, times qulacs'", ours / qulacs, "at most 4"))
+        ratios.append(("one of a batch of 64, times qulacs'", per_set / qulacs, "below 1"))
+    if backprop:
+        faster = backprop / ms["value + gradient: qcaan"]
+        ratios.append(("value + gradient, times faster than PennyLane's backprop", faster, "at least 10"))
+    return ratios
 
 
 def epoch_share(device: torch.device, epochs: int) -> list[Row]:
@@ -94,11 +219,18 @@ def epoch_share(device: torch.device, epochs: int) -> list[Row]:
     ]
 
 
-def main(repeats: int = 30, epochs: int = 2, device: str = "auto", json: Path | None = None) -> None:
-    """Time cost evaluations on Aer and the prior's share of an epoch.
+def main(
+    repeats: int = 30,
+    epochs: int = 2,
+    qubits: tuple[int, ...] = (4, 8, 12, 16, 20),
+    device: str = "auto",
+    json: Path | None = None,
+) -> None:
+    """Time cost evaluations on Aer, exact engines, and the prior's share of an epoch.
 
     Args:
-        repeats: evaluations per row; the median is shown.
+        repeats: evaluations per row; the median is shown. Rows of seconds get fewer.
+        qubits: sizes at which exact engines are timed.
         epochs: epochs of the default run's shape to time; 0 leaves them out.
         device: of the epochs: auto, cpu, cuda, cuda:N.
         json: file for the same numbers.
@@ -108,13 +240,21 @@ def main(repeats: int = 30, epochs: int = 2, device: str = "auto", json: Path | 
     where = pick_device(device)
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"{os.cpu_count()} CPU cores"
     sections = {"cost evaluation, 8 qubits, 2,000 shots": cost_evaluations(repeats)}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for n in qubits:
+        sections[f"exact engines, {n} qubits, one core"] = exact_engines(n, repeats)
+    torch.set_num_threads(threads)
     if epochs:
         sections[f"default epoch on {name}"] = epoch_share(where, epochs)
     for title, rows in sections.items():
         table = Table("what", "median ms", "times faster than the first", title=title)
         for row in rows:
-            table.add_row(row.what, f"{row.milliseconds:.1f}", f"{row.ratio:.1f}")
+            table.add_row(row.what, f"{row.milliseconds:.3g}", f"{row.ratio:.3g}")
         console.print(table)
+        if title == "exact engines, 8 qubits, one core":
+            for what, ratio, bound in asked(rows):
+                console.print(f"{what}: {ratio:.3g} (asked: {bound})")
     if json:
         machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
         results = {title: [vars(row) for row in rows] for title, rows in sections.items()}

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit.quantum_info import Statevector
 
 from qcaan.ansatz import ANSATZE, make_ansatz
 from qcaan.born import (
+    EXACT,
     BornMachine,
     bits_to_index,
     check_memory,
@@ -15,27 +17,31 @@ from qcaan.born import (
     index_to_bits,
     product_probabilities,
 )
-from qcaan.samplers import make_sampler
+from qcaan.samplers import SAMPLERS, make_sampler
 
 
-def machine(name="ion-trap", n_qubits=3, n_layers=2, bases=("z",), seed=0):
-    return BornMachine(make_ansatz(name, n_qubits, n_layers), bases, make_sampler("aer", seed), exact=True)
+def machine(name="ion-trap", n_qubits=3, n_layers=2, bases=("z",), seed=0, sampler="aer"):
+    return BornMachine(make_ansatz(name, n_qubits, n_layers), bases, sampler, np.random.default_rng(seed))
 
 
-def test_qubit_0_is_column_0_and_the_lowest_bit():
-    born = machine(n_qubits=3, n_layers=1)
-    theta = np.array([np.pi, 0, 0])  # X on qubit 0
-    assert born.sample(theta, 5, np.random.default_rng(0)).tolist() == [[1, 0, 0]] * 5
+ENGINES = (EXACT, *SAMPLERS)
+
+
+@pytest.mark.parametrize("sampler", ENGINES)
+def test_qubit_0_is_column_0_and_the_lowest_bit(sampler):
+    born = machine(n_qubits=3, n_layers=1, sampler=sampler)
+    theta = torch.tensor([np.pi, 0, 0], dtype=torch.float64)  # X on qubit 0
+    assert born.sample(theta, 5).tolist() == [[1, 0, 0]] * 5
     assert born.probabilities(theta[None])[0, 0].argmax() == 1
-    assert histogram(np.array([[1, 0, 0]]))[1] == 1
+    assert histogram(torch.tensor([[1, 0, 0]]))[1] == 1
 
 
 @settings(deadline=None, max_examples=15)
 @given(name=st.sampled_from(sorted(ANSATZE)), n=st.integers(1, 5), n_layers=st.integers(1, 4), seed=st.integers(0, 99))
-def test_probabilities_are_those_of_qiskits_statevector_in_every_basis(name, n, n_layers, seed):
+def test_aers_probabilities_are_those_of_qiskits_statevector_in_every_basis(name, n, n_layers, seed):
     born = machine(name, n, n_layers, bases=("o", "t", "z"))
     theta = np.random.default_rng(seed).normal(0, 2, (2, born.n_params))
-    probs = born.probabilities(theta)
+    probs = born.probabilities(torch.from_numpy(theta))
     assert probs.shape == (2, 3, 2**n)
     for k in range(2):
         for b, basis in enumerate(born.bases):
@@ -44,9 +50,10 @@ def test_probabilities_are_those_of_qiskits_statevector_in_every_basis(name, n, 
             np.testing.assert_allclose(probs[k, b], exact, atol=1e-12)
 
 
-def test_frequencies_approach_probabilities_in_the_order_of_parameter_sets_and_bases():
-    born = machine(n_qubits=3, n_layers=4, bases=("t", "z"))
-    theta = np.random.default_rng(1).normal(0, 1, (2, born.n_params))
+@pytest.mark.parametrize("sampler", ENGINES)
+def test_frequencies_approach_probabilities_in_the_order_of_parameter_sets_and_bases(sampler):
+    born = machine(n_qubits=3, n_layers=4, bases=("t", "z"), sampler=sampler)
+    theta = torch.from_numpy(np.random.default_rng(1).normal(0, 1, (2, born.n_params)))
     # TVD of 20,000 shots on 8 outcomes: about 0.005
     assert abs(born.frequencies(theta, 20_000) - born.probabilities(theta)).sum(-1).max() / 2 < 0.02
 
@@ -79,19 +86,21 @@ def test_shots_of_different_bases_are_paired_at_random():
             return np.sort(bits, axis=1)
 
     # |+i> read in z is a fair coin, and RX(0) leaves it one in t: two fair coins that must be independent
-    born = BornMachine(make_ansatz("ion-trap", 1, 1), ("z", "t"), InOrder(make_sampler("aer", 0)), exact=False)
-    bits = born.sample(np.array([np.pi / 2, 0.0]), 4000, np.random.default_rng(0))
-    assert np.corrcoef(bits.T)[0, 1] == pytest.approx(0, abs=0.08)
+    born = BornMachine(
+        make_ansatz("ion-trap", 1, 1), ("z", "t"), InOrder(make_sampler("aer", 0)), np.random.default_rng(0)
+    )
+    bits = born.sample(torch.tensor([np.pi / 2, 0.0], dtype=torch.float64), 4000)
+    assert np.corrcoef(bits.numpy().T)[0, 1] == pytest.approx(0, abs=0.08)
 
 
 @given(st.integers(1, 12), st.integers(0, 2**12 - 1))
 def test_bits_and_index_are_inverse(n, index):
     index %= 2**n
-    assert bits_to_index(index_to_bits(np.array(index), n)) == index
+    assert bits_to_index(index_to_bits(torch.tensor(index), n)) == index
 
 
 def test_product_probabilities_by_hand():
-    np.testing.assert_allclose(product_probabilities(np.array([0.25, 0.5])), [0.375, 0.125, 0.375, 0.125])
+    np.testing.assert_allclose(product_probabilities(torch.tensor([0.25, 0.5])), [0.375, 0.125, 0.375, 0.125])
 
 
 def test_too_many_qubits_are_refused_with_the_most_that_fit():
@@ -100,9 +109,9 @@ def test_too_many_qubits_are_refused_with_the_most_that_fit():
 
 
 def test_exact_probabilities_are_refused_where_the_sampler_has_none():
-    born = BornMachine(make_ansatz("seed", 2, 1), ("z",), make_sampler("aer"), exact=False)
+    born = BornMachine(make_ansatz("seed", 2, 1), ("z",), make_sampler("aer"), np.random.default_rng())
     with pytest.raises(ValueError, match="no exact probabilities"):
-        born.probabilities(np.zeros((1, born.n_params)))
+        born.probabilities(torch.zeros(1, born.n_params))
 
 
 @pytest.mark.parametrize("bases", [(), ("z", "z"), ("x",)])

@@ -7,7 +7,7 @@ Rudolph et al., "Generation of High-Resolution Handwritten Digits with an Ion-Tr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from qcaan import losses
+from qcaan.boltzmann import QBM, RBM
 from qcaan.networks import Discriminator, Generator
-from qcaan.priors import Bernoulli, FitReport, Gaussian, Prior
-from qcaan.qcbm import QCBM
+from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
+from qcaan.qcbm import QCBM, Shuffled
 from qcaan.training import EMA, random_state, seed_everything, set_random_state
 
 LATENTS = ("bottleneck", "skip", "inverse")
-PRIORS = ("qcbm", "gaussian", "bernoulli")
 _DEFAULT_STEPS = 2860  # 20 passes of 128 over MNIST 3/7/9: where its digits stop getting better within ten minutes
 _SHORTEST_EPOCH = (
     140  # steps; small data sets are passed over several times in an epoch, or the fits would be all it does
@@ -66,9 +66,10 @@ class AssociativeConfig:
     """Channels of the finest feature map."""
 
     prior: str = "qcbm"
-    """qcbm, gaussian or bernoulli."""
+    """qcbm, or a control: shuffled (a QCBM without its correlations), gaussian, bernoulli (fair bits), product (fitted
+    marginals), histogram (the exact fit), rbm, qbm (restricted and quantum Boltzmann machine)."""
     latent_dim: int | None = None
-    """Width of the fixed priors; default 64 for gaussian, the QCBM's number of bits for bernoulli."""
+    """Width of the priors that are no circuit; default 64 for gaussian, the QCBM's number of bits for the others."""
     latent: str = "inverse"
     """bottleneck: the logit sees the latent layer alone; skip: also the layer before it; inverse: skip, and the latent
     layer learns to read off a generated image the bits it was drawn from."""
@@ -79,6 +80,8 @@ class AssociativeConfig:
     1 and training cannot drift to constant bits; bernoulli: a draw with P(1) = (1 + f) / 2."""
     dither: float = 0.5
     """Standard deviation of noise on the bits' signs: lets a bitstring draw more than one picture."""
+    noise_dims: int = 0
+    """Gaussian coordinates beside the bits, to the same end."""
 
     n_qubits: int = 8
     """Qubits of the QCBM; each measurement basis gives as many bits."""
@@ -89,15 +92,15 @@ class AssociativeConfig:
     bases: tuple[str, ...] = ("z", "o")
     """Measurement bases: z, o (RX(pi/2) first), t (a trained RX first)."""
     sampler: str = "aer"
-    """aer or statevector."""
+    """aer, statevector, or exact: our differentiable engine."""
     optimizer: str = "cobyla"
-    """cobyla."""
+    """cobyla, spsa, cma-es or adam."""
     loss: str = "kl"
     """mmd, kl or nll, summed over the bases."""
     shots: int = 0
-    """Shots per basis in one evaluation of the loss; 0 for exact probabilities by Aer."""
+    """Shots per basis in one evaluation of the loss; 0 for exact probabilities."""
     fit_evals: int = 300
-    """Evaluations of the loss in an epoch's fit."""
+    """Evaluations in an epoch's fit: parameter sets whose distribution is asked for."""
     bank_shots: int = 20_000
     """Shots per basis drawn after each fit; the epoch's batches resample them."""
     initial: str = "marginals"
@@ -105,7 +108,6 @@ class AssociativeConfig:
 
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[str, ...]] = {
-            "prior": PRIORS,
             "latent": LATENTS,
             "binarize": ("sign", "median", "bernoulli"),
             "precision": ("float32", "bf16"),
@@ -136,27 +138,58 @@ def make_prior(config: AssociativeConfig) -> Prior:
     """The configured prior.
 
     Raises:
-        ValueError: an option of the QCBM out of range.
+        ValueError: unknown prior, or an option of it out of range.
     """
-    if config.prior == "gaussian":
-        return Gaussian(config.latent_dim or 64)
-    if config.prior == "bernoulli":
-        return Bernoulli(config.latent_dim or config.n_qubits * len(config.bases), config.dither)
-    return QCBM(
-        n_qubits=config.n_qubits,
-        n_layers=config.n_layers,
-        ansatz=config.ansatz,
-        bases=config.bases,
-        sampler=config.sampler,
-        optimizer=config.optimizer,
-        loss=config.loss,
-        shots=config.shots,
-        fit_evals=config.fit_evals,
-        bank_shots=config.bank_shots,
-        initial=config.initial,
-        dither=config.dither,
-        seed=config.seed,
-    )
+    if config.prior not in PRIORS:
+        raise ValueError(f"unknown prior {config.prior!r}; choose from {', '.join(PRIORS)}")
+    return PRIORS[config.prior](config)
+
+
+def _gaussian(config: AssociativeConfig) -> Prior:
+    return Gaussian(config.latent_dim or 64)
+
+
+def _classical(kind: type[Bernoulli] | type[Product] | type[Histogram] | type[RBM] | type[QBM]) -> _MakePrior:
+    def make(config: AssociativeConfig) -> Prior:
+        width = config.latent_dim or config.n_qubits * len(config.bases)
+        return kind(width, dither=config.dither, noise_dims=config.noise_dims)
+
+    return make
+
+
+def _quantum(kind: type[QCBM]) -> _MakePrior:
+    def make(config: AssociativeConfig) -> Prior:
+        return kind(
+            n_qubits=config.n_qubits,
+            n_layers=config.n_layers,
+            ansatz=config.ansatz,
+            bases=config.bases,
+            sampler=config.sampler,
+            optimizer=config.optimizer,
+            loss=config.loss,
+            shots=config.shots,
+            fit_evals=config.fit_evals,
+            bank_shots=config.bank_shots,
+            initial=config.initial,
+            dither=config.dither,
+            noise_dims=config.noise_dims,
+            seed=config.seed,
+        )
+
+    return make
+
+
+_MakePrior = Callable[[AssociativeConfig], Prior]
+PRIORS: dict[str, _MakePrior] = {
+    "qcbm": _quantum(QCBM),
+    "shuffled": _quantum(Shuffled),
+    "gaussian": _gaussian,
+    "bernoulli": _classical(Bernoulli),
+    "product": _classical(Product),
+    "histogram": _classical(Histogram),
+    "rbm": _classical(RBM),
+    "qbm": _classical(QBM),
+}
 
 
 @dataclass(frozen=True)
@@ -190,8 +223,8 @@ class AssociativeGAN(nn.Module):
         self.config = config
         self.device = device
         self.prior = make_prior(config).to(device)
-        mix = config.prior == "qcbm" and len(config.bases) > 1
-        self.generator = Generator(self.prior.dim, image_shape, config.width, mix).to(device)
+        mix = isinstance(self.prior, QCBM) and len(config.bases) > 1
+        self.generator = Generator(self.prior.latent_dim, image_shape, config.width, mix).to(device)
         skip = config.latent != "bottleneck"
         self.discriminator = Discriminator(self.prior.dim, image_shape, config.width, skip).to(device)
         self.average = EMA(self.generator).to(device)

@@ -49,7 +49,7 @@ def bit_histograms(gan: AssociativeGAN, bits: Tensor) -> dict[str, np.ndarray]:
     bases = gan.prior.born.bases
     return {
         "bases": np.array(bases),
-        "target": target_probabilities(bits, len(bases)),
+        "target": target_probabilities(bits, len(bases)).cpu().numpy(),
         "model": np.stack([gan.prior.probabilities(basis) for basis in bases]),
     }
 
