@@ -1,15 +1,18 @@
 """Quantum circuits as priors of image GANs: the quantum circuit associative adversarial network and its parts."""
 
 from qcaan.ansatz import Ansatz, make_ansatz
+from qcaan.boltzmann import QBM, RBM
 from qcaan.data import ImageSet, load_images
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN
 from qcaan.networks import Discriminator, Generator
-from qcaan.priors import Bernoulli, FitReport, Gaussian, Prior
-from qcaan.qcbm import QCBM
+from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
+from qcaan.qcbm import QCBM, Shuffled
 from qcaan.samplers import make_sampler
 
 __all__ = [
+    "QBM",
     "QCBM",
+    "RBM",
     "Ansatz",
     "AssociativeConfig",
     "AssociativeGAN",
@@ -18,8 +21,11 @@ __all__ = [
     "FitReport",
     "Gaussian",
     "Generator",
+    "Histogram",
     "ImageSet",
     "Prior",
+    "Product",
+    "Shuffled",
     "load_images",
     "make_ansatz",
     "make_sampler",

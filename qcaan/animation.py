@@ -130,17 +130,21 @@ def spread_plot(path: Path, values: dict[str, list[float]], label: str) -> Path:
     return path
 
 
-def curves(path: Path, lines: dict[str, list[tuple[float, float]]], x_label: str, y_label: str) -> Path:
-    """Save a picture of named curves of (x, y) points, both axes logarithmic."""
+def curves(path: Path, panels: dict[str, dict[str, list[tuple[float, float]]]], x_label: str, y_label: str) -> Path:
+    """Save a picture of titled panels of named curves of (x, y) points, all axes logarithmic."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    for name, points in lines.items():
-        axes.plot(*zip(*points, strict=True), "o-", label=name)
-    axes.set(xlabel=x_label, ylabel=y_label, xscale="log", yscale="log")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
+    figure = Figure(figsize=(1 + 5 * len(panels), 4.5), layout="constrained")
+    grid_of_axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)
+    for axes, (title, lines) in zip(grid_of_axes[0], panels.items(), strict=True):
+        for name, points in lines.items():
+            axes.plot(*zip(*points, strict=True), "o-", label=name)
+        axes.set(title=title, xlabel=x_label, ylabel=y_label, xscale="log", yscale="log")
+        axes.grid(alpha=0.3, which="both")
+        axes.xaxis.set_minor_formatter(NullFormatter())  # within one decade its labels run into one another
+        axes.label_outer()
+    figure.axes[-1].legend(loc="lower left")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=90)
     return path

@@ -5,6 +5,7 @@ import torch
 
 from qcaan import load_images
 from qcaan.gans.associative import (
+    PRIORS,
     AssociativeConfig,
     AssociativeGAN,
     EpochRecord,
@@ -81,3 +82,27 @@ def test_a_discriminator_that_tells_all_apart_stops_it(images):
     with pytest.raises(TrainingCollapsed, match="tells all images apart"):
         list(train(gan, images))
     assert gan.epoch < 50
+
+
+RESUMED = {name: {"prior": name} for name in PRIORS} | {
+    "qcbm exact adam": {"sampler": "exact", "optimizer": "adam"},
+    "qcbm exact shots spsa": {"sampler": "exact", "optimizer": "spsa", "shots": 50, "loss": "mmd"},
+    "qcbm cma-es noise dims": {"optimizer": "cma-es", "noise_dims": 2, "bases": ("z", "t")},
+}
+
+
+@pytest.mark.parametrize("options", RESUMED.values(), ids=RESUMED)
+def test_resumed_equals_uninterrupted_with_every_prior(images, tmp_path, options):
+    whole = toy(**options)
+    list(train(whole, images))
+    first = toy(**{**options, "epochs": 1})
+    list(train(first, images))
+    torch.save(first.training_state(), tmp_path / "state.pt")
+    second = toy(**options)
+    second.load_training_state(torch.load(tmp_path / "state.pt", weights_only=True))
+    list(train(second, images))
+    expected, state = whole.state_dict(), second.state_dict()
+    assert expected.keys() == state.keys()
+    for name, value in expected.items():
+        same = torch.equal(value, state[name]) if isinstance(value, torch.Tensor) else value == state[name]
+        assert same, name

@@ -66,6 +66,13 @@ class TestContract:
         if report.loss_before is not None:
             assert report.loss_after < report.loss_before
 
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+    def test_moves_to_the_device_and_draws_there(self, make):
+        prior = make().cuda()
+        report = prior.fit(correlated_bits().cuda())
+        assert report.loss_before is None or report.loss_after < report.loss_before
+        assert prior.sample(5).is_cuda and prior.measure(5).is_cuda and prior.embed(prior.sample(5)).is_cuda
+
 
 def test_bits_become_signs_at_the_generators_door_and_dither_spreads_them():
     bits = torch.tensor([[0.0, 1.0]]).repeat(2000, 1)

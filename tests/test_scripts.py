@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import os
 import shutil
 import signal
@@ -87,7 +89,7 @@ def test_a_finished_run_says_so_and_another_configuration_is_refused(run_script,
 
 @pytest.mark.parametrize(
     "options",
-    [("--prior", "qcbm", *CIRCUIT, "--shots", 50, "--loss", "mmd"), ("--prior", "bernoulli"), ("--prior", "gaussian")],
+    [("--prior", "qcbm", *CIRCUIT, "--shots", 50, "--loss", "mmd"), ("--prior", "gaussian")],
 )
 def test_resumed_equals_uninterrupted(run_script, tmp_path, options):
     command = ("train_mnist.py", *TOY, *options, "--eval-images", 0)
@@ -210,3 +212,54 @@ def test_mnist_trains_on_the_real_files(run_script, mnist_root, tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["n_images"] == 18345
+
+
+def test_priors_are_compared_and_finished_cells_are_kept(run_script, tmp_path):
+    out = tmp_path / "compare"
+    toy = ("--data", "digits8x8", "--epochs", 1, "--steps-per-epoch", 3, "--width", 4, "--images", 60, "--out", out)
+    first = run_script("compare_priors.py", *toy, "--priors", "gaussian-64", "qcbm-8 z", "--seeds", 0, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    cells = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    assert len(cells) == 3  # and the held-out images
+    second = run_script("compare_priors.py", *toy, "--priors", "gaussian-64", "--seeds", 0, 1, cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert {path: path.stat().st_mtime_ns for path in cells} == cells
+    table = (out / "table.md").read_text().splitlines()
+    assert [row.split(" | ")[:2] for row in table[2:4]] == [["| gaussian-64", "2"], ["| qcbm-8 z", "1"]]
+    assert "±" in table[2] and "±" not in table[3] and "held-out real" in table[4]
+    rows = (out / "table.csv").read_text().splitlines()
+    assert len(rows) == 4 and rows[0].startswith("prior,seed,fid,kid")
+    with Image.open(out / "fid.png") as picture:
+        assert min(picture.size) > 100
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--priors", "magic"), "unknown prior 'magic'; choose from gaussian-64"),
+        (("--width", 0), "width must be at least 1, got 0"),
+    ],
+)
+def test_bad_comparisons_are_one_sentence(run_script, tmp_path, options, message):
+    result = run_script("compare_priors.py", "--data", "digits8x8", "--out", tmp_path / "c", *options, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "c").exists()
+
+
+def test_fits_of_a_runs_bits_are_compared(run_script, run_dir, tmp_path):
+    options = ("--budgets", 40, "--evaluations", 30, "--deep-evaluations", 10, "--out", tmp_path)
+    result = run_script("compare_fits.py", run_dir, *options)
+    assert result.returncode == 0, result.stderr
+    fits = [line.split(",") for line in (tmp_path / "fits.csv").read_text().splitlines()[1:]]
+    assert [row[0] for row in fits] == ["cobyla", "spsa", "cma-es", "adam"] * 2
+    with (tmp_path / "models.csv").open(newline="") as file:
+        models = {row["model"]: row for row in csv.DictReader(file)}
+    assert float(models["uniform"]["held_out_nll"]) == pytest.approx(6 * math.log(2))
+    assert float(models["histogram of all bits"]["across"]) == 0
+    assert len(models) == 10
+    with Image.open(tmp_path / "fits.png") as picture:
+        assert min(picture.size) > 100
+    refused = run_script("compare_fits.py", tmp_path, *options)
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
