@@ -8,6 +8,8 @@ lowest bit. Tensors stay on the device of the angles.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -18,10 +20,11 @@ from qiskit_aer import AerSimulator
 from torch import Tensor
 
 from qcaan.ansatz import ROTATIONS, Ansatz, basis_params, check_bases
-from qcaan.samplers import SAMPLERS, make_sampler
+from qcaan.samplers import IDEAL, make_sampler
 from qcaan.statevector import all_probabilities
 
 EXACT = "exact"  # the name, among those of samplers, of our own engine in torch
+SamplerLike: TypeAlias = "str | BaseSamplerV2 | Callable[[np.random.Generator], BaseSamplerV2]"
 
 
 class BornMachine:
@@ -31,47 +34,45 @@ class BornMachine:
         ansatz: the circuit U.
         bases: names of measurement bases; `t` adds n_qubits angles to the end of theta.
         sampler: `exact` for our differentiable engine, which draws shots on theta's device from torch's global random
-            state; or a name of `qcaan.samplers.SAMPLERS`, or any `BaseSamplerV2`.
+            state; or a name of `qcaan.samplers.SAMPLERS`, or any `BaseSamplerV2`, or what makes one of `rng`.
         rng: random state of the named samplers and of the pairing of shots.
 
     Attributes:
         n_params: number of angles, those of basis `t` included.
-        ideal: whether `probabilities` exist; not with a sampler object, of which nothing but shots is known.
+        ideal: whether `probabilities` exist: those of a device are not known, nor is what a sampler object does.
         differentiable: whether autograd goes through `probabilities`.
 
     Raises:
         ValueError: unknown sampler, unknown or repeated bases, or more qubits than memory holds.
     """
 
-    def __init__(
-        self, ansatz: Ansatz, bases: tuple[str, ...], sampler: str | BaseSamplerV2, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, ansatz: Ansatz, bases: tuple[str, ...], sampler: SamplerLike, rng: np.random.Generator) -> None:
         check_bases(bases)
         check_memory(ansatz.n_qubits)
-        if isinstance(sampler, str) and sampler not in (EXACT, *SAMPLERS):
-            raise ValueError(f"unknown sampler {sampler!r}; choose from {', '.join((EXACT, *SAMPLERS))}")
         self.ansatz = ansatz
         self.bases = bases
         self.n_qubits = ansatz.n_qubits
         self.n_params = ansatz.n_params + basis_params(ansatz.n_qubits, bases)
-        self.ideal = isinstance(sampler, str)
+        self.ideal = isinstance(sampler, str) and is_ideal(sampler)
         self.differentiable = isinstance(sampler, str) and sampler == EXACT
         self._rng = rng
         if self.differentiable:
             return
-        self._sampler = make_sampler(sampler, rng) if isinstance(sampler, str) else sampler
+        if isinstance(sampler, str):
+            sampler = make_sampler(sampler, rng)
+        self._sampler: BaseSamplerV2 = sampler if hasattr(sampler, "run") else sampler(rng)
         self._circuits = [_measured(ansatz.to_circuit(basis)) for basis in bases]
-        self._aer = _AerProbabilities(ansatz, bases)
+        self._aer = _AerProbabilities(ansatz, bases) if self.ideal else None
 
     def probabilities(self, theta: Tensor) -> Tensor:
         """Exact probabilities [K, n_bases, 2**n] of K parameter sets [K, n_params], by our engine or by Qiskit Aer.
 
         Raises:
-            ValueError: the sampler is an object, not a named ideal simulator.
+            ValueError: the sampler is a device or an object, not a named ideal simulator.
         """
         if self.differentiable:
             return all_probabilities(self.ansatz, theta, self.bases)
-        if not self.ideal:
+        if self._aer is None:
             raise ValueError("this sampler has no exact probabilities; ask for shots")
         return torch.from_numpy(self._aer(theta.detach().cpu().numpy())).to(theta)
 
@@ -116,6 +117,34 @@ class BornMachine:
         """P(bit = 1) in each basis [K, n_bases] of one qubit under its `angles` [K, ...] (see above), no entanglers."""
         alone = Ansatz(1, tuple(gate for gate in self.ansatz.layers if gate in ("h", *ROTATIONS)))
         return all_probabilities(alone, angles, self.bases)[..., 1]
+
+    def readout_errors(self, shots: int) -> Tensor:
+        """Measured P(read | prepared) of every qubit, float64 [n, 2, 2], by one job that prepares all zeros and all ones."""
+        circuits = [QuantumCircuit(self.n_qubits), QuantumCircuit(self.n_qubits)]
+        circuits[1].x(range(self.n_qubits))
+        result = self._sampler.run([(_measured(circuit), None, shots) for circuit in circuits]).result()
+        ones = [pub.join_data().to_bool_array(order="little").mean(0) for pub in result]  # prepared 0, prepared 1
+        read_one = torch.from_numpy(np.stack(ones, -1))  # (n, 2)
+        return torch.stack([1 - read_one, read_one], 1)
+
+
+def is_ideal(sampler: str) -> bool:
+    """Whether a named sampler has no noise, so that its exact probabilities can be had."""
+    return sampler in (EXACT, *IDEAL)
+
+
+def mitigated(frequencies: Tensor, errors: Tensor) -> Tensor:
+    """Frequencies [..., 2**n] as they would be read without readout errors [n, 2, 2]: their inverse, clipped at zero.
+
+    The errors of different qubits are taken as independent (Bravyi et al., arXiv:2006.14044).
+    """
+    result = frequencies
+    for qubit, inverse in enumerate(torch.linalg.inv(errors)):
+        result = torch.einsum("ab,...hbl->...hal", inverse.to(result), result.unflatten(-1, (-1, 2, 2**qubit))).flatten(
+            -3
+        )
+    result = result.clamp(min=0)
+    return result / result.sum(-1, keepdim=True)
 
 
 class _AerProbabilities:

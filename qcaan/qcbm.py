@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from qiskit.primitives import BaseSamplerV2
 from scipy.optimize import least_squares
 from torch import Tensor
 
 from qcaan import losses
 from qcaan.ansatz import make_ansatz
-from qcaan.born import BornMachine, index_to_bits, product_probabilities
+from qcaan.born import EXACT, BornMachine, SamplerLike, index_to_bits, mitigated, product_probabilities
 from qcaan.optimizers import OPTIMIZERS, fewest_evaluations
 from qcaan.priors import BitPrior, FitReport, check_bits, compare, positive, target_probabilities
 
@@ -35,12 +34,17 @@ class QCBM(BitPrior):
     Args:
         n_qubits, n_layers, ansatz: the circuit, see `qcaan.ansatz`.
         bases: measurement bases, different ones of z, o, t.
-        sampler: `exact` (our engine: gradients, shots on the device), a name of `qcaan.samplers.SAMPLERS`, or any
-            `BaseSamplerV2`.
+        sampler: `exact` (our engine: gradients, shots on the device), a name of `qcaan.samplers.SAMPLERS`, any
+            `BaseSamplerV2`, or what makes one of a random state.
+        train_sampler: what fits run on, where that is not `sampler`: train on a simulator, draw from a device.
+        switch_at: fits after which banks are drawn by `sampler`, and by `train_sampler` (default `exact`) before; the
+            fits follow then, unless `train_sampler` is given.
+        mitigate_readout: correct the frequencies of a fit's shots, and those that `probabilities` gives, for readout
+            errors, which are measured once.
         optimizer: one of `qcaan.optimizers.OPTIMIZERS`.
         loss: `kl`, `nll` or `mmd`, of the target against the circuit's distribution.
-        shots: per basis and evaluation; 0 for exact probabilities where the sampler has a name: by our engine or by
-            Qiskit Aer.
+        shots: per basis and evaluation; 0 for exact probabilities by our engine or, for Aer's samplers and Qiskit's
+            reference, by Aer.
         fit_evals: the most evaluations in one fit: parameter sets whose distribution the optimiser asks for.
         bank_shots: shots per basis drawn after each fit, from which `sample` draws with replacement.
         initial: at the first fit, start from the target's `marginals` (the fitted product, so that the fit is about
@@ -55,7 +59,8 @@ class QCBM(BitPrior):
 
     theta: Tensor
     bank: Tensor
-    fitted: Tensor
+    fits: Tensor
+    readout: Tensor
     banked: Tensor
 
     def __init__(
@@ -64,7 +69,7 @@ class QCBM(BitPrior):
         n_layers: int = 4,
         ansatz: str = "ion-trap",
         bases: tuple[str, ...] = ("z",),
-        sampler: str | BaseSamplerV2 = "aer",
+        sampler: SamplerLike = "aer",
         optimizer: str = "cobyla",
         loss: str = "kl",
         shots: int = 2000,
@@ -74,6 +79,9 @@ class QCBM(BitPrior):
         dither: float = 0.0,
         noise_dims: int = 0,
         seed: int | None = None,
+        train_sampler: SamplerLike | None = None,
+        switch_at: int | None = None,
+        mitigate_readout: bool = False,
     ) -> None:
         super().__init__(positive("n_qubits", n_qubits) * len(bases), dither, noise_dims)
         self.optimizer = optimizer
@@ -88,12 +96,21 @@ class QCBM(BitPrior):
         self.bank_shots = positive("bank_shots", bank_shots)
         self.initial = initial
         self._rng = np.random.default_rng(seed)  # samplers and optimisers draw from it too, so its state is the prior's
-        self.born = BornMachine(make_ansatz(ansatz, n_qubits, n_layers), tuple(bases), sampler, self._rng)
-        if shots == 0 and not self.born.ideal:
-            raise ValueError(
-                "shots 0 asks for exact probabilities, which a sampler object does not give; name a number"
-            )
-        fewest = fewest_evaluations(optimizer, self.born.n_params, _gradient_evaluations(self.born, shots))
+        circuit = make_ansatz(ansatz, n_qubits, n_layers)
+        self.born = BornMachine(circuit, tuple(bases), sampler, self._rng)
+        first = train_sampler or (sampler if switch_at is None else EXACT)
+        self._trainer = self.born if first is sampler else BornMachine(circuit, tuple(bases), first, self._rng)
+        self._follows = switch_at is not None and train_sampler is None
+        self._switch_at = switch_at or 0
+        for born in (self._trainer, self.born) if self._follows else (self._trainer,):
+            if shots == 0 and not born.ideal:
+                raise ValueError(
+                    "shots 0 asks for exact probabilities, which this sampler does not have; name a number"
+                )
+        if mitigate_readout and self.born.ideal:
+            raise ValueError("mitigate_readout is for noisy samplers; this one is ideal")
+        self.mitigate_readout = mitigate_readout
+        fewest = fewest_evaluations(optimizer, self.born.n_params, _gradient_evaluations(self._trainer, shots))
         if fit_evals < fewest:
             raise ValueError(
                 f"fit_evals must be at least {fewest} for {optimizer} on {self.born.n_params} angles, got {fit_evals}"
@@ -104,7 +121,8 @@ class QCBM(BitPrior):
             theta = torch.from_numpy(self._rng.normal(0, 1.5, self.born.n_params))
         self.register_buffer("theta", theta)
         self.register_buffer("bank", torch.zeros(bank_shots, self.dim, dtype=torch.uint8))
-        self.register_buffer("fitted", torch.tensor(False))
+        self.register_buffer("fits", torch.tensor(0))
+        self.register_buffer("readout", torch.zeros(n_qubits, 2, 2, dtype=torch.float64))  # not measured yet
         self.register_buffer("banked", torch.tensor(False))
 
     def fit(self, bits: Tensor) -> FitReport:
@@ -119,10 +137,11 @@ class QCBM(BitPrior):
         start = time.perf_counter()
         n_bases = len(self.born.bases)
         targets = target_probabilities(bits.to(self.theta.device), n_bases)  # (n_bases, 2**n)
-        objective = _Objective(self.born, targets, self._loss, self.shots)
+        born = self.born if self._follows and self.fits >= self._switch_at else self._trainer
+        objective = _Objective(born, targets, self._loss, self.shots, self._read)
 
         before = theta = self.theta.clone()
-        if self.initial == "marginals" and not self.fitted:
+        if self.initial == "marginals" and not self.fits:
             theta = self._angles_at_marginals(bits.double().mean(0).view(n_bases, -1)).to(theta)
         moved = self._optimizer(objective, theta, self.fit_evals, self._rng)
         if torch.equal(moved, theta) and (cause := objective.why_flat()):
@@ -134,7 +153,7 @@ class QCBM(BitPrior):
             self.theta.copy_(moved)
         else:
             loss_after = loss_before
-        self.fitted.fill_(True)
+        self.fits += 1
         self.draw_bank()
         report = FitReport(
             loss_before,
@@ -158,7 +177,7 @@ class QCBM(BitPrior):
 
     def measure(self, n: int) -> Tensor:
         """n fresh shots of the circuit [n, dim] float32 in {0, 1}, one per basis, paired at random."""
-        return self.born.sample(self.theta, n).float()
+        return self._drawer.sample(self.theta, n).float()
 
     def draw_bank(self) -> None:
         """Measure a new bank of shots, from which `sample` draws until the next fit."""
@@ -168,7 +187,7 @@ class QCBM(BitPrior):
     def probabilities(self, basis: str = "z") -> np.ndarray:
         """The circuit's distribution [2**n_qubits] in `basis`, float64, qubit 0 the lowest bit of the index.
 
-        Exact where the sampler has a name, otherwise frequencies of `bank_shots` shots.
+        Exact where the sampler is ideal, otherwise the frequencies of the bank's shots, with no shots of their own.
 
         Raises:
             ValueError: a basis that this prior does not measure.
@@ -178,9 +197,24 @@ class QCBM(BitPrior):
         return self._all_probabilities()[self.born.bases.index(basis)].cpu().numpy()
 
     def _all_probabilities(self) -> Tensor:
-        if self.born.ideal:
-            return self.born.probabilities(self.theta[None])[0]
-        return self.born.frequencies(self.theta[None], self.bank_shots)[0]
+        if self._drawer.ideal:
+            return self._drawer.probabilities(self.theta[None])[0]
+        if not self.banked:
+            self.draw_bank()
+        return self._read(self._drawer, target_probabilities(self.bank, len(self.born.bases)))
+
+    @property
+    def _drawer(self) -> BornMachine:
+        """What banks are drawn by."""
+        return self.born if self.fits >= self._switch_at else self._trainer
+
+    def _read(self, born: BornMachine, frequencies: Tensor) -> Tensor:
+        """Frequencies [..., 2**n] of shots of `born`, corrected for its readout errors if that is asked for."""
+        if not self.mitigate_readout or born is not self.born:
+            return frequencies
+        if not self.readout.any():
+            self.readout.copy_(born.readout_errors(self.bank_shots))
+        return mitigated(frequencies, self.readout)
 
     def _angles_at_marginals(self, marginals: Tensor) -> Tensor:
         """Angles at which every qubit has its P(1) of `marginals` [n_bases, n] in every basis, or the nearest it allows.
@@ -236,12 +270,17 @@ class _Objective:
     """A QCBM's loss, summed over the bases, as a function of its angles; counts what it asks for."""
 
     def __init__(
-        self, born: BornMachine, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor], shots: int
+        self,
+        born: BornMachine,
+        targets: Tensor,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        shots: int,
+        read: Callable[[BornMachine, Tensor], Tensor],
     ) -> None:
         self.noisy = shots > 0
         self.gradient_evaluations = _gradient_evaluations(born, shots)
         self.n_evaluations = 0
-        self._born, self._targets, self._loss, self._shots = born, targets, loss, shots
+        self._born, self._targets, self._loss, self._shots, self._read = born, targets, loss, shots, read
         self._lowest, self._highest = math.inf, -math.inf
         self._steepest: float | None = None  # of the gradients asked for
 
@@ -280,7 +319,9 @@ class _Objective:
 
     def _distribution(self, theta: Tensor) -> Tensor:
         self.n_evaluations += len(theta)
-        return self._born.frequencies(theta, self._shots) if self._shots else self._born.probabilities(theta)
+        if self._shots:
+            return self._read(self._born, self._born.frequencies(theta, self._shots))
+        return self._born.probabilities(theta)
 
     def _value(self, probs: Tensor) -> Tensor:  # [K, n_bases, 2**n] -> [K]
         return torch.stack([self._loss(t, probs[:, b]) for b, t in enumerate(self._targets)]).sum(0)

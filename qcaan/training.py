@@ -132,6 +132,10 @@ class RunDirectory:
     def log_path(self) -> Path:
         return self.path / "log.jsonl"
 
+    @property
+    def jobs_path(self) -> Path:
+        return self.path / "jobs.jsonl"
+
     def begin(
         self, config: Any, facts: dict[str, Any], resume: bool, device: torch.device | str
     ) -> dict[str, Any] | None:
@@ -195,8 +199,8 @@ class RunDirectory:
         return record
 
     def _check_same(self, record: dict[str, Any], config: dict[str, Any], data: dict[str, Any]) -> None:
-        # the folder of the data may move; that the data are the same is told by `data`
-        ignored = ("epochs", "data_root")
+        # the folder of the data may move; that the data are the same is told by `data`. What a device may be asked may change
+        ignored = ("epochs", "data_root", "max_jobs", "max_shots", "job_timeout")
         old = {**record["config"], **{f"data {key}": value for key, value in record["data"].items()}}
         new = {**config, **{f"data {key}": value for key, value in data.items()}}
         for key in new:

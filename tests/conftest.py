@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads that wait by spinning starve parallel workers
+
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ionq_server import IonQServer
+from pytest_httpserver import HTTPServer
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,3 +42,13 @@ def mnist_root() -> Path:
     if not root or not (Path(root) / "MNIST").is_dir():
         pytest.skip("needs MNIST in $QCAAN_DATA")
     return Path(root)
+
+
+@pytest.fixture
+def ionq(monkeypatch: pytest.MonkeyPatch) -> Iterator[IonQServer]:
+    """A server that speaks IonQ's API, and an environment in which IonQ's client talks to it."""
+    with HTTPServer(host="127.0.0.1") as http:
+        server = IonQServer(http)
+        monkeypatch.setenv("IONQ_API_URL", server.url)
+        monkeypatch.setenv("IONQ_API_KEY", "open-sesame")
+        yield server

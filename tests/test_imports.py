@@ -14,7 +14,10 @@ ALLOWED = {
     "data": {"readers"},
     "networks": set(),
     "ansatz": set(),
-    "samplers": set(),
+    "samplers": {"noise", "devices", "jobs"},  # inside functions, when a name asks for them
+    "noise": {"samplers"},
+    "jobs": {"samplers"},
+    "devices": {"jobs", "noise", "samplers"},
     "losses": set(),
     "optimizers": set(),
     "statevector": {"ansatz"},
@@ -22,12 +25,14 @@ ALLOWED = {
     "priors": {"born", "losses"},
     "qcbm": {"ansatz", "born", "losses", "optimizers", "priors"},
     "boltzmann": {"born", "priors"},
+    "planning": {"jobs", "priors", "qcbm", "samplers"},
     "metrics": {"data", "losses", "networks"},
     "training": set(),
     "animation": {"training"},
-    "gans/associative": {"boltzmann", "losses", "networks", "priors", "qcbm", "training"},
+    "gans/associative": {"boltzmann", "born", "losses", "networks", "priors", "qcbm", "samplers", "training"},
     "gans/associative_run": {
-        "animation", "data", "gans/associative", "metrics", "priors", "qcbm", "training",
+        "animation", "data", "devices", "gans", "gans/associative", "jobs", "metrics", "planning", "priors", "qcbm",
+        "samplers", "training",
     },
 }  # fmt: skip
 

@@ -9,17 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from qiskit.primitives import BaseSamplerV2
 from torch import Tensor, nn
 
 from qcaan import losses
 from qcaan.boltzmann import QBM, RBM
+from qcaan.born import SamplerLike, is_ideal
 from qcaan.networks import Discriminator, Generator
 from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
 from qcaan.qcbm import QCBM, Shuffled
+from qcaan.samplers import make_sampler
 from qcaan.training import EMA, random_state, seed_everything, set_random_state
 
 LATENTS = ("bottleneck", "skip", "inverse")
@@ -92,13 +97,28 @@ class AssociativeConfig:
     bases: tuple[str, ...] = ("z", "o")
     """Measurement bases: z, o (RX(pi/2) first), t (a trained RX first)."""
     sampler: str = "aer"
-    """aer, statevector, or exact: our differentiable engine."""
+    """exact (our differentiable engine), aer, aer-gpu, statevector; aer-noise:DEVICE (fake_NAME of IBM's, ionq-aria);
+    devices: ibm:BACKEND, ibm:least_busy, ibm:fake_NAME, aqt:ideal, aqt:noisy, aqt:RESOURCE, ionq:simulator, ionq:BACKEND."""
+    train_sampler: str | None = None
+    """What the circuit is fitted on, where that is not --sampler, which then only draws."""
+    switch_at: int | None = None
+    """Epochs on --train-sampler (default exact) before --sampler takes over."""
+    mitigate_readout: bool = False
+    """Correct the frequencies of shots for readout errors, measured once."""
+    ibm_mode: str = "job"
+    """How IBM runs the jobs: job, batch or session."""
+    max_jobs: int | None = None
+    """Most jobs of the run on a device; default: 1,000 where they are paid for."""
+    max_shots: int | None = None
+    """Most shots of the run on a device; default: 1,000,000 where they are paid for."""
+    job_timeout: float = 12 * 3600
+    """Longest wait for one job, in seconds."""
     optimizer: str = "cobyla"
     """cobyla, spsa, cma-es or adam."""
-    loss: str = "kl"
-    """mmd, kl or nll, summed over the bases."""
-    shots: int = 0
-    """Shots per basis in one evaluation of the loss; 0 for exact probabilities."""
+    loss: str | None = None
+    """mmd, kl or nll, summed over the bases; default kl for exact probabilities, mmd, which shots estimate well, for shots."""
+    shots: int | None = None
+    """Shots per basis in one evaluation of the loss; 0 for exact probabilities, the default where fits can have them."""
     fit_evals: int = 300
     """Evaluations in an epoch's fit: parameter sets whose distribution is asked for."""
     bank_shots: int = 20_000
@@ -111,11 +131,12 @@ class AssociativeConfig:
             "latent": LATENTS,
             "binarize": ("sign", "median", "bernoulli"),
             "precision": ("float32", "bf16"),
+            "ibm_mode": ("job", "batch", "session"),
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(values)}")
-        for name in ("epochs", "steps_per_epoch", "lr_half_steps", "width", "latent_dim"):
+        for name in ("epochs", "steps_per_epoch", "lr_half_steps", "width", "latent_dim", "max_jobs", "max_shots"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -125,32 +146,43 @@ class AssociativeConfig:
             raise ValueError(f"lr must be between 0 and 1, got {self.lr}")
         if self.associative_weight < 0:
             raise ValueError(f"associative_weight must be at least 0, got {self.associative_weight}")
+        if self.job_timeout <= 0:
+            raise ValueError(f"job_timeout must be above 0, got {self.job_timeout}")
+        if self.switch_at is not None and self.switch_at < 1:
+            raise ValueError(f"switch_at must be at least 1, got {self.switch_at}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be at least 0 and below 2**63, got {self.seed}")
 
     def resolved(self, n_images: int) -> AssociativeConfig:
         """The configuration with the defaults that depend on the number of training images filled in."""
         steps = self.steps_per_epoch or max(n_images // self.batch_size, _SHORTEST_EPOCH)
-        return replace(self, steps_per_epoch=steps, epochs=self.epochs or math.ceil(_DEFAULT_STEPS / steps))
+        epochs = self.epochs or math.ceil(_DEFAULT_STEPS / steps)
+        return replace(self.with_shots(), steps_per_epoch=steps, epochs=epochs)
+
+    def with_shots(self) -> AssociativeConfig:
+        """The configuration with the defaults of `shots` and `loss` filled in, which depend on where fits run."""
+        default = 0 if is_ideal(self.train_sampler or self.sampler) else 2000
+        shots = default if self.shots is None else self.shots
+        return replace(self, shots=shots, loss=self.loss or ("mmd" if shots else "kl"))
 
 
-def make_prior(config: AssociativeConfig) -> Prior:
-    """The configured prior.
+def make_prior(config: AssociativeConfig, make_sampler: MakeSampler = make_sampler) -> Prior:
+    """The configured prior, whose devices are had from `make_sampler(name, rng)`.
 
     Raises:
         ValueError: unknown prior, or an option of it out of range.
     """
     if config.prior not in PRIORS:
         raise ValueError(f"unknown prior {config.prior!r}; choose from {', '.join(PRIORS)}")
-    return PRIORS[config.prior](config)
+    return PRIORS[config.prior](config, make_sampler)
 
 
-def _gaussian(config: AssociativeConfig) -> Prior:
+def _gaussian(config: AssociativeConfig, _: MakeSampler) -> Prior:
     return Gaussian(config.latent_dim or 64)
 
 
 def _classical(kind: type[Bernoulli] | type[Product] | type[Histogram] | type[RBM] | type[QBM]) -> _MakePrior:
-    def make(config: AssociativeConfig) -> Prior:
+    def make(config: AssociativeConfig, _: MakeSampler) -> Prior:
         width = config.latent_dim or config.n_qubits * len(config.bases)
         return kind(width, dither=config.dither, noise_dims=config.noise_dims)
 
@@ -158,16 +190,24 @@ def _classical(kind: type[Bernoulli] | type[Product] | type[Histogram] | type[RB
 
 
 def _quantum(kind: type[QCBM]) -> _MakePrior:
-    def make(config: AssociativeConfig) -> Prior:
+    def make(config: AssociativeConfig, make_sampler: MakeSampler) -> Prior:
+        config = config.with_shots()
+
+        def sampler(name: str) -> SamplerLike:
+            return name if is_ideal(name) else partial(make_sampler, name)
+
         return kind(
             n_qubits=config.n_qubits,
             n_layers=config.n_layers,
             ansatz=config.ansatz,
             bases=config.bases,
-            sampler=config.sampler,
+            sampler=sampler(config.sampler),
+            train_sampler=sampler(config.train_sampler) if config.train_sampler else None,
+            switch_at=config.switch_at,
+            mitigate_readout=config.mitigate_readout,
             optimizer=config.optimizer,
-            loss=config.loss,
-            shots=config.shots,
+            loss=config.loss or "kl",
+            shots=config.shots or 0,
             fit_evals=config.fit_evals,
             bank_shots=config.bank_shots,
             initial=config.initial,
@@ -179,7 +219,8 @@ def _quantum(kind: type[QCBM]) -> _MakePrior:
     return make
 
 
-_MakePrior = Callable[[AssociativeConfig], Prior]
+MakeSampler: TypeAlias = "Callable[[str, np.random.Generator], BaseSamplerV2]"
+_MakePrior: TypeAlias = "Callable[[AssociativeConfig, MakeSampler], Prior]"
 PRIORS: dict[str, _MakePrior] = {
     "qcbm": _quantum(QCBM),
     "shuffled": _quantum(Shuffled),
@@ -217,12 +258,18 @@ class EpochRecord:
 class AssociativeGAN(nn.Module):
     """The networks, their optimisers and the prior of one run; `state_dict()` and `training_state()` are all of it."""
 
-    def __init__(self, config: AssociativeConfig, image_shape: tuple[int, int, int], device: torch.device) -> None:
+    def __init__(
+        self,
+        config: AssociativeConfig,
+        image_shape: tuple[int, int, int],
+        device: torch.device,
+        make_sampler: MakeSampler = make_sampler,
+    ) -> None:
         super().__init__()
         seed_everything(config.seed)
         self.config = config
         self.device = device
-        self.prior = make_prior(config).to(device)
+        self.prior = make_prior(config, make_sampler).to(device)
         mix = isinstance(self.prior, QCBM) and len(config.bases) > 1
         self.generator = Generator(self.prior.latent_dim, image_shape, config.width, mix).to(device)
         skip = config.latent != "bottleneck"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,33 @@ from torch import Tensor
 
 from qcaan import animation, metrics
 from qcaan.data import ImageSet, load_images
+from qcaan.devices import make_vendor
+from qcaan.gans import associative
 from qcaan.gans.associative import FIXED_LATENTS, AssociativeConfig, AssociativeGAN, EpochRecord
+from qcaan.jobs import Budget, Journal
+from qcaan.planning import Plan, plan
 from qcaan.priors import target_probabilities
 from qcaan.qcbm import QCBM
+from qcaan.samplers import make_sampler
 from qcaan.training import RunDirectory, RunError, write_json
+
+
+def budget(config: AssociativeConfig) -> Budget:
+    """What the run may ask of a device."""
+    return Budget(config.max_jobs, config.max_shots, config.job_timeout, config.ibm_mode)
+
+
+def plan_run(config: AssociativeConfig, n_scored: int) -> Plan | None:
+    """What a run of this configuration, with as many images scored, would ask of a device; None if it asks none."""
+    assert config.epochs is not None, "use config.resolved()"
+    make = partial(associative.make_prior, config)
+    return plan(make, partial(make_vendor, budget=budget(config)), config.epochs, config.switch_at, n_scored)
 
 
 def load_run(run: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None) -> AssociativeGAN:
     """The gan of a run directory as its last checkpoint has it, ready to draw by `seed`.
 
-    Its data are looked for in `data_root` if that is given.
+    Its data are looked for in `data_root` if that is given. Jobs that it asks of a device are recorded in the run's journal.
 
     Raises:
         RunError: the run has no checkpoint, or is damaged, or of another system.
@@ -33,7 +51,10 @@ def load_run(run: RunDirectory, device: torch.device, seed: int, data_root: Path
             key: tuple(value) if isinstance(value, list) else value for key, value in record["config"].items()
         }
         config["data_root"] = data_root or config["data_root"]
-        gan = AssociativeGAN(AssociativeConfig(**config), tuple(record["data"]["image_shape"]), device)
+        settings = AssociativeConfig(**config)
+        journal = Journal(run.jobs_path, replay=False)  # draws are to be fresh ones
+        samplers = partial(make_sampler, journal=journal, budget=budget(settings))
+        gan = AssociativeGAN(settings, tuple(record["data"]["image_shape"]), device, samplers)
         gan.load_training_state(run.load_checkpoint(device))
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(f"{run.path} does not hold a QC-AAN run of this version ({type(error).__name__})") from None

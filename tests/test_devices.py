@@ -1,0 +1,112 @@
+"""The main job on a device: a real process against a server that speaks IonQ's API, planned, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_scripts import ROOT, TOY, assert_same_checkpoint
+
+# KILLS=20 for the whole trial
+KILLS = int(os.environ.get("KILLS", "2"))
+DEVICE = (*TOY, "--n-qubits", 2, "--n-layers", 2, "--shots", 100, "--fit-evals", 20, "--bank-shots", 200, "--epochs", 2)
+
+
+def command(*arguments):
+    return [sys.executable, "-W", "error", str(ROOT / "scripts" / "train_mnist.py"), *map(str, (*DEVICE, *arguments))]
+
+
+def everything_written(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in path.rglob("*") if file.is_file())
+
+
+def test_a_run_on_a_device_is_planned_to_the_job_and_keeps_credentials_to_itself(run_script, ionq, tmp_path):
+    run = ("train_mnist.py", *DEVICE, "--sampler", "ionq:simulator", "--out", tmp_path / "run", "--eval-images", 60)
+    dry = run_script(*run, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert not ionq.jobs and not (tmp_path / "run").exists()
+    planned = [int(n) for n in re.findall(r"the run of 2 epochs: (\d+) jobs, (\d+) circuits", dry.stdout)[0]]
+    assert "an epoch on it" in dry.stdout and "1 two-qubit gates" in dry.stdout
+
+    real = run_script(*run)
+    assert real.returncode == 0, real.stderr
+    assert len(ionq.jobs) == planned[0]
+    assert sum(len(job["request"]["input"]["circuits"]) for job in ionq.jobs.values()) == planned[1]
+    assert ionq.tokens == {"apiKey open-sesame"}
+    assert "open-sesame" not in dry.stdout + dry.stderr + real.stdout + real.stderr
+    assert b"open-sesame" not in everything_written(tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert (config["shots"], config["loss"]) == (100, "mmd")
+
+    fewer = run_script(*run[:-4], "--out", tmp_path / "other", "--max-jobs", planned[0] - 1)
+    assert fewer.returncode == 2
+    assert re.search(rf"plans \d+ jobs on ionq:simulator, --max-jobs is {planned[0] - 1}", fewer.stderr)
+    assert len(ionq.jobs) == planned[0]
+
+
+def test_fitted_on_the_exact_engine_and_drawn_from_a_device(run_script, ionq, tmp_path):
+    run = ("train_mnist.py", *DEVICE, "--sampler", "ionq:simulator", "--train-sampler", "exact", "--eval-images", 0)
+    result = run_script(*run, "--shots", 0, "--loss", "kl", "--out", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert len(ionq.jobs) == 3  # the banks before the first epoch and after each
+    switched = run_script(*run, "--shots", 0, "--loss", "kl", "--switch-at", 2, "--out", tmp_path / "switched")
+    assert switched.returncode == 0, switched.stderr
+    assert len(ionq.jobs) == 4  # the bank after the second epoch
+
+
+def test_a_failed_job_is_one_sentence_and_the_run_goes_on_from_the_epochs_start(run_script, ionq, tmp_path):
+    run = ("train_mnist.py", *DEVICE, "--sampler", "ionq:simulator", "--out", tmp_path / "run", "--eval-images", 0)
+    ionq.ending = "failed"
+    failed = run_script(*run)
+    assert failed.returncode == 2
+    assert re.search(r"error: job \S+ on ionq:simulator failed: .*an ion was lost", failed.stderr)
+    assert len(failed.stderr.splitlines()) == 1
+    ionq.ending = "completed"
+    assert run_script(*run, "--resume").returncode == 0
+
+
+def test_killed_at_random_moments_nothing_is_lost_or_paid_twice(run_script, ionq, tmp_path):
+    options = ("--sampler", "ionq:simulator", "--eval-images", 0)
+    whole = run_script("train_mnist.py", *DEVICE, *options, "--out", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    paid = len(ionq.jobs)
+    ionq.jobs.clear()
+
+    ionq.latency = 0.15  # so that a wait for a job is where most moments fall
+    chance = random.Random(0)
+    run = tmp_path / "run"
+    for kill in range(KILLS):
+        resume = ["--resume"] if (run / "config.json").exists() else []
+        process = subprocess.Popen([*command(*options, "--out", run), *resume], stdout=-3, stderr=subprocess.PIPE)
+        seen, deadline = len(ionq.jobs), time.monotonic() + 120
+        while len(ionq.jobs) == seen and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)  # until it has asked for something new
+        time.sleep(chance.uniform(0, 4 * 0.15 * paid / max(KILLS, 4)))
+        if process.poll() is not None:
+            assert process.returncode == 0 or kill, process.communicate()[1]
+            break
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    ionq.latency = 0
+    resumed = run_script("train_mnist.py", *DEVICE, *options, "--out", run, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_checkpoint(tmp_path / "whole", run)
+    assert len(ionq.jobs) == paid
+
+
+@pytest.mark.parametrize("sampler", ["aqt:ideal", "ibm:fake_manila", "aer-noise:ionq-aria"])
+def test_one_flag_points_the_run_at_a_device(run_script, tmp_path, sampler):
+    flags = ("--sampler", sampler, "--mitigate-readout", "--out", tmp_path / "run", "--eval-images", 0, "--epochs", 1)
+    result = run_script("train_mnist.py", *DEVICE, *flags)
+    assert result.returncode == 0, result.stderr
+    assert "epoch 1/1" in result.stdout
+    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert records[0]["fit"]["tvd"] is not None
