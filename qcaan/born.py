@@ -20,7 +20,7 @@ from qiskit_aer import AerSimulator
 from torch import Tensor
 
 from qcaan.ansatz import ROTATIONS, Ansatz, basis_params, check_bases
-from qcaan.samplers import IDEAL, make_sampler
+from qcaan.samplers import IDEAL, aer_options, make_sampler
 from qcaan.statevector import all_probabilities
 
 EXACT = "exact"  # the name, among those of samplers, of our own engine in torch
@@ -58,11 +58,12 @@ class BornMachine:
         self._rng = rng
         if self.differentiable:
             return
+        name = sampler if isinstance(sampler, str) else ""
         if isinstance(sampler, str):
             sampler = make_sampler(sampler, rng)
         self._sampler: BaseSamplerV2 = sampler if hasattr(sampler, "run") else sampler(rng)
         self._circuits = [_measured(ansatz.to_circuit(basis)) for basis in bases]
-        self._aer = _AerProbabilities(ansatz, bases) if self.ideal else None
+        self._aer = _AerProbabilities(ansatz, bases, **aer_options(name)) if self.ideal else None
 
     def probabilities(self, theta: Tensor) -> Tensor:
         """Exact probabilities [K, n_bases, 2**n] of K parameter sets [K, n_params], by our engine or by Qiskit Aer.
@@ -150,7 +151,7 @@ def mitigated(frequencies: Tensor, errors: Tensor) -> Tensor:
 class _AerProbabilities:
     """Exact probabilities by Aer's `save_probabilities`: one run of the state, rotated into each basis and back."""
 
-    def __init__(self, ansatz: Ansatz, bases: tuple[str, ...]) -> None:
+    def __init__(self, ansatz: Ansatz, bases: tuple[str, ...], **options: str) -> None:
         n = ansatz.n_qubits
         self._bases = bases
         # basis t last in the parameter vector, so building on its circuit gives every angle its place in theta
@@ -167,7 +168,7 @@ class _AerProbabilities:
             self._circuit.rx(np.pi / 2, range(n))
             self._circuit.save_probabilities(label="o")
         # 14 qubits: below, Aer's threads cost more than the simulation
-        self._simulator = AerSimulator(max_parallel_threads=1) if n < 14 else AerSimulator()
+        self._simulator = AerSimulator(max_parallel_threads=1, **options) if n < 14 else AerSimulator(**options)
 
     def __call__(self, theta: NDArray[np.float64]) -> NDArray[np.float64]:
         binds = [dict(zip(self._parameters, theta.T.tolist(), strict=True))]

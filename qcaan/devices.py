@@ -38,7 +38,8 @@ def make_vendor(name: str, rng: np.random.Generator, budget: Budget | None = Non
             return IBM(device, rng, (budget or Budget()).mode)
         return AQT(device, rng) if kind == "aqt" else IonQ(device, rng)
     except ImportError as error:
-        raise ValueError(f'sampler {name!r} needs: pip install "qcaan[{kind}]" ({error.name} is missing)') from None
+        extra = "qcaan" if kind == "ibm" else f"qcaan[{kind}]"
+        raise ValueError(f'sampler {name!r} needs: pip install "{extra}" ({error.name} is missing)') from None
 
 
 class IBM:

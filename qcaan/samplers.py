@@ -60,15 +60,11 @@ def make_sampler(
     """
     rng = np.random.default_rng(seed)  # hands a Generator through
     kind, _, device = name.partition(":")
-    if name in ("aer", "aer:single"):
-        _check_one_aer()
-        return TranspiledSampler(AerSampler(rng, precision=device or "double"))
-    if name in ("aer-gpu", "aer-gpu:single"):
-        if not (torch.cuda.is_available() and "GPU" in AerSimulator().available_devices()):
-            raise ValueError(f"sampler {name!r} needs a CUDA GPU and qiskit-aer-gpu in the place of qiskit-aer")
-        return TranspiledSampler(AerSampler(rng, precision=device or "double", device="GPU"))
     if name == "statevector":
         return StatevectorSampler(seed=rng)
+    if name in IDEAL:
+        _check_one_aer()
+        return TranspiledSampler(AerSampler(rng, **aer_options(name)))
     if kind == "aer-noise" and device:
         from qcaan.noise import NoisySampler  # a vendor's package, imported only when asked for
 
@@ -79,6 +75,18 @@ def make_sampler(
 
         return DeviceSampler(make_vendor(name, rng, budget), journal, budget)
     raise ValueError(f"unknown sampler {name!r}; choose from {', '.join(('exact', *SAMPLERS))}")
+
+
+def aer_options(name: str) -> dict[str, Any]:
+    """Device and precision of Aer for a named sampler.
+
+    Raises:
+        ValueError: a GPU is asked for, and there is none or Aer was not built for it.
+    """
+    kind, _, precision = name.partition(":")
+    if kind == "aer-gpu" and not (torch.cuda.is_available() and "GPU" in AerSimulator().available_devices()):
+        raise ValueError(f"sampler {name!r} needs a CUDA GPU and qiskit-aer-gpu in the place of qiskit-aer")
+    return {"device": "GPU" if kind == "aer-gpu" else "CPU", "precision": precision or "double"}
 
 
 def is_device(name: str) -> bool:

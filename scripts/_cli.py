@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
+from qcaan.jobs import JobError
+
 console = Console(soft_wrap=True)
 
 
@@ -21,7 +23,7 @@ def run_script(main: Callable[..., None]) -> None:
     logging.getLogger("qcaan").setLevel(logging.INFO)
     try:
         tyro.cli(main)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, JobError) as error:
         known = isinstance(error, OSError) and error.filename is not None
         message = f"{error.filename}: {error.strerror}" if known else str(error)
         print(f"error: {message}", file=sys.stderr)

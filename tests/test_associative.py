@@ -84,6 +84,14 @@ def test_a_discriminator_that_tells_all_apart_stops_it(images):
     assert gan.epoch < 50
 
 
+def test_eight_pictures_and_no_more_come_from_three_bits(images):
+    gan = toy(prior="bernoulli", latent_dim=3, dither=0.0)
+    drawn, bits = gan.generate(1200)
+    assert len(drawn.unique(dim=0)) == len(bits.unique(dim=0)) == 8
+    for string in bits.unique(dim=0):
+        assert len(drawn[(bits == string).all(1)].unique(dim=0)) == 1
+
+
 RESUMED = {name: {"prior": name} for name in PRIORS} | {
     "qcbm exact adam": {"sampler": "exact", "optimizer": "adam"},
     "qcbm exact shots spsa": {"sampler": "exact", "optimizer": "spsa", "shots": 50, "loss": "mmd"},

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -126,6 +128,14 @@ def test_what_cannot_be_had_is_one_sentence(name, message, monkeypatch, tmp_path
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ValueError, match=message):
         make_sampler(name)
+
+
+def test_a_missing_extra_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "qiskit_ionq", None)
+    with pytest.raises(
+        ValueError, match=r"sampler 'ionq:simulator' needs: pip install \"qcaan\[ionq\]\" \(qiskit_ionq"
+    ):
+        make_sampler("ionq:simulator")
 
 
 def test_more_qubits_than_a_device_has_are_refused():

@@ -293,8 +293,13 @@ class AssociativeGAN(nn.Module):
 
     @torch.no_grad()
     def draw(self, latents: Tensor) -> Tensor:
-        """Generator inputs [n, dim] to images [n, C, H, W] in [-1, 1] on the CPU, by the averaged generator."""
-        return torch.cat([self.average(part).float().cpu() for part in latents.split(500)])
+        """Generator inputs [n, dim] to images [n, C, H, W] in [-1, 1] on the CPU, by the averaged generator.
+
+        Equal inputs give equal images: another place in a batch would change their last digits.
+        """
+        different, place = latents.unique(dim=0, return_inverse=True)
+        images = torch.cat([self.average(part).float().cpu() for part in different.split(500)])
+        return images[place.cpu()]
 
     @torch.no_grad()
     def generate(self, n: int) -> tuple[Tensor, Tensor]:
