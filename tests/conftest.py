@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads that wait by spinning starve parallel workers
 
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +22,8 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="session")
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for the session, so that a classifier is trained once and the user's own is left alone."""
-    return tmp_path_factory.mktemp("cache")
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"  # shared by the workers
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +36,28 @@ def run_script(cache_home: Path) -> Callable[..., subprocess.CompletedProcess[st
         return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, **options)
 
     return run
+
+
+@pytest.fixture
+def call_script(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache_home: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As `run_script`, but in this process, where nothing has to be imported again."""
+
+    def call(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+        monkeypatch.syspath_prepend(ROOT / "scripts")
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
+        except SystemExit as ended:
+            code = ended.code
+        output = capsys.readouterr()
+        return subprocess.CompletedProcess(sys.argv, code, output.out, output.err)
+
+    return call
 
 
 @pytest.fixture(scope="session")
