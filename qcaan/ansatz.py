@@ -145,11 +145,20 @@ def ion_trap_ansatz(n_qubits: int, n_layers: int) -> Ansatz:
     return Ansatz(n_qubits, tuple(layers))
 
 
-ANSATZE: dict[str, Callable[[int, int], Ansatz]] = {"seed": seed_ansatz, "ion-trap": ion_trap_ansatz}
+def ry_rx_ansatz(n_qubits: int, n_layers: int) -> Ansatz:
+    """`n_layers` blocks [RY RX | CX on the chain], as in hybrid generators of one-dimensional distributions."""
+    return Ansatz(n_qubits, ("ry", "rx", "cx") * n_layers)
+
+
+ANSATZE: dict[str, Callable[[int, int], Ansatz]] = {
+    "seed": seed_ansatz,
+    "ion-trap": ion_trap_ansatz,
+    "ry-rx": ry_rx_ansatz,
+}
 
 
 def make_ansatz(name: str, n_qubits: int, n_layers: int) -> Ansatz:
-    """The named ansatz, `seed` or `ion-trap`.
+    """The named ansatz, one of `ANSATZE`.
 
     Raises:
         ValueError: unknown name, n_qubits < 1 or n_layers < 1.

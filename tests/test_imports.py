@@ -26,6 +26,8 @@ ALLOWED = {
     "metrics": {"data", "losses", "networks"},
     "training": set(),
     "animation": {"training"},
+    "gans/wasserstein": {"ansatz", "layers", "losses", "networks", "training"},
+    "gans/wasserstein_run": {"gans/wasserstein", "training"},
     "gans/associative": {"boltzmann", "losses", "networks", "priors", "qcbm", "training"},
     "gans/associative_run": {
         "animation", "data", "gans/associative", "metrics", "priors", "qcbm", "training",

@@ -20,7 +20,7 @@ from qcaan.boltzmann import QBM, RBM
 from qcaan.networks import Discriminator, Generator
 from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
 from qcaan.qcbm import QCBM, Shuffled
-from qcaan.training import EMA, random_state, seed_everything, set_random_state
+from qcaan.training import EMA, TrainingCollapsed, random_state, seed_everything, set_random_state
 
 LATENTS = ("bottleneck", "skip", "inverse")
 _DEFAULT_STEPS = 2860  # 20 passes of 128 over MNIST 3/7/9: where its digits stop getting better within ten minutes
@@ -29,10 +29,6 @@ _SHORTEST_EPOCH = (
 )
 FIXED_LATENTS = 64
 _LOST = 0.02  # nats: below, an epoch's mean discriminator loss says that it tells all images apart
-
-
-class TrainingCollapsed(RuntimeError):
-    """Training cannot go on; the message says what happened at which step."""
 
 
 @dataclass(frozen=True)
