@@ -136,12 +136,13 @@ def sample_report(run: RunDirectory) -> Path:
     losses.plot(steps, [record["loss_g"] for record in records], label="generator: -D(fake)")
     losses.set(title="losses, without the penalty")
     for column in range(n_columns):
+        name = f" {column}" if n_columns > 1 else ""
         for key, value, line in (("mean", real[:, column].mean(), "-"), ("std", real[:, column].std(), "--")):
-            (drawn,) = moments.plot(steps, [record[key][column] for record in records], line, label=f"{key} {column}")
+            (drawn,) = moments.plot(steps, [record[key][column] for record in records], line, label=f"{key}{name}")
             moments.axhline(value, color=drawn.get_color(), lw=0.8, ls=":")
-        distances.plot(steps, [record["w1"][column] for record in records], label=f"column {column}")
+        distances.plot(steps, [record["w1"][column] for record in records], label=f"Wasserstein-1{name}")
     moments.set(title="mean and deviation (dotted: real)")
-    distances.set(title="Wasserstein-1 distance to the training samples", yscale="log")
+    distances.set(title="distance to the training samples", yscale="log")
     for axes in (losses, moments, distances):
         axes.set_xlabel("generator step")
         axes.legend()
