@@ -83,7 +83,7 @@ def test_more_columns_from_a_file_on_a_sampler_at_the_end(run_script, tmp_path):
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert [len(scores[key]) for key in ("mean", "std", "w1", "ks")] == [2] * 4
     assert scores["real"]["sliced_w1"] < 1
-    assert scores["real"]["mean"] == pytest.approx([5, 5], abs=0.6)
+    assert scores["real"]["mean"] == pytest.approx([5, 5], abs=1)
 
 
 @pytest.mark.parametrize("script", ["train_gaussian.py", "classify_digits.py"])
