@@ -84,7 +84,7 @@ class AssociativeConfig:
     n_layers: int = 4
     """Layers of the ansatz, counted as its paper counts them."""
     ansatz: str = "ion-trap"
-    """ion-trap or seed."""
+    """ion-trap, seed or ry-rx."""
     bases: tuple[str, ...] = ("z", "o")
     """Measurement bases: z, o (RX(pi/2) first), t (a trained RX first)."""
     sampler: str = "aer"
