@@ -4,6 +4,7 @@ from qcaan.ansatz import Ansatz, make_ansatz
 from qcaan.boltzmann import QBM, RBM
 from qcaan.data import ImageSet, load_images
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN
+from qcaan.layers import QuantumLayer
 from qcaan.networks import Discriminator, Generator
 from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
 from qcaan.qcbm import QCBM, Shuffled
@@ -25,6 +26,7 @@ __all__ = [
     "ImageSet",
     "Prior",
     "Product",
+    "QuantumLayer",
     "Shuffled",
     "load_images",
     "make_ansatz",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 _LONGEST_GIF = 60  # frames; longer runs are thinned out evenly
 _MOST_STRINGS = 40  # bitstrings shown in a histogram
+_MOST_COLUMNS = 4  # of samples of more dimensions, whose histograms and moments are shown
 
 
 def to_pixels(images: Tensor) -> Pixels:
@@ -109,6 +110,50 @@ def report(run: RunDirectory) -> Path:
         with atomic_write(target) as temporary:
             figure.savefig(temporary, dpi=90)
         plt.close(figure)
+    return target
+
+
+def sample_report(run: RunDirectory) -> Path:
+    """Make the `report.png` of a run on real numbers: histograms of generated and real samples, losses, mean and deviation."""
+    from matplotlib.figure import Figure
+
+    config, records = run.config(), run.records()
+    with np.load(run.path / "samples.npz", allow_pickle=False) as saved:
+        generated, real = saved["generated"], saved["real"]  # (n, k), (m, k)
+    steps = [record["step"] for record in records]
+    n_columns = min(real.shape[1], _MOST_COLUMNS)
+    figure = Figure(figsize=(13, 9), layout="constrained")
+    parts: Any = figure.subfigures(2, 1)
+    top, bottom = parts
+    for column, axes in enumerate(np.atleast_1d(top.subplots(1, n_columns))):
+        bins = np.histogram_bin_edges(np.concatenate([real[:, column], generated[:, column]]), 60)
+        axes.hist(real[:, column], bins, density=True, color="lightgrey", label="real")
+        axes.hist(generated[:, column], bins, density=True, histtype="step", color="tab:blue", label="generated")
+        axes.set(title=f"samples after step {steps[-1]}" + (f", column {column}" if n_columns > 1 else ""))
+        axes.legend()
+    losses, moments, distances = bottom.subplots(1, 3)
+    losses.plot(steps, [record["loss_d"] for record in records], label="critic: D(fake) - D(real)")
+    losses.plot(steps, [record["loss_g"] for record in records], label="generator: -D(fake)")
+    losses.set(title="losses, without the penalty")
+    for column in range(n_columns):
+        name = f" {column}" if n_columns > 1 else ""
+        for key, value, line in (("mean", real[:, column].mean(), "-"), ("std", real[:, column].std(), "--")):
+            (drawn,) = moments.plot(steps, [record[key][column] for record in records], line, label=f"{key}{name}")
+            moments.axhline(value, color=drawn.get_color(), lw=0.8, ls=":")
+        distances.plot(steps, [record["w1"][column] for record in records], label=f"Wasserstein-1{name}")
+    moments.set(title="mean and deviation (dotted: real)")
+    distances.set(title="distance to the training samples", yscale="log")
+    for axes in (losses, moments, distances):
+        axes.set_xlabel("generator step")
+        axes.legend()
+    settings = config["config"]
+    figure.suptitle(
+        f"Hybrid WGAN-GP QGAN, {config['data']['name']}, {settings['n_qubits']} qubits, {settings['ansatz']} "
+        f"{settings['n_layers']}, {settings['penalty']} penalty, {settings['sampler']}"
+    )
+    target = run.path / "report.png"
+    with atomic_write(target) as temporary:
+        figure.savefig(temporary, dpi=90)
     return target
 
 

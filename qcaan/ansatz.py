@@ -7,21 +7,25 @@ pair (0,1), (0,2), ..., (n-2,n-1). Angles are in radians: RX(a) = exp(-i a X / 2
 
 Bases: `z` measures the state as it is; `o` applies RX(pi/2) to every qubit first, which reads Y; `t` applies RX with one
 trained angle per qubit first (Rudolph et al., arXiv:2012.03924).
+
+One more layer, `real-state`, can only come first: from |0...0> it makes any state of real amplitudes, by 2**n - 1 RY and
+by CX between them (Mottonen et al., quant-ph/0407010). `qcaan.statevector.preparation_angles` tells its angles.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from qiskit.circuit import ParameterVector, QuantumCircuit
+from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 
 BASES = ("z", "o", "t")
 ROTATIONS = ("rx", "ry", "rz")
 COUPLINGS = ("rxx", "rzz")
 GATES = ("h", *ROTATIONS, *COUPLINGS, "cx", "cz", "cx-ring", "cz-ring")
+PREPARATION = "real-state"
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class Ansatz:
     def __post_init__(self) -> None:
         if self.n_qubits < 1:
             raise ValueError(f"n_qubits must be at least 1, got {self.n_qubits}")
-        for gate in self.layers:
+        for gate in self.layers[self.layers[:1] == (PREPARATION,) :]:
+            if gate == PREPARATION:
+                raise ValueError(f"{PREPARATION} can only be the first layer, got {' '.join(self.layers)}")
             if gate not in GATES:
                 raise ValueError(f"unknown layer {gate!r}; choose from {', '.join(GATES)}")
 
@@ -42,7 +48,7 @@ class Ansatz:
     def layer_sizes(self) -> tuple[int, ...]:
         """Number of angles of each layer."""
         n = self.n_qubits
-        sizes = {**dict.fromkeys(ROTATIONS, n), **dict.fromkeys(COUPLINGS, math.comb(n, 2))}
+        sizes = {**dict.fromkeys(ROTATIONS, n), **dict.fromkeys(COUPLINGS, math.comb(n, 2)), PREPARATION: 2**n - 1}
         return tuple(sizes.get(gate, 0) for gate in self.layers)
 
     @property
@@ -69,6 +75,9 @@ class Ansatz:
             elif gate in COUPLINGS:
                 for i, j in combinations(range(n), 2):
                     getattr(circuit, gate)(next(theta), i, j)
+            elif gate == PREPARATION:
+                for i in reversed(range(n)):
+                    _multiplexed_ry(circuit, theta, range(i + 1, n), i)
             else:
                 for i, j in fixed_pairs(gate, n):
                     getattr(circuit, gate[:2])(i, j)
@@ -76,6 +85,16 @@ class Ansatz:
             for i in range(n):
                 circuit.rx(math.pi / 2 if basis == "o" else next(theta), i)
         return circuit
+
+
+def _multiplexed_ry(circuit: QuantumCircuit, theta: Iterator[Parameter], controls: range, target: int) -> None:
+    """RY on `target` by an angle for each setting c of k `controls`: the sum over s of (-1)^(c . s) theta[s]."""
+    if not controls:
+        circuit.ry(next(theta), target)
+        return
+    for _ in range(2):  # between two CX an RY turns the other way where the control is 1
+        _multiplexed_ry(circuit, theta, controls[:-1], target)
+        circuit.cx(controls[-1], target)
 
 
 def fixed_pairs(gate: str, n_qubits: int) -> list[tuple[int, int]]:
@@ -126,11 +145,20 @@ def ion_trap_ansatz(n_qubits: int, n_layers: int) -> Ansatz:
     return Ansatz(n_qubits, tuple(layers))
 
 
-ANSATZE: dict[str, Callable[[int, int], Ansatz]] = {"seed": seed_ansatz, "ion-trap": ion_trap_ansatz}
+def ry_rx_ansatz(n_qubits: int, n_layers: int) -> Ansatz:
+    """`n_layers` blocks [RY RX | CX on the chain], as in hybrid generators of one-dimensional distributions."""
+    return Ansatz(n_qubits, ("ry", "rx", "cx") * n_layers)
+
+
+ANSATZE: dict[str, Callable[[int, int], Ansatz]] = {
+    "seed": seed_ansatz,
+    "ion-trap": ion_trap_ansatz,
+    "ry-rx": ry_rx_ansatz,
+}
 
 
 def make_ansatz(name: str, n_qubits: int, n_layers: int) -> Ansatz:
-    """The named ansatz, `seed` or `ion-trap`.
+    """The named ansatz, one of `ANSATZE`.
 
     Raises:
         ValueError: unknown name, n_qubits < 1 or n_layers < 1.

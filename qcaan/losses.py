@@ -25,6 +25,36 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
     return F.softplus(-fake_logits).mean()
 
 
+def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """D(fake) - D(real), means over scores [B]: with a 1-Lipschitz D, minus a lower bound of the Wasserstein-1 distance."""
+    return fake_scores.mean() - real_scores.mean()
+
+
+def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
+    """-D(fake), the mean over scores [B] (Arjovsky et al., arXiv:1701.07875)."""
+    return -fake_scores.mean()
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor, one_sided: bool = False
+) -> Tensor:
+    """Mean penalty on the length of the critic's gradient at mixtures of real and fake samples, both [B, ...].
+
+    Two-sided (||g|| - 1)^2, as published by Gulrajani et al., arXiv:1704.00028; one-sided max(0, ||g|| - 1)^2 (Petzka et
+    al., arXiv:1709.08894) leaves gentle slopes alone: in one dimension a critic whose slope has the wrong sign cannot
+    get past slope 0, where the two-sided penalty is 1.
+
+    Args:
+        critic: samples [B, ...] to scores [B].
+        mix: shares of the real samples [B], uniform in [0, 1].
+    """
+    mix = mix.view(-1, *[1] * (real.ndim - 1))
+    between = (mix * real + (1 - mix) * fake).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)  # [B, ...]
+    excess = torch.linalg.vector_norm(gradient.flatten(1), dim=1) - 1
+    return (excess.clamp_min(0) if one_sided else excess).square().mean()
+
+
 def associative_loss(features: Tensor, bits: Tensor) -> Tensor:
     """Binary cross-entropy of reading bits {0, 1} [B, d] off latent features [B, d] in (-1, 1), with P(1) = (1 + f) / 2.
 

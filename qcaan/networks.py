@@ -86,6 +86,19 @@ class Discriminator(nn.Module):
         return self.to_latent(self.trunk(images))
 
 
+class Critic(nn.Module):
+    """Samples [B, dim] to scores [B] without bounds: two hidden layers of `width`."""
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(dim, width), nn.LeakyReLU(0.2), nn.Linear(width, width), nn.LeakyReLU(0.2), nn.Linear(width, 1)
+        )
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.net(samples).squeeze(1)
+
+
 def _init_dcgan(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)

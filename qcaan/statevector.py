@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
@@ -19,7 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from qcaan.ansatz import COUPLINGS, Ansatz, basis_params, check_bases, fixed_pairs
+from qcaan.ansatz import COUPLINGS, PREPARATION, Ansatz, basis_params, check_bases, fixed_pairs
+from qcaan.losses import walsh_hadamard
 
 _BLOCK = 4  # qubits in a Kronecker block: 16 x 16 matrices keep a core busy, larger ones waste its work
 _H = torch.tensor([[1, 1], [1, -1]], dtype=torch.complex128) / math.sqrt(2)
@@ -36,13 +38,20 @@ class _Program(NamedTuple):
     cosines: Tensor  # complex [R, S, 1, 2, 2]: rotation r of segment s is cos(angle / 2) * this
     sines: Tensor  # complex [R, S, 1, 2, 2]: + sin(angle / 2) * this
     angles: Tensor  # int64 [R, S, n]: places in theta
+    idle: tuple[bool, ...]  # S of them: whether nothing happens there
     entanglers: tuple[str | int, ...]  # S - 1 of them: a name, or the row among the E couplings, whose phases are
     parities: Tensor  # real [2**(n - low), F]: signs of the upper qubits, times
     couplings: Tensor  # real [P + 1, E * F * 2**low]: angles to coefficients at each setting of the lower ones
 
 
-def amplitudes(ansatz: Ansatz, theta: Tensor) -> Tensor:
-    """States U(theta) |0...0>, complex [K, 2**n], of K parameter sets [K, at least n_params] in float32 or float64.
+def amplitudes(ansatz: Ansatz, theta: Tensor, initial: Tensor | None = None) -> Tensor:
+    """States U(theta) |initial>, complex [K, 2**n], of K parameter sets [K, at least n_params] in float32 or float64.
+
+    Args:
+        ansatz: the circuit U.
+        theta: angles in radians.
+        initial: amplitudes [K, 2**n], complex of theta's precision; |0...0> if None. One state or one parameter set for
+            all of the other is not computed more than once.
 
     Raises:
         ValueError: theta of another shape or dtype, or more than memory holds.
@@ -53,33 +62,44 @@ def amplitudes(ansatz: Ansatz, theta: Tensor) -> Tensor:
         )
     n = ansatz.n_qubits
     n_couplings = sum(gate in COUPLINGS for gate in ansatz.layers)
-    _check_memory(n, len(theta), n_couplings, theta)
+    if ansatz.layers[:1] == (PREPARATION,):
+        initial, theta = _real_state(theta[:, : 2**n - 1]), theta[:, 2**n - 1 :]
+        ansatz = Ansatz(n, ansatz.layers[1:])
+    rows = max(len(theta), 1 if initial is None else len(initial))
+    _check_memory(n, rows, n_couplings, theta)
     program = _compile(ansatz, theta.dtype, theta.device)
     padded = torch.cat([theta[:, : ansatz.n_params], theta.new_zeros(len(theta), 1)], 1)  # (K, P + 1)
 
-    half = padded[:, program.angles, None, None] / 2  # (K, R, S, n, 1, 1)
+    # index_select: the gradient of indexing by a tensor is several times slower
+    half = (
+        padded.index_select(1, program.angles.flatten()).view(-1, *program.angles.shape, 1, 1) / 2
+    )  # (K, R, S, n, 1, 1)
     rotations = half.cos() * program.cosines + half.sin() * program.sines  # (K, R, S, n, 2, 2)
-    matrices = rotations[:, 0]  # (K, S, n, 2, 2)
-    for r in range(1, rotations.shape[1]):
-        matrices = rotations[:, r] @ matrices
-    blocks = _kronecker_blocks(matrices)  # each (K, S, 2**g, 2**g)
+    matrices, *later = rotations.unbind(1)  # (K, S, n, 2, 2)
+    for rotation in later:
+        matrices = rotation @ matrices
 
-    coefficients = (padded @ program.couplings).view(len(theta), n_couplings, program.parities.shape[1], 2 ** (n // 3))
-    phases = (program.parities @ coefficients).flatten(2)  # (K, E, 2**n)
-    phases = torch.complex(phases.cos(), phases.sin())  # torch.polar takes two to eight times as long
+    phases = _phases(program, padded, n) if n_couplings else padded  # (K, E, 2**n)
 
-    state = blocks[0][:, 0, :, 0]
-    for block in blocks[1:]:  # the first segment acts on |0...0>: a product state
-        state = (block[:, 0, :, 0, None] * state[:, None, :]).flatten(1)
-    for s, entangler in enumerate(program.entanglers, start=1):
+    entanglers, idle = program.entanglers, program.idle
+    if initial is None:  # the first segment acts on |0...0>: a product state
+        state, *higher = matrices[:, 0, :, :, 0].unbind(1)  # each (K, 2)
+        for qubit in higher:
+            state = (qubit[:, :, None] * state[:, None, :]).flatten(1)
+        matrices, idle = matrices[:, 1:], idle[1:]
+    else:
+        state, entanglers = initial, ("", *entanglers)
+    segments = zip(*(block.unbind(1) for block in _kronecker_blocks(matrices)), strict=True)  # of (K, 2**g, 2**g)
+    for entangler, nothing, blocks in zip(entanglers, idle, segments, strict=True):
         if isinstance(entangler, int):
             state = state * phases[:, entangler]
         elif entangler.startswith("cz"):
             state = state * _cz_signs(n, entangler, theta.dtype, theta.device)
-        else:
-            state = state[:, _cx_index(n, entangler, theta.device)]
-        state = _apply([block[:, s] for block in blocks], state)
-    return state
+        elif entangler:
+            state = state.index_select(1, _cx_index(n, entangler, theta.device))
+        if not nothing:
+            state = _apply(blocks, state)
+    return state.expand(rows, -1)
 
 
 def probabilities(ansatz: Ansatz, theta: Tensor, basis: str = "z") -> Tensor:
@@ -112,8 +132,46 @@ def all_probabilities(ansatz: Ansatz, theta: Tensor, bases: tuple[str, ...]) -> 
             pauli = _PAULI["rx"].to(state)
             matrices = half.cos() * torch.eye(2, dtype=state.dtype, device=state.device) - 1j * half.sin() * pauli
             turned = _apply(_kronecker_blocks(matrices), state)
-        measured.append(torch.view_as_real(turned).square().sum(-1))
+        measured.append(squared(turned))
     return torch.stack(measured, 1)
+
+
+def _phases(program: _Program, padded: Tensor, n: int) -> Tensor:
+    """Phases exp(i ...), complex [K, E, 2**n], of the E layers of couplings at angles [K, P + 1]."""
+    shape = (-1, program.parities.shape[1], 2 ** (n // 3))
+    coefficients = (padded @ program.couplings).unflatten(1, shape)
+    angles = (program.parities @ coefficients).flatten(2)  # (K, E, 2**n)
+    return torch.complex(angles.cos(), angles.sin())  # torch.polar takes two to eight times as long
+
+
+def squared(state: Tensor) -> Tensor:
+    """Probabilities [..., 2**n] of amplitudes [..., 2**n]."""
+    return torch.view_as_real(state).square().sum(-1)
+
+
+def preparation_angles(vectors: Tensor) -> Tensor:
+    """Angles [K, 2**n - 1] with which a layer `real-state` makes the states of vectors [K, 2**n], of any length but 0.
+
+    A tree of rotations halves the state at each qubit, the highest first. Without gradients: at zeros there are none.
+    """
+    angles, norms = [], vectors.detach()
+    while norms.shape[1] > 1:
+        zero, one = norms.unflatten(1, (-1, 2)).unbind(2)  # by the lowest qubit left
+        tree = 2 * torch.atan2(one, zero)  # (K, settings of the qubits above)
+        angles.append(walsh_hadamard(tree) / tree.shape[1])
+        norms = torch.hypot(zero, one)
+    return torch.cat(angles[::-1], 1)
+
+
+def _real_state(angles: Tensor) -> Tensor:
+    """Amplitudes, complex [K, 2**n], that a layer `real-state` makes with angles [K, 2**n - 1]."""
+    state, start = angles.new_ones(len(angles), 1), 0
+    while start < angles.shape[1]:
+        size = state.shape[1]
+        half = walsh_hadamard(angles[:, start : start + size]) / 2
+        state = torch.stack((state * half.cos(), state * half.sin()), 2).flatten(1)
+        start += size
+    return torch.complex(state, torch.zeros_like(state))
 
 
 def expectations(probs: Tensor) -> Tensor:
@@ -144,19 +202,20 @@ def _check_memory(n_qubits: int, n_sets: int, n_couplings: int, theta: Tensor) -
 def _kronecker_blocks(matrices: Tensor) -> list[Tensor]:
     """One-qubit matrices [..., n, 2, 2] to those [..., 2**g, 2**g] of neighbouring qubits, the lowest ones first."""
     n = matrices.shape[-3]
+    one_qubit = matrices.unbind(-3)
     blocks = []
     for qubits in torch.arange(n).tensor_split(math.ceil(n / _BLOCK)):
-        block = matrices[..., qubits[0], :, :]
-        for q in qubits[1:]:  # a higher qubit on the left
-            block = matrices[..., q, :, None, :, None] * block[..., None, :, None, :]
+        block, *higher = one_qubit[qubits[0] : qubits[-1] + 1]
+        for matrix in higher:  # a higher qubit on the left
+            block = matrix[..., :, None, :, None] * block[..., None, :, None, :]
             block = block.flatten(-4, -3).flatten(-2, -1)
         blocks.append(block)
     return blocks
 
 
-def _apply(blocks: list[Tensor], state: Tensor) -> Tensor:
-    """Kronecker blocks [K or 1, d, d], the lowest qubits first, on states [K, 2**n]."""
-    shape = state.shape
+def _apply(blocks: Sequence[Tensor], state: Tensor) -> Tensor:
+    """Kronecker blocks [K or 1, d, d], the lowest qubits first, on states [K or 1, 2**n]."""
+    size = state.shape[1]
     right = 1
     for block in blocks:
         d = block.shape[-1]
@@ -164,7 +223,7 @@ def _apply(blocks: list[Tensor], state: Tensor) -> Tensor:
             state = state.view(len(state), -1, d) @ block.mT
         else:
             state = block[:, None] @ state.view(len(state), -1, d, right)
-        state = state.reshape(shape)
+        state = state.reshape(-1, size)
         right *= d
     return state
 
@@ -211,6 +270,7 @@ def _compile(ansatz: Ansatz, dtype: torch.dtype, device: torch.device) -> _Progr
             open_segment(identity)
         start += size
 
+    idle = tuple(len(segment) == 1 and segment[0][0] is identity for segment in segments)
     # the constant that opens a segment goes into its first rotation
     for s, (opening, *rotations) in enumerate(segments):
         if rotations:
@@ -226,6 +286,7 @@ def _compile(ansatz: Ansatz, dtype: torch.dtype, device: torch.device) -> _Progr
         cosines[:, :, None].to(device, kind),
         sines[:, :, None].to(device, kind),
         torch.tensor([[places for _, _, places in row] for row in table], device=device),
+        idle,
         tuple(entanglers),
         parities.to(device, dtype),
         torch.cat([torch.zeros(zero + 1, 0), *(coupling.flatten(1) for coupling in couplings)], 1).to(device, dtype),

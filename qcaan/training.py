@@ -25,6 +25,10 @@ class RunError(ValueError):
     """A run directory that cannot be used as asked; the message says why and what to do."""
 
 
+class TrainingCollapsed(RuntimeError):
+    """Training cannot go on; the message says what happened at which step."""
+
+
 def seed_everything(seed: int) -> None:
     """Seed torch's global generators; NumPy's randomness here is all in generators that are handed around."""
     torch.manual_seed(seed)

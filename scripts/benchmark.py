@@ -5,6 +5,7 @@ python scripts/benchmark.py --json benchmark.json
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import platform
@@ -27,11 +28,13 @@ from qcaan import losses
 from qcaan.ansatz import Ansatz, make_ansatz
 from qcaan.born import BornMachine
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
+from qcaan.layers import QuantumLayer
 from qcaan.statevector import probabilities
 from qcaan.training import pick_device, write_json
 
 SHOTS = 2000
 _STATEVECTOR_QUBITS, _BACKPROP_QUBITS, _BATCH_QUBITS = 16, 10, 12  # above, a row would take minutes or the memory
+_LAYER, _PENNYLANE = "forward + backward: qcaan", "forward + backward: PennyLane "
 os.environ.setdefault("QULACS_NUM_THREADS", "1")  # read at its import; one core is what is compared
 
 
@@ -200,6 +203,75 @@ def asked(rows: list[Row]) -> list[tuple[str, float, str]]:
     return ratios
 
 
+def layers(n_qubits: int, repeats: int) -> list[Row]:
+    """Forward and backward of a QuantumLayer, angles in and Pauli-Z out, batch 128, on one core.
+
+    PennyLane has rows where it is installed (extra `bench`); it computes in float64 whatever it is given.
+    """
+    torch.manual_seed(0)
+    layer = QuantumLayer(make_ansatz("ry-rx", n_qubits, 3))
+    inputs, weights = torch.randn(2, 128, n_qubits)
+
+    def gradients(outputs: torch.Tensor, *leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad((outputs * weights).sum(), leaves)
+
+    def ours(dtype: torch.dtype) -> Callable[[], tuple[torch.Tensor, ...]]:
+        copied = copy.deepcopy(layer).to(dtype)
+        x = inputs.to(dtype).requires_grad_()
+        return lambda: gradients(copied(x), x, copied.theta)
+
+    ways: dict[str, Callable[[], tuple[torch.Tensor, ...]]] = {}
+    if importlib.util.find_spec("pennylane"):
+        for device, method in (("default.qubit", "backprop"), ("lightning.qubit", "adjoint")):
+            ways[f"{_PENNYLANE}{device}, {method}"] = pennylane_layer(layer, inputs, device, method, gradients)
+    ways[_LAYER] = ours(torch.float32)
+    ways[f"{_LAYER}, float64"] = ours(torch.float64)
+    results = [way() for way in ways.values()]
+    for result in results:  # that all of them compute the same is part of what is claimed
+        for one, other in zip(result, results[0], strict=True):
+            assert torch.allclose(one.double().flatten(), other.double().flatten(), atol=1e-4)
+    times = {what: median_ms(way, repeats) for what, way in ways.items()}
+    first = next(iter(times.values()))
+    return [Row(what, ms, first / ms) for what, ms in times.items()]
+
+
+def pennylane_layer(
+    layer: QuantumLayer,
+    inputs: torch.Tensor,
+    device: str,
+    method: str,
+    gradients: Callable[..., tuple[torch.Tensor, ...]],
+) -> Callable[[], tuple[torch.Tensor, ...]]:
+    import pennylane as qml
+
+    n = layer.ansatz.n_qubits
+
+    @qml.qnode(qml.device(device, wires=n), interface="torch", diff_method=method)
+    def node(x: torch.Tensor, theta: torch.Tensor) -> object:
+        qml.AngleEmbedding(x, wires=range(n), rotation="X")
+        angles = iter(theta)
+        for gate in layer.ansatz.layers:
+            if gate == "cx":
+                for i in range(n - 1):
+                    qml.CNOT([i, i + 1])
+            else:
+                for i in range(n):
+                    {"rx": qml.RX, "ry": qml.RY}[gate](next(angles), i)
+        return [qml.expval(qml.PauliZ(i)) for i in range(n)]
+
+    x, theta = inputs.clone().requires_grad_(), layer.theta[0].detach().clone().requires_grad_()
+    return lambda: gradients(torch.stack(tuple(node(x, theta)), 1), x, theta)
+
+
+def asked_of_layers(rows: list[Row]) -> list[tuple[str, float, str]]:
+    """What was asked of the layer, with what was measured; empty where PennyLane is not installed."""
+    ms = {row.what: row.milliseconds for row in rows}
+    others = [time for what, time in ms.items() if what.startswith(_PENNYLANE)]
+    if not others:
+        return []
+    return [("times faster than the better of PennyLane's", min(others) / ms[_LAYER], "at least 5")]
+
+
 def epoch_share(device: torch.device, epochs: int) -> list[Row]:
     """An epoch of the default run's shape (18,345 pictures, as MNIST 3/7/9 has) and what the prior takes of it."""
     images = torch.rand(18_345, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(device) * 2 - 1
@@ -223,14 +295,16 @@ def main(
     repeats: int = 30,
     epochs: int = 2,
     qubits: tuple[int, ...] = (4, 8, 12, 16, 20),
+    layer_qubits: tuple[int, ...] = (4, 8),
     device: str = "auto",
     json: Path | None = None,
 ) -> None:
-    """Time cost evaluations on Aer, exact engines, and the prior's share of an epoch.
+    """Time cost evaluations on Aer, exact engines, the prior's share of an epoch, and circuits as layers.
 
     Args:
         repeats: evaluations per row; the median is shown. Rows of seconds get fewer.
         qubits: sizes at which exact engines are timed.
+        layer_qubits: sizes at which circuits as layers are timed.
         epochs: epochs of the default run's shape to time; 0 leaves them out.
         device: of the epochs: auto, cpu, cuda, cuda:N.
         json: file for the same numbers.
@@ -244,6 +318,8 @@ def main(
     torch.set_num_threads(1)
     for n in qubits:
         sections[f"exact engines, {n} qubits, one core"] = exact_engines(n, repeats)
+    for n in layer_qubits:
+        sections[f"QuantumLayer, {n} qubits, batch 128, one core"] = layers(n, repeats)
     torch.set_num_threads(threads)
     if epochs:
         sections[f"default epoch on {name}"] = epoch_share(where, epochs)
@@ -252,9 +328,10 @@ def main(
         for row in rows:
             table.add_row(row.what, f"{row.milliseconds:.3g}", f"{row.ratio:.3g}")
         console.print(table)
-        if title == "exact engines, 8 qubits, one core":
-            for what, ratio, bound in asked(rows):
-                console.print(f"{what}: {ratio:.3g} (asked: {bound})")
+        ratios = asked(rows) if title == "exact engines, 8 qubits, one core" else []
+        ratios += asked_of_layers(rows) if title.startswith("QuantumLayer") else []
+        for what, ratio, bound in ratios:
+            console.print(f"{what}: {ratio:.3g} (asked: {bound})")
     if json:
         machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
         results = {title: [vars(row) for row in rows] for title, rows in sections.items()}

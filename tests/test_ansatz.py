@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qiskit.quantum_info import Operator, Statevector
 
-from qcaan.ansatz import make_ansatz
+from qcaan.ansatz import Ansatz, make_ansatz
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,11 @@ def test_basis_o_reads_y_and_basis_t_takes_its_angles_from_the_end_of_theta():
 def test_bad_arguments_are_named_with_what_is_allowed(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_ansatz(*arguments)
+
+
+def test_a_state_can_only_be_prepared_first():
+    assert Ansatz(3, ("real-state", "rx")).layer_sizes == (7, 3)
+    with pytest.raises(ValueError, match="real-state can only be the first layer, got rx real-state"):
+        Ansatz(3, ("rx", "real-state"))
+    with pytest.raises(ValueError, match="unknown layer 'warp'"):
+        Ansatz(3, ("real-state", "warp"))

@@ -52,3 +52,49 @@ def test_associative_loss_is_zero_for_sure_and_right_features_and_ln_2_for_none(
     bits = torch.tensor([[1.0, 0.0]])
     assert losses.associative_loss(torch.tensor([[1.0, -1.0]]), bits).item() == pytest.approx(0)
     assert losses.associative_loss(torch.zeros(1, 2), bits).item() == pytest.approx(math.log(2))
+
+
+def test_wasserstein_losses_are_differences_of_means():
+    real, fake = torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0])
+    assert losses.wasserstein_critic_loss(real, fake).item() == pytest.approx(-1.5)
+    assert losses.wasserstein_generator_loss(fake).item() == pytest.approx(-0.5)
+
+
+def test_gradient_penalties_by_hand():
+    real, fake = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [0.0]])
+
+    def penalty(slope, one_sided):
+        return losses.gradient_penalty(lambda x: slope * x[:, 0], real, fake, torch.rand(2), one_sided).item()
+
+    for slope, two_sided, one_sided in ((3, 4, 4), (-3, 4, 4), (0.5, 0.25, 0), (1, 0, 0)):
+        assert penalty(slope, False) == pytest.approx(two_sided)
+        assert penalty(slope, True) == pytest.approx(one_sided)
+    # D(x) = x^2 / 2 has slope x: at 0.25 * 1 and 0.75 * 2
+    mixed = losses.gradient_penalty(lambda x: x[:, 0] ** 2 / 2, real, fake, torch.tensor([0.25, 0.75]))
+    assert mixed.item() == pytest.approx((0.75**2 + 0.5**2) / 2)
+
+
+def test_gradient_penalty_is_of_a_pictures_whole_gradient_and_moves_the_critics_weights():
+    weights = torch.full((3, 2, 2), 2.0).requires_grad_()
+    pictures = torch.rand(5, 3, 2, 2)
+    penalty = losses.gradient_penalty(lambda x: (x * weights).sum((1, 2, 3)), pictures, -pictures, torch.rand(5))
+    assert penalty.item() == pytest.approx((2 * 12**0.5 - 1) ** 2, rel=1e-5)
+    penalty.backward()
+    # 2 (|w| - 1) w / |w|
+    torch.testing.assert_close(weights.grad, torch.full((3, 2, 2), 2 * (2 * 12**0.5 - 1) / 12**0.5))
+
+
+def test_only_the_one_sided_penalty_lets_a_slope_of_the_wrong_sign_turn():
+    slopes = {}
+    for one_sided in (True, False):
+        slope = torch.tensor(-1.0, requires_grad=True)
+        real, fake = torch.full((8, 1), 0.5), torch.zeros(8, 1)
+        for _ in range(400):
+            scores = losses.wasserstein_critic_loss(slope * real, slope * fake)
+            penalty = losses.gradient_penalty(lambda x, a=slope: a * x[:, 0], real, fake, torch.rand(8), one_sided)
+            (gradient,) = torch.autograd.grad(scores + 10 * penalty, slope)
+            slope = (slope - 0.02 * gradient).detach().requires_grad_()
+        slopes[one_sided] = slope.item()
+    # minima of -0.5 a + 10 (|a| - 1)^2: a = 1.025 and, on the wrong side, -0.975
+    assert slopes[True] == pytest.approx(1.025, abs=0.001)
+    assert slopes[False] == pytest.approx(-0.975, abs=0.001)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from qcaan.networks import Discriminator, Generator
+from qcaan.networks import Critic, Discriminator, Generator
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 28, 28)])
@@ -46,3 +46,12 @@ def test_the_mixing_layer_starts_as_the_identity_and_is_trained():
 def test_other_sizes_are_refused(shape):
     with pytest.raises(ValueError, match="pictures must be 28x28 or 32x32"):
         Generator(4, shape, 8, mix=False)
+
+
+def test_a_critic_scores_each_sample_by_itself_and_without_bounds():
+    critic = Critic(3, 8)
+    samples = 1e4 * torch.randn(6, 3)
+    scores = critic(samples)
+    assert scores.shape == (6,)
+    torch.testing.assert_close(critic(samples[2:3]), scores[2:3])
+    assert scores.abs().max() > 100

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from qiskit.quantum_info import Pauli, Statevector
 
 from qcaan.ansatz import ANSATZE, BASES, GATES, Ansatz, make_ansatz
-from qcaan.statevector import all_probabilities, expectations, probabilities
+from qcaan.statevector import all_probabilities, amplitudes, expectations, preparation_angles, probabilities
 
 
 def parameters(ansatz, basis, seed, k=2):
@@ -47,6 +47,40 @@ def test_every_ansatz_and_basis_equals_qiskits_statevector(name, n, n_layers, ba
 )
 def test_any_sequence_of_layers_equals_qiskits_statevector(n, layers, basis, seed):
     assert_equals_qiskit(Ansatz(n, tuple(layers)), basis, seed)
+
+
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(1, 5), layers=st.lists(st.sampled_from(GATES), max_size=4), seed=st.integers(0, 999))
+def test_any_real_state_can_come_before_the_other_layers(n, layers, seed):
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(0, 3, (2, 2**n)) * (rng.random((2, 2**n)) < 0.6)
+    vectors[:, rng.integers(2**n)] = -1
+    ansatz = Ansatz(n, ("real-state", *layers))
+    angles = preparation_angles(torch.from_numpy(vectors))
+    theta = torch.cat([angles, torch.from_numpy(parameters(Ansatz(n, tuple(layers)), "z", seed))], 1)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(amplitudes(Ansatz(n, ("real-state",)), angles), vectors / lengths, atol=1e-12)
+    expected = [Statevector(ansatz.to_circuit().assign_parameters(t.numpy())).data for t in theta]
+    np.testing.assert_allclose(amplitudes(ansatz, theta), expected, atol=1e-10)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    n=st.integers(1, 5),
+    layers=st.lists(st.sampled_from(GATES), max_size=5),
+    cut=st.integers(0, 5),
+    seed=st.integers(0, 99),
+)
+def test_a_circuit_goes_on_from_any_state(n, layers, cut, seed):
+    parts = Ansatz(n, tuple(layers[:cut])), Ansatz(n, tuple(layers[cut:]))
+    before, after = (torch.from_numpy(parameters(part, "z", seed, k=3)) for part in parts)
+    whole = Ansatz(n, tuple(layers))
+    state = amplitudes(parts[0], before)
+    # one state or one parameter set is for all of the other
+    for first, rest in ((state, after), (state, after[:1]), (state[:1], after)):
+        k = max(len(first), len(rest))
+        theta = torch.cat([before[: len(first)].expand(k, -1), rest.expand(k, -1)], 1)
+        torch.testing.assert_close(amplitudes(parts[1], rest, first), amplitudes(whole, theta))
 
 
 @settings(deadline=None, max_examples=15)

@@ -25,7 +25,7 @@ from qcaan.networks import Discriminator, Generator
 from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
 from qcaan.qcbm import QCBM, Shuffled
 from qcaan.samplers import make_sampler
-from qcaan.training import EMA, random_state, seed_everything, set_random_state
+from qcaan.training import EMA, TrainingCollapsed, random_state, seed_everything, set_random_state
 
 LATENTS = ("bottleneck", "skip", "inverse")
 _DEFAULT_STEPS = 2860  # 20 passes of 128 over MNIST 3/7/9: where its digits stop getting better within ten minutes
@@ -34,10 +34,6 @@ _SHORTEST_EPOCH = (
 )
 FIXED_LATENTS = 64
 _LOST = 0.02  # nats: below, an epoch's mean discriminator loss says that it tells all images apart
-
-
-class TrainingCollapsed(RuntimeError):
-    """Training cannot go on; the message says what happened at which step."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ class AssociativeConfig:
     n_layers: int = 4
     """Layers of the ansatz, counted as its paper counts them."""
     ansatz: str = "ion-trap"
-    """ion-trap or seed."""
+    """ion-trap, seed or ry-rx."""
     bases: tuple[str, ...] = ("z", "o")
     """Measurement bases: z, o (RX(pi/2) first), t (a trained RX first)."""
     sampler: str = "aer"

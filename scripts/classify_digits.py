@@ -1,0 +1,172 @@
+"""A circuit as feature extractor: classify 8x8 digits with a QuantumLayer before a small network, and without it.
+
+python scripts/classify_digits.py
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+import tyro
+from _cli import console, run_script
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+
+from qcaan import ImageSet, QuantumLayer, load_images, make_ansatz
+from qcaan.training import RunDirectory, pick_device, random_state, seed_everything, set_random_state, write_json
+
+NAMES = ("with the circuit", "without it")
+
+
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """A comparison of one classifier with and without a circuit before it."""
+
+    digits: tuple[int, ...] = (3, 7, 9)
+    """Classes to tell apart."""
+    seed: int = 1
+    """Of weights, angles, batches and shots."""
+    device: str = "auto"
+    """auto (CUDA if present), cpu, cuda, cuda:N."""
+    epochs: int = 30
+    """Passes over the training images."""
+    batch_size: int = 32
+    """Images in a batch."""
+    lr: float = 1e-2
+    """Adam's learning rate."""
+    hidden: int = 16
+    """Width of the classifier's hidden layer."""
+    n_qubits: int = 4
+    """Qubits, and as many principal components of the images as angles."""
+    n_layers: int = 2
+    """Layers of the ansatz."""
+    ansatz: str = "ry-rx"
+    """ry-rx, ion-trap or seed."""
+    uploads: int = 2
+    """Times that the angles are embedded, each followed by the ansatz."""
+    sampler: str = "exact"
+    """exact (our engine), or a name of a sampler."""
+    shots: int = 0
+    """Shots per image; 0 for exact expectations."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "hidden"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.lr < 1:
+            raise ValueError(f"lr must be between 0 and 1, got {self.lr}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be at least 0 and below 2**63, got {self.seed}")
+
+
+def main(
+    config: Annotated[ClassifyConfig, tyro.conf.arg(name="")] = ClassifyConfig(),
+    out: Path = Path("runs/classify"),
+    resume: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Train a classifier of digits on what a circuit measures, and the same one on the angles themselves.
+
+    Args:
+        config: the run.
+        out: run directory.
+        resume: go on with an unfinished run; --epochs may be raised, everything else must be as it was.
+        dry_run: check everything, say what would be run, and write nothing.
+    """
+    device = pick_device(config.device)
+    seed_everything(config.seed)
+    circuit = QuantumLayer(
+        make_ansatz(config.ansatz, config.n_qubits, config.n_layers),
+        uploads=config.uploads,
+        sampler=config.sampler,
+        shots=config.shots,
+        seed=config.seed,
+    )
+    train_set, test_set = (load_images("digits8x8", config.digits, split=split) for split in ("train", "test"))
+    (train_x, train_y), (test_x, test_y) = features(train_set, test_set, config, device)
+
+    def classifier() -> nn.Module:
+        return nn.Sequential(
+            nn.Linear(config.n_qubits, config.hidden), nn.ReLU(), nn.Linear(config.hidden, len(config.digits))
+        )
+
+    models = nn.ModuleList([nn.Sequential(circuit, classifier()), classifier()]).to(device)
+    optimizer = torch.optim.Adam(models.parameters(), config.lr)
+    run = RunDirectory(out)
+    console.print(
+        f"run: {run.path}, {len(train_x)} digits to train on, {len(test_x)} to test with, {config.n_qubits} angles, "
+        f"circuit of {circuit.theta.numel()} angles, {config.epochs} epochs on {device}, sampler {config.sampler}"
+    )
+    if dry_run:
+        console.print("dry run: nothing was written")
+        return
+    facts = {"data": {"name": train_set.name, "provenance": train_set.provenance, "n_images": len(train_x)}}
+    checkpoint = run.begin(config, facts, resume, device)
+    done = 0
+    if checkpoint is not None:
+        models.load_state_dict(checkpoint["models"])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        set_random_state(checkpoint["random"])
+        done = checkpoint["epoch"]
+        if done >= config.epochs:
+            console.print(f"{run.path} is finished: {done} epochs of this configuration; nothing to do")
+            return
+
+    try:
+        for epoch in range(done + 1, config.epochs + 1):
+            sums = torch.zeros(len(models))
+            for batch in torch.randperm(len(train_x), device=device).split(config.batch_size):
+                # the two share no weights, so the gradient of their losses' sum is that of each
+                values = torch.stack([F.cross_entropy(model(train_x[batch]), train_y[batch]) for model in models])
+                optimizer.zero_grad(set_to_none=True)
+                values.sum().backward()
+                optimizer.step()
+                sums += len(batch) / len(train_x) * values.detach().cpu()
+            run.append({"epoch": epoch, "loss": dict(zip(NAMES, sums.tolist(), strict=True))})
+            state = {"models": models.state_dict(), "optimizer": optimizer.state_dict(), "random": random_state()}
+            run.save_checkpoint({"epoch": epoch, **state})
+            done = epoch
+    except KeyboardInterrupt:
+        console.print(f"stopped; {done} epochs are saved. Go on with the same command and --resume.")
+        raise SystemExit(130) from None
+
+    scores: dict[str, Any] = {"n_train": len(train_x), "n_test": len(test_x)}
+    for name, model in zip(NAMES, models, strict=True):
+        parts = {"train": (train_x, train_y), "test": (test_x, test_y)}
+        scores[name] = {f"{part}_accuracy": accuracy(model, *data) for part, data in parts.items()}
+        scores[name]["n_weights"] = sum(weight.numel() for weight in model.parameters())
+        console.print(f"{name}: test accuracy {scores[name]['test_accuracy']:.1%}, {scores[name]['n_weights']} weights")
+    write_json(run.path / "scores.json", scores)
+
+
+def features(
+    train_set: ImageSet, test_set: ImageSet, config: ClassifyConfig, device: torch.device
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Angles [N, n_qubits] and places of the labels among the digits [N], of training and test images.
+
+    The angles are principal components of the training images, in units of their deviation as radians.
+    """
+    pca = PCA(config.n_qubits, whiten=True, svd_solver="full").fit(train_set.images.flatten(1).numpy())
+    labels = torch.tensor(config.digits)
+    parts = [
+        (
+            torch.from_numpy(pca.transform(part.images.flatten(1).numpy())).float().to(device),
+            (part.labels[:, None] == labels).int().argmax(1).to(device),
+        )
+        for part in (train_set, test_set)
+    ]
+    return parts[0], parts[1]
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    """Share of rows x [N, n] that are given their class y [N]."""
+    return float((model(x).argmax(1) == y).double().mean())
+
+
+if __name__ == "__main__":
+    run_script(main)

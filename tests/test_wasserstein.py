@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import copy
+import re
+
+import numpy as np
+import pytest
+import torch
+from qiskit.primitives import StatevectorSampler
+
+from qcaan.gans import wasserstein
+from qcaan.gans.wasserstein import (
+    EpochRecord,
+    StepRecord,
+    WassersteinConfig,
+    WassersteinGAN,
+    column_scores,
+    load_target,
+    train,
+)
+from qcaan.gans.wasserstein_run import sliced_wasserstein
+from qcaan.training import TrainingCollapsed
+
+CPU = torch.device("cpu")
+TOY = {"epochs": 2, "steps_per_epoch": 3, "batch_size": 8, "critic_width": 8}
+FAST = {"epochs": 2, "steps_per_epoch": 150, "lr": 5e-3, "ema_decay": 0.98}
+
+
+@pytest.fixture
+def few_fixed_latents(monkeypatch):
+    """Samplers take long over the thousands whose moments the log follows."""
+    monkeypatch.setattr(wasserstein, "_FIXED_LATENTS", 30)
+
+
+def made(sampler=None, **options):
+    config = WassersteinConfig(**options)
+    samples, held_out = load_target(config)
+    return WassersteinGAN(config, samples, CPU, sampler), samples, held_out
+
+
+def trained(gan, samples):
+    return list(train(gan, samples))
+
+
+def test_the_defaults_are_the_published_set_up():
+    gan, samples, held_out = made()
+    assert [part.shape for part in (samples, held_out)] == [(80_000, 1), (20_000, 1)]
+    assert held_out.std().item() == pytest.approx(0.2, rel=0.01)
+    z = torch.randn(7, 2)
+    outputs = gan.generator(z)
+    assert outputs.shape == (7, 1)
+    assert outputs.abs().max() <= 1
+    assert gan.generator[1].ansatz.layers == ("ry", "rx", "cx", "ry", "rx", "cx")
+    assert gan.config.epochs * gan.config.steps_per_epoch == 8000
+    assert (gan.config.batch_size, gan.config.n_critic, gan.config.lr, gan.config.penalty_weight) == (64, 5, 1e-4, 10)
+
+
+def test_yields_every_step_and_ends_each_epoch_with_its_means_and_the_samples_moments():
+    gan, samples, _ = made(**TOY)
+    records = trained(gan, samples)
+    assert [type(record) for record in records] == ([StepRecord] * 3 + [EpochRecord]) * 2
+    assert records[3].loss_d == pytest.approx(sum(step.loss_d for step in records[:3]) / 3)
+    drawn = gan.draw(gan.fixed_latents)
+    assert records[-1].mean == [pytest.approx(drawn.mean().item())]
+    assert records[-1].std == [pytest.approx(drawn.std().item())]
+    assert (gan.epoch, gan.step) == (2, 6)
+
+
+def test_training_moves_every_weight_that_decides_the_output():
+    gan, samples, _ = made(**TOY, ansatz="ion-trap")
+    before = {name: value.clone() for name, value in gan.named_parameters()}
+    trained(gan, samples)
+    still = {name for name, value in gan.named_parameters() if torch.equal(value, before[name])}
+    assert still <= {"critic.net.4.bias"}  # it cancels in D(fake) - D(real)
+
+
+@pytest.mark.parametrize(("mean", "std", "seed"), [(0.0, 0.2, 1), (-0.4, 0.1, 2)])
+def test_learns_mean_and_deviation_that_it_does_not_start_with(mean, std, seed):
+    gan, samples, held_out = made(**FAST, mean=mean, std=std, seed=seed)
+    untrained = column_scores(gan.generate(5000), held_out)
+    trained(gan, samples)
+    scores = column_scores(gan.generate(5000), held_out)
+    assert abs(untrained["mean"][0] - mean) > 0.2 and untrained["w1"][0] > 0.2
+    assert abs(scores["mean"][0] - mean) < 0.05
+    assert 0.75 < scores["std"][0] / std < 1.25
+    assert scores["w1"][0] < 0.05
+
+
+def test_learns_two_columns_that_hang_together():
+    rng = np.random.default_rng(0)
+    first = rng.normal(0, 0.25, 5000)
+    samples = torch.from_numpy(np.stack([first, 0.8 * first + rng.normal(0, 0.08, 5000)], 1)).clamp(-1, 1)
+    config = WassersteinConfig(**FAST, n_layers=3)
+    gan = WassersteinGAN(config, samples, CPU)
+    before = sliced_wasserstein(gan.generate(3000), samples)
+    trained(gan, samples)
+    generated = gan.generate(3000)
+    assert sliced_wasserstein(generated, samples) < 0.06 < before
+    assert torch.corrcoef(generated.T)[0, 1] > 0.7
+
+
+def test_the_sampler_takes_over_at_the_step_asked_for(few_fixed_latents):
+    class Counting(StatevectorSampler):
+        sets = 0
+
+        def run(self, pubs, *, shots=None):
+            Counting.sets += sum(len(values) for _, values, _ in pubs)
+            return super().run(pubs, shots=shots)
+
+    options = {**TOY, "epochs": 1, "shots": 5}
+    for switch_at, steps in ((2, 1), (0, 3), (None, 3)):
+        gan, samples, _ = made(Counting(seed=np.random.default_rng(0)), **options, switch_at=switch_at)
+        steps_records = [r for r in train(gan, samples) if isinstance(r, StepRecord)]
+        assert len(steps_records) == 3
+        assert Counting.sets == steps * gan.sets_per_step + len(gan.fixed_latents)
+        assert gan.generator[1].gradient == "parameter-shift"
+        Counting.sets = 0
+    assert gan.sets_per_step == 8 * (5 + 1 + 2 * (2 + 8))
+
+
+def test_learns_from_shots(few_fixed_latents):
+    gan, samples, held_out = made(
+        **{**FAST, "epochs": 1, "steps_per_epoch": 150}, shots=30, batch_size=16, n_layers=1, n_qubits=1, latent_dim=1
+    )
+    untrained = column_scores(gan.generate(1000), held_out)
+    trained(gan, samples)
+    scores = column_scores(gan.generate(1000), held_out)
+    assert scores["w1"][0] < 0.1 < 0.3 < untrained["w1"][0]
+
+
+def test_files_are_targets_and_rescaled_ones_are_drawn_in_their_own_units(tmp_path):
+    values = np.random.default_rng(0).uniform(20, 40, (300, 2))
+    np.save(tmp_path / "data.npy", values)
+    np.savetxt(tmp_path / "data.csv", values, delimiter=",")
+    for name in ("data.npy", "data.csv"):
+        gan, samples, held_out = made(target=str(tmp_path / name), rescale=True, **TOY)
+        assert sorted(torch.cat([samples, held_out])[:, 0].tolist()) == pytest.approx(sorted(values[:, 0]))
+        assert len(held_out) == 60
+        drawn = gan.generate(200)
+        assert drawn.shape == (200, 2)
+        assert drawn.min() > 15 and drawn.max() < 45
+        reach = gan.center + torch.tensor([-1.0, 1.0])[:, None] * gan.scale
+        assert ((reach[0] < samples.min(0).values) & (reach[1] > samples.max(0).values)).all()
+    np.save(tmp_path / "line.npy", values[:, 0] / 100)
+    assert load_target(WassersteinConfig(target=str(tmp_path / "line.npy")))[0].shape == (240, 1)
+
+
+def test_bad_targets_are_named(tmp_path):
+    def refused(message, **options):
+        with pytest.raises((ValueError, OSError), match=re.escape(message)):
+            made(**options)
+
+    (tmp_path / "words.csv").write_text("height,weight\n1,2\n")
+    (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY")
+    np.save(tmp_path / "few.npy", np.zeros((9, 1)))
+    np.save(tmp_path / "nan.npy", np.full(20, np.nan))
+    np.save(tmp_path / "constant.npy", np.ones((20, 1)))
+    np.save(tmp_path / "wide.npy", np.random.default_rng(0).uniform(-1, 1, (20, 3)))
+    np.save(tmp_path / "objects.npy", np.array([{}] * 20), allow_pickle=True)
+    np.save(tmp_path / "scalar.npy", np.array(3.0))
+    refused("unknown target 'cauchy'; choose normal, or an .npy or .csv file", target="cauchy")
+    refused("beyond the outputs' range [-1, 1]; add --rescale", mean=3.0)
+    refused("nowhere.csv", target=str(tmp_path / "nowhere.csv"))
+    for name in ("words.csv", "broken.npy", "objects.npy", "scalar.npy"):
+        refused(f"{name} does not hold numbers", target=str(tmp_path / name))
+    for name in ("few.npy", "nan.npy"):
+        refused(f"{name} must hold at least ten rows of finite numbers", target=str(tmp_path / name))
+    refused("is constant and cannot be rescaled", target=str(tmp_path / "constant.npy"), rescale=True)
+    refused("n_qubits must be at least 3, one for each column, got 2", target=str(tmp_path / "wide.npy"))
+
+
+def test_a_run_that_is_put_back_goes_on_bit_for_bit_across_the_switch_to_a_sampler_and_after_it(few_fixed_latents):
+    options = {**TOY, "sampler": "aer", "shots": 20, "steps_per_epoch": 2, "epochs": 3, "switch_at": 3}
+    whole, samples, _ = made(**options)
+    saved, records = [], []
+    for record in train(whole, samples):
+        records.append(record)
+        if isinstance(record, EpochRecord):
+            saved.append((copy.deepcopy(whole.training_state()), len(records)))
+    for state, n_records in saved[:2]:
+        again, _, _ = made(**options)
+        again.load_training_state(state)
+        assert trained(again, samples) == records[n_records:]
+        for key, value in whole.state_dict().items():
+            other = again.state_dict()[key]
+            assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other, key
+
+
+def test_a_run_that_is_not_finite_stops():
+    gan, samples, _ = made(**TOY)
+    with torch.no_grad():
+        gan.critic.net[0].weight.fill_(float("nan"))
+    with pytest.raises(TrainingCollapsed, match="the losses are not finite at step 1"):
+        trained(gan, samples)
+
+
+def test_column_scores_by_hand():
+    one = torch.tensor([[0.0, 1], [1, 1], [2, 1], [3, 1]]).double()
+    scores = column_scores(one + torch.tensor([0.5, 2]), one)
+    assert scores["mean"] == [2, 3]
+    assert scores["std"] == [pytest.approx((5 / 3) ** 0.5), 0]
+    assert scores["w1"] == [0.5, 2]
+    assert scores["ks"] == [0.25, 1]
+
+
+def test_the_sliced_distance_sees_what_columns_do_not():
+    x = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0)).double()
+    together, against = torch.cat([x, x], 1), torch.cat([x, -x], 1)
+    assert max(column_scores(together, against)["w1"]) < 0.1
+    assert sliced_wasserstein(together, against) > 0.3
+    assert sliced_wasserstein(together, together) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"penalty": "none"}, "unknown penalty 'none'; choose from one-sided, two-sided"),
+        ({"n_critic": 0}, "n_critic must be at least 1, got 0"),
+        ({"lr": 0.0}, "lr must be between 0 and 1, got 0.0"),
+        ({"std": 0.0}, "std must be above 0, got 0.0"),
+        ({"ansatz": "ring"}, "unknown ansatz 'ring'"),
+        ({"sampler": "warp", "switch_at": 5}, "unknown sampler 'warp'"),
+        ({"shots": 5, "gradient": "backprop"}, "gradient backprop needs"),
+        ({"switch_at": -1}, "switch_at must be at least 0, got -1"),
+        ({"uploads": 0}, "uploads must be at least 1"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        made(**options)
