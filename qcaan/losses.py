@@ -35,6 +35,17 @@ def associative_loss(features: Tensor, bits: Tensor) -> Tensor:
     return -right.clamp_min(CLIP).log().mean()
 
 
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+    """Mean of (|∇ critic| - 1)^2 at points between real and fake ones (Gulrajani et al., arXiv:1704.00028).
+
+    Samples are [B, ...], `mix` [B] in [0, 1] is the share of the real ones.
+    """
+    share = mix.view(-1, *[1] * (real.ndim - 1))
+    points = (share * real + (1 - share) * fake).detach().requires_grad_()
+    (slope,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+
+
 def nll(target: Tensor, model: Tensor) -> Tensor:
     """Mean negative log-likelihood of `target` [2**n] under `model` [..., 2**n], clipped at 1e-6."""
     return -(target * model.clamp_min(CLIP).log()).sum(-1)
