@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import Parameter, ParameterExpression, ParameterVector
 from qiskit.exceptions import QiskitError
-from qiskit.primitives import BaseSamplerV2, BackendSamplerV2
+from qiskit.primitives import BackendSamplerV2, BaseSamplerV2, PrimitiveJob, PrimitiveResult, SamplerPubResult
+from qiskit.primitives.containers import SamplerPubLike
 from qiskit.providers import BackendV2
+from qiskit.providers.basic_provider import BasicSimulator
 from qiskit.quantum_info import Statevector
+from qiskit_aer.backends.aerbackend import AerBackend
 from torch import Tensor
 
 from qcaan.ansatz import Ansatz
@@ -119,14 +122,29 @@ def make_machine(
     return CircuitMachine(circuit, sampler, rng)
 
 
-def as_sampler(device: str | BaseSamplerV2 | BackendV2) -> str | BaseSamplerV2:
-    """A sampler name, a sampler, or a Qiskit backend as what `make_machine` takes.
+class SimulatorSampler(BaseSamplerV2):
+    """Shots from a simulator backend under a fresh seed at each run: under one seed all runs would draw the same."""
+
+    def __init__(self, backend: BackendV2, rng: np.random.Generator) -> None:
+        self._backend, self._rng = backend, rng
+
+    def run(
+        self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
+    ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
+        options = {"seed_simulator": int(self._rng.integers(2**31))}
+        return BackendSamplerV2(backend=self._backend, options=options).run(pubs, shots=shots)
+
+
+def as_sampler(device: str | BaseSamplerV2 | BackendV2, rng: np.random.Generator) -> str | BaseSamplerV2:
+    """A sampler name, a sampler, or a Qiskit backend as what `make_machine` takes; simulators are seeded from `rng`.
 
     Raises:
         ValueError: anything else, or an unknown name.
     """
     if isinstance(device, BackendV2):
-        return TranspiledSampler(BackendSamplerV2(backend=device), device)
+        seeded = isinstance(device, AerBackend | BasicSimulator)
+        sampler = SimulatorSampler(device, rng) if seeded else BackendSamplerV2(backend=device)
+        return TranspiledSampler(sampler, device)
     if isinstance(device, BaseSamplerV2) or (isinstance(device, str) and device in (EXACT, *SAMPLERS)):
         return device
     raise ValueError(
@@ -193,4 +211,3 @@ def _rotations(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[ParameterE
 
 def _is_trained(angle: ParameterExpression | float) -> bool:
     return isinstance(angle, ParameterExpression) and bool(angle.parameters)
-

@@ -1,4 +1,4 @@
-"""Samples in k dimensions on a grid of 2**n points, one for each bitstring of n qubits, and distances between distributions there.
+"""Samples in k dimensions on a grid of 2**n points, one for each bitstring of n qubits, and distances between distributions.
 
 Dimension 0 is the slowest in the order of the grid's points: point k of the grid belongs to index k of a probability vector,
 so the last dimension has the lowest qubits, and in each dimension the lowest qubit is the finest step.
@@ -49,7 +49,7 @@ class Grid:
 
     def contains(self, samples: Floats) -> NDArray[np.bool_]:
         """Which of the samples [m, k] lie within the bounds."""
-        return ((samples >= self.bounds[:, 0]) & (samples <= self.bounds[:, 1])).all(1)
+        return np.all((samples >= self.bounds[:, 0]) & (samples <= self.bounds[:, 1]), axis=1)
 
     def index(self, samples: Floats) -> NDArray[np.int64]:
         """Index [m] of the point nearest to each of the samples [m, k]; half way between two it is the lower one."""
@@ -64,6 +64,13 @@ class Grid:
         table = probs.reshape([2**m for m in self.num_qubits])
         every = range(table.ndim)
         return [table.sum(tuple(other for other in every if other != axis)) for axis in every]
+
+    def product_of_marginals(self, probs: Floats) -> Floats:
+        """The distribution [2**n] of independent dimensions with the marginals of `probs` [2**n]."""
+        product = np.ones(1)
+        for marginal in self.marginals(probs):
+            product = np.outer(product, marginal).ravel()
+        return product
 
     def relative_entropy(self, model: Floats, data: Floats) -> float:
         """KL(model || data) in nats of [2**n] against [2**n], whose empty cells count as 1e-10."""

@@ -28,7 +28,7 @@ def _correlated(rng: np.random.Generator, n: int) -> Floats:
     return rng.multivariate_normal(np.zeros(3), 0.4 * np.eye(3) + 0.6, n)
 
 
-# The first three are those of Zoufal, Lucchi and Woerner, arXiv:1904.00043, with the issue's means; binomial is Aqua's issue 1452
+# the first three are Zoufal, Lucchi and Woerner's, arXiv:1904.00043; binomial is that of Aqua's issue 1452
 TARGETS: dict[str, Target] = {
     "lognormal": Target(lambda rng, n: rng.lognormal(1, 1, n), ((0, 7),), (3,)),
     "triangular": Target(lambda rng, n: rng.triangular(0, 2, 7, n), ((0, 7),), (3,)),

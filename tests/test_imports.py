@@ -25,9 +25,26 @@ ALLOWED = {
     "metrics": {"data", "losses", "networks"},
     "training": set(),
     "animation": {"training"},
+    "targets": set(),
+    "grids": {"born"},
+    "circuits": {"ansatz", "born", "samplers"},
     "gans/associative": {"boltzmann", "losses", "networks", "priors", "qcbm", "training"},
     "gans/associative_run": {
         "animation", "data", "gans/associative", "metrics", "priors", "qcbm", "training",
+    },
+    "gans/distribution_discriminator": {"grids", "losses", "networks", "optimizers"},
+    "gans/distribution_generator": {"ansatz", "born", "circuits", "grids", "optimizers"},
+    "gans/distribution_snapshots": {"grids", "training"},
+    "gans/distribution": {
+        "ansatz", "born", "circuits", "gans/distribution_discriminator", "gans/distribution_generator",
+        "gans/distribution_snapshots", "grids",
+    },
+    "gans/distribution_run": {
+        "animation", "gans/distribution", "gans/distribution_discriminator", "grids", "optimizers", "targets", "training",
+    },
+    "aqua": {
+        "ansatz", "born", "circuits", "gans", "gans/distribution_discriminator", "gans/distribution_generator", "grids",
+        "networks", "training",
     },
 }  # fmt: skip
 

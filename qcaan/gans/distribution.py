@@ -7,13 +7,10 @@ Quantum Information 5, 103 (2019), arXiv:1904.00043, as Qiskit Aqua had it. Aqua
 from __future__ import annotations
 
 import copy
-import csv
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -23,37 +20,17 @@ from qiskit.primitives import BaseSamplerV2
 from qiskit.providers import BackendV2
 from rich.progress import track
 from scipy.stats import ks_2samp
-from torch import Tensor, nn
+from torch import nn
 
 from qcaan.ansatz import Ansatz
 from qcaan.born import EXACT
 from qcaan.circuits import as_sampler, distribution
-from qcaan.gans.distribution_players import (
-    LOSSES,
-    Adversary,
-    Discriminator,
-    Generator,
-    MakeOptimizer,
-    Minimizer,
-    default_discriminator,
-    generator_circuit,
-)
+from qcaan.gans.distribution_discriminator import LOSSES, Adversary, Discriminator, default_discriminator
+from qcaan.gans.distribution_generator import Generator, MakeOptimizer, Minimizer, generator_circuit
+from qcaan.gans.distribution_snapshots import EpochRecord, read_snapshot, write_snapshot
 from qcaan.grids import Floats, fit_grid, read_data
-from qcaan.training import atomic_write
 
-COLUMNS = ("epoch", "loss_discriminator", "loss_generator", "params_generator", "rel_entropy")  # of output.csv, as Aqua's
-
-Device = str | BaseSamplerV2 | BackendV2
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One epoch: mean losses of its batches, and the relative entropy at its end, in nats."""
-
-    epoch: int
-    loss_d: float
-    loss_g: float
-    rel_entr: float
+Device: TypeAlias = str | BaseSamplerV2 | BackendV2
 
 
 class QGAN:
@@ -92,8 +69,6 @@ class QGAN:
     Raises:
         ValueError: any of these out of range or not matching the others, in one sentence.
     """
-
-    _generator_class = Generator
 
     def __init__(
         self,
@@ -136,12 +111,11 @@ class QGAN:
         self._index = torch.from_numpy(self.grid.index(inside))  # (N',) places of the samples in the grid
         self.data_probs = np.bincount(self._index, minlength=len(self.grid.points)) / len(self._index)
         self._points = torch.from_numpy(self.grid.points).float()  # (2**n, k)
+        self._random_seed = seed
+        self._restart()
         device = sampler if sampler is not None else quantum_instance
         self.quantum_instance = EXACT if device is None else device
 
-        self._random_seed = seed
-        self._restart()
-        self._generator_options: dict[str, Any] | None = None
         if isinstance(generator, Generator):
             self._set_generator(generator)
         else:
@@ -159,6 +133,7 @@ class QGAN:
     def seed(self, seed: int) -> None:
         self._random_seed = seed
         self._restart()
+        self.quantum_instance = self.quantum_instance  # its shots are seeded by `random`
         if self._generator_options is not None:
             self.set_generator(**self._generator_options)
         else:
@@ -186,7 +161,7 @@ class QGAN:
 
     @quantum_instance.setter
     def quantum_instance(self, device: Device) -> None:
-        self._sampler = as_sampler(device)
+        self._sampler = as_sampler(device, self.random)
         self._device = device
 
     @property
@@ -213,7 +188,7 @@ class QGAN:
         initial_state: str | None = None,
         reps: int = 1,
     ) -> None:
-        """Start with a new generator; arguments as of `Generator` and `generator_circuit` in `distribution_players`.
+        """Start with a new generator; arguments as of `Generator` and `generator_circuit` in `distribution_generator`.
 
         The default circuit is H on all qubits, RY, CZ on a ring, RY. Whether a distribution is out of its reach is told by
         a relative entropy that levels off while the discriminator's loss stays below ln 2: take more `reps`, each of which
@@ -222,7 +197,7 @@ class QGAN:
         Raises:
             ValueError: any of them out of range or not matching the grid.
         """
-        self._generator_options = {
+        self._generator_options: dict[str, Any] | None = {
             "generator_circuit": generator_circuit,
             "generator_init_params": generator_init_params,
             "generator_optimizer": generator_optimizer,
@@ -232,14 +207,14 @@ class QGAN:
         }
         circuit = _circuit(self.grid, generator_circuit, initial_state, reps, self.data_probs, self.random)
         arguments = (generator_init_params, generator_optimizer, generator_gradient)
-        self.generator = self._generator_class(self.grid, circuit, *arguments, rng=self.random)
+        self.generator = Generator(self.grid, circuit, *arguments, rng=self.random)
 
     def _set_generator(self, generator: Generator) -> None:
         if generator.grid.num_qubits != self.grid.num_qubits:
             raise ValueError(
                 f"the generator must have {list(self.grid.num_qubits)} qubits, got {list(generator.grid.num_qubits)}"
             )
-        self.generator = generator
+        self.generator, self._generator_options = generator, None
         self._given_generator = copy.deepcopy(generator.state_dict())
 
     def set_discriminator(self, discriminator: nn.Module | Adversary | None = None) -> None:
@@ -258,6 +233,12 @@ class QGAN:
             raise ValueError(
                 f"discriminator must be a torch module or a Discriminator, got {type(discriminator).__name__}"
             )
+        try:
+            judged = discriminator.slope(self._points).shape == (len(self._points),)
+        except RuntimeError:  # torch's, of shapes that do not match
+            judged = False
+        if not judged:
+            raise ValueError(f"the discriminator must take samples [m, {self._points.shape[1]}] to logits [m]")
         self.discriminator = discriminator
         self._given_discriminator = copy.deepcopy(discriminator.state_dict())
 
@@ -331,11 +312,17 @@ class QGAN:
             self.d_loss.append(mean_d)
             self.g_loss.append(mean_g)
             self.rel_entr.append(self.get_rel_entr())
+            record = EpochRecord(len(self.rel_entr) - 1, mean_d, mean_g, self.rel_entr[-1])
             if self.snapshot_dir is not None:
-                self._save_snapshot(self.snapshot_dir)
-            yield EpochRecord(len(self.rel_entr) - 1, mean_d, mean_g, self.rel_entr[-1])
-            if self.tol_rel_ent is not None and self.rel_entr[-1] <= self.tol_rel_ent:
+                write_snapshot(self.snapshot_dir, record, self.generator.parameter_values, self.training_state())
+            yield record
+            if self.is_good_enough:
                 return
+
+    @property
+    def is_good_enough(self) -> bool:
+        """Whether the last epoch's relative entropy is at most `tol_rel_ent`."""
+        return self.tol_rel_ent is not None and bool(self.rel_entr) and self.rel_entr[-1] <= self.tol_rel_ent
 
     # What it has learnt
 
@@ -380,6 +367,11 @@ class QGAN:
         The last dimension has the lowest qubits, and in each dimension the lowest qubit is the finest step.
         """
         return self.generator.circuit()
+
+    @property
+    def n_samples(self) -> int:
+        """Samples within the bounds."""
+        return len(self._index)
 
     @property
     def _draws(self) -> int:
@@ -431,40 +423,9 @@ class QGAN:
             ValueError: there is no snapshot, it is damaged, or it is of another grid, generator or discriminator.
         """
         folder = self.snapshot_dir if snapshot_dir is None else Path(snapshot_dir)
-        if folder is None or not (folder / "checkpoint.pt").is_file():
-            raise ValueError(f"{folder} holds no snapshot of a QGAN")
-        try:
-            state = torch.load(folder / "checkpoint.pt", weights_only=True)
-        except OSError:
-            raise
-        except Exception as error:  # a file cut short fails in many ways, each deep inside torch or zipfile
-            raise ValueError(f"{folder / 'checkpoint.pt'} is damaged ({type(error).__name__})") from None
-        self.load_training_state(state)
-
-    def _save_snapshot(self, folder: Path) -> None:
-        """Add an epoch to the folder, the checkpoint last, since it is what says that the epoch is done."""
-        folder.mkdir(parents=True, exist_ok=True)
-        path, epoch = folder / "output.csv", len(self.rel_entr) - 1
-        params = json.dumps(self.generator.parameter_values.tolist())
-        row = [str(epoch), repr(self.d_loss[-1]), repr(self.g_loss[-1]), params, repr(self.rel_entr[-1])]
-        if self._written == epoch and epoch > 0:
-            with path.open("a", newline="") as file:
-                csv.writer(file).writerow(row)
-        else:  # drop rows of an earlier training, or of an epoch whose checkpoint was never written
-            with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-                csv.writer(file).writerows([COLUMNS, *_rows_before(path, epoch), row])
-        with atomic_write(folder / "checkpoint.pt") as temporary:
-            torch.save(self.training_state(), temporary)
-        self._written = epoch + 1
-
-    _written = 0  # epochs whose rows this object knows to be in output.csv
-
-
-def _rows_before(path: Path, epoch: int) -> list[list[str]]:
-    if epoch == 0 or not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [row for row in csv.reader(file) if row[0].isdigit() and int(row[0]) < epoch]
+        if folder is None:
+            raise ValueError("snapshot_dir must be a folder to load from, got None")
+        self.load_training_state(read_snapshot(folder))
 
 
 _circuit = generator_circuit  # `set_generator` has an argument of that name, as Aqua's

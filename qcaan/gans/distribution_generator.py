@@ -1,4 +1,4 @@
-"""The two players of the quantum GAN over a grid: the circuit that generates its points, and the network that judges them."""
+"""The generator of the quantum GAN over a grid: a circuit whose measured bitstrings are its points."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from qiskit import QuantumCircuit
 from qiskit.circuit.library import StatePreparation
 from qiskit.primitives import BaseSamplerV2
 from qiskit.providers import BackendV2
 from scipy.stats import multivariate_normal
-from torch import Tensor, nn
+from torch import Tensor
 
 from qcaan.ansatz import Ansatz
 from qcaan.born import EXACT, BornMachine
 from qcaan.circuits import CircuitMachine, as_sampler, distribution, make_machine, ordered_parameters, parameter_shift
 from qcaan.grids import Floats, Grid
-from qcaan.losses import gradient_penalty
-from qcaan.networks import PointMLP
+from qcaan.optimizers import DecayingAdam
 
 GRADIENTS = ("autograd", "parameter-shift", "spsa")
 INITIAL_STATES = ("uniform", "normal", "random")
-LOSSES = {"bce": 1, "wgan-gp": 5}  # with the discriminator's steps for each of the generator's, as their papers have them
-_PENALTY, _PENALTY_POINTS = 10.0, 64  # weight of the gradient penalty, as in its paper, and points that it is the mean over
+LOSSES = {
+    "bce": 1,
+    "wgan-gp": 5,
+}  # with the discriminator's steps for each of the generator's, as their papers have them
+_PENALTY, _PENALTY_POINTS = (
+    10.0,
+    64,
+)  # weight of the gradient penalty, as in its paper, and points that it is the mean over
 _SPSA_WIDTH = 0.2  # radians
 
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -36,129 +40,14 @@ Learn = Callable[[Tensor], None]
 Machine = BornMachine | CircuitMachine
 
 
-class DecayingAdam(torch.optim.Adam):
-    """Adam whose learning rate is lr / (1 + step / half_steps): at a constant one the players go round each other for ever.
-
-    The defaults settle every case of the README's table, for both players.
-    """
-
-    def __init__(
-        self,
-        params: list[Tensor],
-        lr: float = 0.02,
-        betas: tuple[float, float] = (0.5, 0.99),
-        half_steps: int = 200,
-    ) -> None:
-        super().__init__([{"params": params, "first_lr": lr, "half_steps": half_steps, "n_steps": 0}], lr, betas)
-
-    def step(self, closure: Any = None) -> Any:
-        for group in self.param_groups:
-            group["lr"] = group["first_lr"] / (1 + group["n_steps"] / group["half_steps"])
-            group["n_steps"] += 1
-        return super().step(closure)
-
-
 @runtime_checkable
 class Minimizer(Protocol):
     """An optimiser as Qiskit has them, that minimises a function within a budget of its own."""
 
-    def minimize(self, fun: Callable[[Floats], float], x0: Floats, jac: Callable[[Floats], Floats] | None = None) -> Any:
+    def minimize(
+        self, fun: Callable[[Floats], float], x0: Floats, jac: Callable[[Floats], Floats] | None = None
+    ) -> Any:
         """A result whose `x` [P] is the best point found from x0 [P]."""
-
-
-@runtime_checkable
-class Adversary(Protocol):
-    """What judges the points of the grid: `Discriminator`, or anything with its methods."""
-
-    @property
-    def params(self) -> Any:
-        """Its weights, for the result of a run."""
-
-    def update(self, points: Tensor, real: Tensor, fake: Tensor) -> float:
-        """Learn to tell real from fake probabilities [m] of points [m, k] in data units; returns the loss before."""
-
-    def slope(self, points: Tensor) -> Tensor:
-        """Derivatives [m], float64, of the generator's loss in its probabilities of points [m, k]."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that a resumed training needs."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
-
-
-class Discriminator:
-    """A network with its optimiser and loss.
-
-    Since samples lie on a grid, the losses are sums over its points weighted with their probabilities, and no samples of
-    either side need be drawn: `bce` is (-Σ real log D - Σ fake log(1 - D)) / 2 and for the generator -Σ fake log D;
-    `wgan-gp` is Σ (fake - real) C + 10 × the gradient penalty, and -Σ fake C (Gulrajani et al., arXiv:1704.00028).
-
-    Args:
-        net: samples [m, k] in data units, float32, to logits (or the critic's values) [m] or [m, 1].
-        loss: `bce` or `wgan-gp`.
-        optimizer: makes the optimiser of the network's parameters; default `DecayingAdam`.
-        seed: of the points that the gradient penalty is taken at.
-
-    Raises:
-        ValueError: an unknown loss.
-    """
-
-    def __init__(
-        self, net: nn.Module, loss: str = "bce", optimizer: MakeOptimizer = DecayingAdam, seed: int = 0
-    ) -> None:
-        if loss not in LOSSES:
-            raise ValueError(f"unknown loss {loss!r}; choose from {', '.join(LOSSES)}")
-        self.net, self.loss = net, loss
-        self._optimizer = optimizer(list(net.parameters()))
-        self._rng = np.random.default_rng(seed)
-
-    @property
-    def params(self) -> Floats:
-        return nn.utils.parameters_to_vector(self.net.parameters()).detach().double().numpy()
-
-    def update(self, points: Tensor, real: Tensor, fake: Tensor) -> float:
-        real, fake = real.float(), fake.float()
-        losses = []
-        for _ in range(LOSSES[self.loss]):
-            logits = self.net(points).flatten()  # (m,)
-            if self.loss == "bce":
-                loss = ((real * F.softplus(-logits)).sum() + (fake * F.softplus(logits)).sum()) / 2
-            else:
-                chosen = [points[self._rng.choice(len(p), _PENALTY_POINTS, p=_normed(p))] for p in (real, fake)]
-                mix = torch.from_numpy(self._rng.random(_PENALTY_POINTS)).float()
-                penalty = gradient_penalty(self.net, *chosen, mix)
-                loss = ((fake - real) * logits).sum() + _PENALTY * penalty
-            self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self._optimizer.step()
-            losses.append(loss.item())
-        return sum(losses) / len(losses)
-
-    @torch.no_grad()
-    def slope(self, points: Tensor) -> Tensor:
-        logits = self.net(points).flatten().double()
-        return F.softplus(-logits) if self.loss == "bce" else -logits
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "net": self.net.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "random": self._rng.bit_generator.state,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.net.load_state_dict(state["net"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._rng.bit_generator.state = state["random"]
-
-
-def default_discriminator(grid: Grid, loss: str, seed: int) -> Discriminator:
-    """The network of Zoufal et al., its weights drawn by `seed` without touching torch's global random state."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = PointMLP(torch.from_numpy(grid.bounds))
-    return Discriminator(net, loss, seed=seed)
 
 
 class Generator:
@@ -200,10 +89,21 @@ class Generator:
         start = self._rng.uniform(-0.1, 0.1, self.n_params) if init_params is None else init_params
         self.theta = self._angles(start)
         self._gradient = gradient
-        self._optimizer = (
-            optimizer if isinstance(optimizer, Minimizer) else (optimizer or DecayingAdam)([self.theta])
-        )
+        self.optimizer = optimizer
         self._machine: tuple[str | BaseSamplerV2, np.random.Generator, Machine] | None = None
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | Minimizer:
+        """What moves the angles; set to a maker of torch optimisers, a `Minimizer`, or None for the default."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: MakeOptimizer | Minimizer | None) -> None:
+        if not (optimizer is None or callable(optimizer) or isinstance(optimizer, Minimizer)):
+            raise ValueError(
+                f"the optimizer must make a torch optimiser or have `minimize`, got {type(optimizer).__name__}"
+            )
+        self._optimizer = optimizer if isinstance(optimizer, Minimizer) else (optimizer or DecayingAdam)([self.theta])
 
     @property
     def parameter_values(self) -> Floats:
@@ -239,7 +139,7 @@ class Generator:
             params: angles [P] to measure at instead of the trained ones.
             shots: default 1,024.
         """
-        sampler = as_sampler(quantum_instance)
+        sampler = as_sampler(quantum_instance, self._rng)
         theta = self.theta if params is None else self._angles(params)
         draws = 0 if sampler == EXACT else 1024 if shots is None else shots
         probs = distribution(self.machine(sampler, self._rng), theta[None], draws)[0].numpy()
@@ -247,7 +147,7 @@ class Generator:
         return self.grid.points[seen].tolist(), probs[seen].tolist()
 
     def generate(self, machine: Machine, shots: int) -> tuple[Tensor, Learn]:
-        """Measured probabilities [2**n] of the grid's points, and what moves the angles against a slope [2**n] of a loss in them.
+        """Measured probabilities [2**n] of the grid's points, and what moves the angles by a loss's slope [2**n] in them.
 
         In one job, with the evaluations for the gradient; with 0 shots the probabilities are exact.
         """
@@ -290,15 +190,15 @@ class Generator:
         assert isinstance(self._optimizer, Minimizer)
         self.parameter_values = self._optimizer.minimize(loss, self.parameter_values, jac=gradient).x
 
-    def _differentiate(
-        self, machine: Machine, theta: Tensor, shots: int
-    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def _differentiate(self, machine: Machine, theta: Tensor, shots: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Probabilities [2**n] at theta [P], and what takes a slope [2**n] in them to that in theta [P]."""
         autograd = machine.differentiable and shots == 0
         if callable(self._gradient):
             function = self._gradient
             probs = distribution(machine, theta[None], shots)[0]
-            return probs, lambda slope: torch.from_numpy(np.array(function(theta.numpy().copy()), np.float64).reshape(-1))
+            return probs, lambda slope: torch.from_numpy(
+                np.array(function(theta.numpy().copy()), np.float64).reshape(-1)
+            )
         if self._gradient == "spsa":
             signs = torch.from_numpy(self._rng.choice([-1.0, 1.0], self.n_params))
             points = torch.stack([theta, theta + _SPSA_WIDTH * signs, theta - _SPSA_WIDTH * signs])
@@ -306,7 +206,9 @@ class Generator:
             return probs, lambda slope: (up - down) @ slope / (2 * _SPSA_WIDTH) * signs
         if self._gradient == "autograd" or (self._gradient is None and autograd):
             if not autograd:
-                raise ValueError("gradient 'autograd' needs an Ansatz on the exact engine; choose parameter-shift or spsa")
+                raise ValueError(
+                    "gradient 'autograd' needs an Ansatz on the exact engine; choose parameter-shift or spsa"
+                )
             point = theta.clone().requires_grad_()
             probs = distribution(machine, point[None], 0)[0]
             return probs.detach(), lambda slope: torch.autograd.grad(probs, point, slope)[0]
@@ -371,8 +273,3 @@ def _check_circuit(circuit: Ansatz | QuantumCircuit, n_qubits: int) -> None:
         raise ValueError(f"the generator circuit must have {n_qubits} qubits, those of the grid, got {found}")
     if not (circuit.n_params if isinstance(circuit, Ansatz) else circuit.num_parameters):
         raise ValueError("the generator circuit must have parameters to train, got none")
-
-
-def _normed(probs: Tensor) -> Floats:
-    values = probs.double().numpy()
-    return values / values.sum()
