@@ -35,15 +35,19 @@ def associative_loss(features: Tensor, bits: Tensor) -> Tensor:
     return -right.clamp_min(CLIP).log().mean()
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor, one_sided: bool = False
+) -> Tensor:
     """Mean of (|∇ critic| - 1)^2 at points between real and fake ones (Gulrajani et al., arXiv:1704.00028).
 
-    Samples are [B, ...], `mix` [B] in [0, 1] is the share of the real ones.
+    Samples are [B, ...], `mix` [B] in [0, 1] is the share of the real ones. `one_sided` lets smaller slopes be (Petzka et al.,
+    arXiv:1709.08894): in one dimension the two-sided penalty is a wall between a rising critic and a falling one.
     """
     share = mix.view(-1, *[1] * (real.ndim - 1))
     points = (share * real + (1 - share) * fake).detach().requires_grad_()
     (slope,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    excess = slope.flatten(1).norm(dim=1) - 1
+    return (excess.relu() if one_sided else excess).square().mean()
 
 
 def nll(target: Tensor, model: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor
 Floats = NDArray[np.float64]
 
 _BLOCK = 12  # angles that COBYLA minimises a noisy objective over at a time
+HALF_STEPS = 200  # of `DecayingAdam`
 _CONFIRM = 3  # fresh evaluations of a noisy objective that each side of a comparison is the mean of
 
 
@@ -172,7 +173,7 @@ class DecayingAdam(torch.optim.Adam):
         params: list[Tensor],
         lr: float = 0.02,
         betas: tuple[float, float] = (0.5, 0.99),
-        half_steps: int = 200,
+        half_steps: int = HALF_STEPS,
     ) -> None:
         super().__init__([{"params": params, "first_lr": lr, "half_steps": half_steps, "n_steps": 0}], lr, betas)
 

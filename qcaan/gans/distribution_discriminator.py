@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from qcaan.grids import Floats, Grid
 from qcaan.losses import gradient_penalty
 from qcaan.networks import PointMLP
-from qcaan.optimizers import DecayingAdam
+from qcaan.optimizers import HALF_STEPS, DecayingAdam
 
 LOSSES = {
     "bce": 1,
@@ -51,12 +52,13 @@ class Discriminator:
 
     Since samples lie on a grid, the losses are sums over its points weighted with their probabilities, and no samples of
     either side need be drawn: `bce` is (-Σ real log D - Σ fake log(1 - D)) / 2 and for the generator -Σ fake log D;
-    `wgan-gp` is Σ (fake - real) C + 10 × the gradient penalty, and -Σ fake C (Gulrajani et al., arXiv:1704.00028).
+    `wgan-gp` is Σ (fake - real) C + 10 × the one-sided gradient penalty, and -Σ fake C (Gulrajani et al., arXiv:1704.00028).
 
     Args:
         net: samples [m, k] in data units, float32, to logits (or the critic's values) [m] or [m, 1].
         loss: `bce` or `wgan-gp`.
-        optimizer: makes the optimiser of the network's parameters; default `DecayingAdam`.
+        optimizer: makes the optimiser of the network's parameters; default `DecayingAdam`,
+            at the generator's pace.
         seed: of the points that the gradient penalty is taken at.
 
     Raises:
@@ -67,12 +69,14 @@ class Discriminator:
         self,
         net: nn.Module,
         loss: str = "bce",
-        optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] = DecayingAdam,
+        optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] | None = None,
         seed: int = 0,
     ) -> None:
         if loss not in LOSSES:
             raise ValueError(f"unknown loss {loss!r}; choose from {', '.join(LOSSES)}")
         self.net, self.loss = net, loss
+        # a rate that fell with each step of five would leave the generator behind a critic that has stopped learning
+        optimizer = optimizer or partial(DecayingAdam, half_steps=HALF_STEPS * LOSSES[loss])
         self._optimizer = optimizer(list(net.parameters()))
         self._rng = np.random.default_rng(seed)
 
@@ -90,7 +94,7 @@ class Discriminator:
             else:
                 of_real, of_fake = (points[self._draw(probs)] for probs in (real, fake))
                 mix = torch.from_numpy(self._rng.random(_PENALTY_POINTS)).float()
-                penalty = gradient_penalty(self.net, of_real, of_fake, mix)
+                penalty = gradient_penalty(self.net, of_real, of_fake, mix, one_sided=True)
                 loss = ((fake - real) * logits).sum() + _PENALTY * penalty
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -9,7 +9,7 @@ from typing import Any
 
 from qcaan import animation
 from qcaan.gans.distribution import QGAN
-from qcaan.gans.distribution_discriminator import Discriminator, default_discriminator
+from qcaan.gans.distribution_discriminator import LOSSES, Discriminator, default_discriminator
 from qcaan.grids import Floats
 from qcaan.optimizers import DecayingAdam
 from qcaan.targets import TARGETS, load_samples
@@ -73,7 +73,6 @@ def make_qgan(config: DistributionConfig, samples: Floats, snapshot_dir: Path | 
     """
     target = TARGETS.get(config.data)
     pairs = None if config.bounds is None else [config.bounds[i : i + 2] for i in range(0, len(config.bounds), 2)]
-    optimizer = partial(DecayingAdam, lr=config.lr, half_steps=config.lr_half_steps)
     qgan = QGAN(
         samples,
         bounds=target.bounds if pairs is None and target else pairs,
@@ -87,8 +86,10 @@ def make_qgan(config: DistributionConfig, samples: Floats, snapshot_dir: Path | 
         shots=config.shots,
         loss=config.loss,
     )
+    optimizer = partial(DecayingAdam, lr=config.lr, half_steps=config.lr_half_steps)
     qgan.set_generator(None, None, optimizer, config.gradient, initial_state=config.initial_state, reps=config.reps)
     network = default_discriminator(qgan.grid, config.loss, config.seed).net
+    optimizer = partial(DecayingAdam, lr=config.lr, half_steps=config.lr_half_steps * LOSSES[config.loss])
     qgan.set_discriminator(Discriminator(network, config.loss, optimizer, config.seed))
     return qgan
 
