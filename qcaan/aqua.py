@@ -502,6 +502,10 @@ class QGAN(distribution.QGAN):
                 self.quantum_instance = quantum_instance
             return super().run()
 
+    def load(self, snapshot_dir: str | Path | None = None) -> None:
+        with _as_aqua_error():
+            super().load(snapshot_dir)
+
 
 _make_circuit = generator_circuit  # an argument has that name
 

@@ -114,4 +114,6 @@ class PointMLP(nn.Module):
         self.net = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
     def forward(self, samples: Tensor) -> Tensor:
+        if samples.shape[1:] != self.centre.shape:  # they would be broadcast
+            raise ValueError(f"samples must be [B, {len(self.centre)}], got {list(samples.shape)}")
         return self.net((samples - self.centre) / self.radius).squeeze(1)

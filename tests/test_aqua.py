@@ -124,12 +124,12 @@ def test_training_with_either_discriminator(data, network, instance):
 @pytest.mark.parametrize("network", [NumPyDiscriminator, PyTorchDiscriminator])
 def test_training_in_two_dimensions(data, network):
     pairs = data.reshape(-1, 2)
-    qgan = QGAN(pairs, [[0.0, 3.0]] * 2, [1, 2], 100, 5, discriminator=network(n_features=2))
+    # 782 pairs lie within the bounds: seven batches an epoch, and some 300 until the shape of both dimensions is learnt
+    qgan = QGAN(pairs, [[0.0, 3.0]] * 2, [1, 2], 100, 80, discriminator=network(n_features=2))
     qgan.set_generator()
     qgan.seed = 7
-    untrained = qgan.get_rel_entr()
-    result = qgan.run(exact())
-    assert result["rel_entr"] < min(0.1, untrained / 2)
+    assert qgan.get_rel_entr() > 0.2
+    assert qgan.run(exact())["rel_entr"] < 0.05
 
 
 @INSTANCES
@@ -253,7 +253,7 @@ def test_a_users_own_discriminator_is_trained_with():
     aqua_globals.random_seed = 7
     values = aqua_globals.random.binomial(3, 0.5, 1000)
     qgan = QGAN(values, [0, 3], [2], 100, 20, discriminator=Table())
-    assert qgan.get_rel_entr() > 0.15
+    assert qgan.get_rel_entr() > 0.1
     result = qgan.run("exact")
     assert result["rel_entr"] < 0.02
     assert abs(result["params_d"] - qgan.data_probs).max() < 0.1

@@ -235,7 +235,7 @@ class QGAN:
             )
         try:
             judged = discriminator.slope(self._points).shape == (len(self._points),)
-        except RuntimeError:  # torch's, of shapes that do not match
+        except (RuntimeError, ValueError):  # torch's and our networks', of shapes that do not match
             judged = False
         if not judged:
             raise ValueError(f"the discriminator must take samples [m, {self._points.shape[1]}] to logits [m]")
