@@ -513,7 +513,7 @@ def test_one_block_does_not_reach_the_bimodal_and_three_do():
                 optimizer.step()
             best = min(best, loss.item())
         reached[reps] = best
-    assert reached[1] > 0.15
+    assert 0.2 < reached[1] < 0.3
     assert reached[3] < 0.01
 
 
