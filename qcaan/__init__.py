@@ -4,15 +4,18 @@ from qcaan.ansatz import Ansatz, make_ansatz
 from qcaan.boltzmann import QBM, RBM
 from qcaan.data import ImageSet, load_images
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN
+from qcaan.gans.distribution import QGAN
 from qcaan.layers import QuantumLayer
 from qcaan.networks import Discriminator, Generator
 from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
 from qcaan.qcbm import QCBM, Shuffled
 from qcaan.samplers import make_sampler
+from qcaan.targets import load_samples
 
 __all__ = [
     "QBM",
     "QCBM",
+    "QGAN",
     "RBM",
     "Ansatz",
     "AssociativeConfig",
@@ -29,6 +32,7 @@ __all__ = [
     "QuantumLayer",
     "Shuffled",
     "load_images",
+    "load_samples",
     "make_ansatz",
     "make_sampler",
 ]

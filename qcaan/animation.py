@@ -195,6 +195,50 @@ def curves(path: Path, panels: dict[str, dict[str, list[tuple[float, float]]]], 
     return path
 
 
+def distribution_report(
+    path: Path,
+    axes: Sequence[NDArray[np.float64]],
+    target: Sequence[NDArray[np.float64]],
+    model: Sequence[NDArray[np.float64]],
+    history: dict[str, Sequence[float]],
+    title: str,
+) -> Path:
+    """Save a picture of learnt distributions on a grid: histogram and CDF of each dimension, losses, relative entropy.
+
+    Args:
+        path: of the picture.
+        axes: values of each dimension, ascending.
+        target, model: distribution along each dimension, over those values.
+        history: `d_loss`, `g_loss` and `rel_entr` of each epoch.
+        title: above all.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.2 * (len(axes) + 1)), layout="constrained")
+    rows: Any = figure.subplots(len(axes) + 1, 2)
+    for dimension, (values, real, learnt) in enumerate(zip(axes, target, model, strict=True)):
+        histogram, cdf = rows[dimension]
+        width = 0.4 * (values[1] - values[0])
+        for side, probs, name in ((-0.5, real, "data"), (0.5, learnt, "circuit")):
+            histogram.bar(values + side * width, probs, width, label=name)
+            cdf.step(values, probs.cumsum(), where="post", label=name)
+        histogram.set(title=f"dimension {dimension}", xlabel="value", ylabel="probability")
+        cdf.set(title=f"dimension {dimension}, cumulative", xlabel="value", ylim=(0, 1.05))
+        histogram.legend()
+        cdf.legend()
+    losses, entropy = rows[-1]
+    losses.plot(history["d_loss"], label="discriminator")
+    losses.plot(history["g_loss"], label="generator")
+    losses.set(title="losses, mean of an epoch", xlabel="epoch", ylabel="nats")
+    losses.legend()
+    entropy.plot(history["rel_entr"])
+    entropy.set(title="relative entropy KL(circuit || data)", xlabel="epoch", ylabel="nats", yscale="log")
+    figure.suptitle(title)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=90)
+    return path
+
+
 def _plot_training(axes: Sequence[Axes], records: list[dict[str, Any]]) -> None:
     epochs = [record["epoch"] for record in records]
     for part in axes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -103,3 +104,29 @@ def _init_dcgan(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
         nn.init.zeros_(module.get_parameter("bias"))
+
+
+class PointMLP(nn.Module):
+    """Samples [B, k] to logits [B] of being real: fully-connected layers over coordinates scaled from `bounds` to [-1, 1].
+
+    Args:
+        bounds: least and greatest value of each dimension, [k, 2].
+        widths: of the hidden layers; by default those of Zoufal et al., arXiv:1904.00043.
+    """
+
+    centre: Tensor
+    radius: Tensor
+
+    def __init__(self, bounds: Tensor, widths: Sequence[int] = (50, 20)) -> None:
+        super().__init__()
+        self.register_buffer("centre", bounds.float().mean(1))
+        self.register_buffer("radius", (bounds[:, 1] - bounds[:, 0]).float() / 2)
+        layers: list[nn.Module] = []
+        for n_in, n_out in pairwise((len(bounds), *widths)):
+            layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(0.2)]
+        self.net = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+
+    def forward(self, samples: Tensor) -> Tensor:
+        if samples.shape[1:] != self.centre.shape:  # they would be broadcast
+            raise ValueError(f"samples must be [B, {len(self.centre)}], got {list(samples.shape)}")
+        return self.net((samples - self.centre) / self.radius).squeeze(1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import cma
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 Floats = NDArray[np.float64]
 
 _BLOCK = 12  # angles that COBYLA minimises a noisy objective over at a time
+HALF_STEPS = 200  # of `DecayingAdam`
 _CONFIRM = 3  # fresh evaluations of a noisy objective that each side of a comparison is the mean of
 
 
@@ -159,3 +160,25 @@ def fewest_evaluations(name: str, n_params: int, gradient_evaluations: int) -> i
         "cma-es": 4 + int(3 * math.log(n_params)),
         "adam": gradient_evaluations,
     }[name]
+
+
+class DecayingAdam(torch.optim.Adam):
+    """Adam whose learning rate is lr / (1 + step / half_steps): at a constant one the players go round each other for ever.
+
+    The defaults settle every case of `scripts/measure_qgan.py`, for both players of the quantum GAN.
+    """
+
+    def __init__(
+        self,
+        params: list[Tensor],
+        lr: float = 0.02,
+        betas: tuple[float, float] = (0.5, 0.99),
+        half_steps: int = HALF_STEPS,
+    ) -> None:
+        super().__init__([{"params": params, "first_lr": lr, "half_steps": half_steps, "n_steps": 0}], lr, betas)
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            group["lr"] = group["first_lr"] / (1 + group["n_steps"] / group["half_steps"])
+            group["n_steps"] += 1
+        return super().step(closure)

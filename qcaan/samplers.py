@@ -25,6 +25,7 @@ from qiskit.primitives import (
 )
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit.providers import BackendV2
 from qiskit_aer import AerSimulator
 
 if TYPE_CHECKING:
@@ -87,6 +88,12 @@ def aer_options(name: str) -> dict[str, Any]:
     if kind == "aer-gpu" and not (torch.cuda.is_available() and "GPU" in AerSimulator().available_devices()):
         raise ValueError(f"sampler {name!r} needs a CUDA GPU and qiskit-aer-gpu in the place of qiskit-aer")
     return {"device": "GPU" if kind == "aer-gpu" else "CPU", "precision": precision or "double"}
+
+
+def is_sampler(name: str) -> bool:
+    """Whether the name is one that `make_sampler` knows; the device that it names may still be unknown."""
+    kind, _, device = name.partition(":")
+    return name in IDEAL or (bool(device) and (kind == "aer-noise" or is_device(name)))
 
 
 def is_device(name: str) -> bool:
@@ -182,11 +189,11 @@ class Transpiler:
 
 
 class TranspiledSampler(BaseSamplerV2):
-    """Runs `sampler` on circuits transpiled for Aer."""
+    """Runs `sampler` on circuits transpiled for a backend, Aer's if none is given."""
 
-    def __init__(self, sampler: BaseSamplerV2) -> None:
+    def __init__(self, sampler: BaseSamplerV2, backend: BackendV2 | None = None) -> None:
         self._sampler = sampler
-        self._native = Transpiler(backend=AerSimulator())
+        self._native = Transpiler(backend=backend or AerSimulator())
 
     def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None):
         coerced = [SamplerPub.coerce(pub, shots) for pub in pubs]

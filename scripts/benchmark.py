@@ -13,10 +13,12 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from _cli import console, run_script
 from qiskit import transpile
 from qiskit.quantum_info import Statevector
@@ -28,7 +30,11 @@ from qcaan import losses
 from qcaan.ansatz import Ansatz, make_ansatz
 from qcaan.born import BornMachine
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
+from qcaan.gans.distribution_discriminator import Discriminator
+from qcaan.gans.distribution_generator import Generator
+from qcaan.grids import make_grid
 from qcaan.layers import QuantumLayer
+from qcaan.networks import PointMLP
 from qcaan.statevector import probabilities
 from qcaan.training import pick_device, write_json
 
@@ -291,9 +297,71 @@ def epoch_share(device: torch.device, epochs: int) -> list[Row]:
     ]
 
 
+def qgan_training(steps: int) -> list[Row]:
+    """Qiskit Machine Learning's torch QGAN tutorial: 6 qubits, 84 angles, a normal distribution on 8 x 8 points.
+
+    Each way trains `steps` steps on the same circuit, with the tutorial's network, optimisers and 10,000 shots or exact
+    probabilities. Its own row is there where the package is installed (extra `bench`).
+    """
+    ansatz = Ansatz(6, ("h", *("ry", "rz", "cx") * 6, "ry", "rz"))  # EfficientSU2, linear, six repetitions
+    grid = make_grid([[-2, 2]] * 2, (3, 3))
+    points = torch.from_numpy(grid.points).float()  # (64, 2)
+    real = torch.from_numpy(np.exp(-(grid.points**2).sum(1) / 2))
+    real /= real.sum()
+    start = np.random.default_rng(42).random(ansatz.n_params)
+    adam = partial(torch.optim.Adam, lr=0.01, betas=(0.7, 0.999), weight_decay=0.005)
+
+    def ours(sampler: str, shots: int) -> None:
+        rng = np.random.default_rng(0)
+        generator = Generator(grid, ansatz, start, adam, rng=rng)
+        discriminator = Discriminator(PointMLP(torch.from_numpy(grid.bounds), (20,)), optimizer=adam)
+        machine = generator.machine(sampler, rng)
+        for _ in range(steps):
+            fake, learn = generator.generate(machine, shots)
+            discriminator.update(points, real, fake)
+            learn(discriminator.slope(points))
+
+    def tutorial() -> None:
+        from qiskit.primitives import StatevectorSampler
+        from qiskit_machine_learning.connectors import TorchConnector
+        from qiskit_machine_learning.neural_networks import SamplerQNN
+
+        circuit = ansatz.to_circuit()
+        sampler = StatevectorSampler(default_shots=10_000, seed=np.random.default_rng(0))
+        network = SamplerQNN(circuit=circuit, sampler=sampler, input_params=[], weight_params=circuit.parameters)
+        generator = TorchConnector(network, start)
+        discriminator = torch.nn.Sequential(
+            torch.nn.Linear(2, 20), torch.nn.LeakyReLU(0.2), torch.nn.Linear(20, 1), torch.nn.Flatten(0)
+        )
+        of_generator, of_discriminator = adam(generator.parameters()), adam(discriminator.parameters())
+        for _ in range(steps):
+            fake = generator(torch.tensor([])).flatten()
+            logits = discriminator(points)
+            real_loss, fake_loss = (real * F.softplus(-logits)).sum(), (fake.detach() * F.softplus(logits)).sum()
+            of_discriminator.zero_grad()
+            ((real_loss + fake_loss) / 2).backward()
+            of_discriminator.step()
+            of_generator.zero_grad()
+            (fake * F.softplus(-discriminator(points).detach())).sum().backward()
+            of_generator.step()
+
+    ways: dict[str, Callable[[], None]] = {}
+    if importlib.util.find_spec("qiskit_machine_learning"):
+        ways["Qiskit Machine Learning, 10,000 shots"] = tutorial
+    ways |= {"qcaan, exact": partial(ours, "exact", 0), "qcaan, 10,000 shots on Aer": partial(ours, "aer", 10_000)}
+    times = {}
+    for what, train_once in ways.items():
+        begin = time.perf_counter()
+        train_once()
+        times[what] = 1000 * (time.perf_counter() - begin)
+    first = next(iter(times.values()))
+    return [Row(what, ms, first / ms) for what, ms in times.items()]
+
+
 def main(
     repeats: int = 30,
     epochs: int = 2,
+    qgan_steps: int = 50,
     qubits: tuple[int, ...] = (4, 8, 12, 16, 20),
     layer_qubits: tuple[int, ...] = (4, 8),
     device: str = "auto",
@@ -306,11 +374,14 @@ def main(
         qubits: sizes at which exact engines are timed.
         layer_qubits: sizes at which circuits as layers are timed.
         epochs: epochs of the default run's shape to time; 0 leaves them out.
+        qgan_steps: steps of the QGAN tutorial to time, minutes where Qiskit Machine Learning is installed; 0 leaves it out.
         device: of the epochs: auto, cpu, cuda, cuda:N.
         json: file for the same numbers.
     """
     if repeats < 1 or epochs < 0:
         raise ValueError(f"repeats must be at least 1 and epochs at least 0, got {repeats} and {epochs}")
+    if qgan_steps < 0:
+        raise ValueError(f"qgan_steps must be at least 0, got {qgan_steps}")
     where = pick_device(device)
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"{os.cpu_count()} CPU cores"
     sections = {"cost evaluation, 8 qubits, 2,000 shots": cost_evaluations(repeats)}
@@ -320,6 +391,8 @@ def main(
         sections[f"exact engines, {n} qubits, one core"] = exact_engines(n, repeats)
     for n in layer_qubits:
         sections[f"QuantumLayer, {n} qubits, batch 128, one core"] = layers(n, repeats)
+    if qgan_steps:
+        sections[f"QGAN tutorial: 6 qubits, 84 angles, {qgan_steps} steps, one core"] = qgan_training(qgan_steps)
     torch.set_num_threads(threads)
     if epochs:
         sections[f"default epoch on {name}"] = epoch_share(where, epochs)
@@ -332,6 +405,8 @@ def main(
         ratios += asked_of_layers(rows) if title.startswith("QuantumLayer") else []
         for what, ratio, bound in ratios:
             console.print(f"{what}: {ratio:.3g} (asked: {bound})")
+        if title.startswith("QGAN tutorial") and rows[0].what.startswith("Qiskit"):
+            console.print(f"exact training, times faster than the tutorial's: {rows[1].ratio:.3g} (asked: at least 20)")
     if json:
         machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
         results = {title: [vars(row) for row in rows] for title, rows in sections.items()}

@@ -30,12 +30,29 @@ ALLOWED = {
     "metrics": {"data", "losses", "networks"},
     "training": set(),
     "animation": {"training"},
+    "targets": set(),
+    "grids": {"born"},
+    "circuits": {"ansatz", "born", "samplers"},
     "gans/wasserstein": {"ansatz", "layers", "losses", "networks", "training"},
     "gans/wasserstein_run": {"gans/wasserstein", "training"},
     "gans/associative": {"boltzmann", "born", "losses", "networks", "priors", "qcbm", "samplers", "training"},
     "gans/associative_run": {
         "animation", "data", "devices", "gans", "gans/associative", "jobs", "metrics", "planning", "priors", "qcbm",
         "samplers", "training",
+    },
+    "gans/distribution_discriminator": {"grids", "losses", "networks", "optimizers"},
+    "gans/distribution_generator": {"ansatz", "born", "circuits", "grids", "optimizers"},
+    "gans/distribution_snapshots": {"grids", "training"},
+    "gans/distribution": {
+        "ansatz", "born", "circuits", "gans/distribution_discriminator", "gans/distribution_generator",
+        "gans/distribution_snapshots", "grids",
+    },
+    "gans/distribution_run": {
+        "animation", "gans/distribution", "gans/distribution_discriminator", "grids", "optimizers", "targets", "training",
+    },
+    "aqua": {
+        "ansatz", "born", "circuits", "gans", "gans/distribution_discriminator", "gans/distribution_generator", "grids",
+        "networks", "training",
     },
 }  # fmt: skip
 

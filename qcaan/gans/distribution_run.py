@@ -1,0 +1,137 @@
+"""A run of the quantum GAN from the command line: its configuration, and what its run directory holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from qcaan import animation
+from qcaan.gans.distribution import QGAN
+from qcaan.gans.distribution_discriminator import LOSSES, Discriminator, default_discriminator
+from qcaan.grids import Floats
+from qcaan.optimizers import DecayingAdam
+from qcaan.targets import TARGETS, load_samples
+from qcaan.training import RunDirectory, write_json
+
+
+@dataclass(frozen=True)
+class DistributionConfig:
+    """A run of the quantum GAN: everything that decides its numbers."""
+
+    data: str = "lognormal"
+    """lognormal, triangular, bimodal, binomial, gaussian, gaussian-2d, gaussian-3d, or a .csv or .npy file of samples."""
+    samples: int = 20_000
+    """Drawn of a named distribution; of a file all are taken."""
+    bounds: tuple[float, ...] | None = None
+    """Min and max of each dimension in turn; default the named distribution's, or the 5th and 95th percentiles."""
+    num_qubits: tuple[int, ...] | None = None
+    """Of each dimension; default the named distribution's, or 3."""
+    seed: int = 7
+    """Of samples, angles, weights, batches and shots."""
+
+    epochs: int = 60
+    """Passes over the samples; 60 over 20,000 are 2,000 steps, by when the distributions named here have settled."""
+    batch_size: int = 500
+    """Samples in a batch."""
+    tol_rel_ent: float | None = None
+    """End early at this relative entropy."""
+    lr: float = 0.02
+    """Adam's learning rate at the start, both players."""
+    lr_half_steps: int = 200
+    """Steps after which the learning rate is halved: lr / (1 + step / this); at a constant one the players never settle."""
+    loss: str = "bce"
+    """bce or wgan-gp."""
+
+    reps: int = 1
+    """Blocks of CZ on a ring and RY; more where the relative entropy levels off too high (bimodal takes 3)."""
+    initial_state: str = "uniform"
+    """Before the trained circuit: uniform, normal (the data's mean and covariance), random."""
+    sampler: str = "exact"
+    """exact (our engine), aer, statevector, ..."""
+    shots: int = 1024
+    """Of every circuit on a sampler; 0 for exact probabilities."""
+    gradient: str | None = None
+    """autograd, parameter-shift or spsa; default the first that is possible."""
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "epochs", "batch_size", "lr_half_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.lr < 1:
+            raise ValueError(f"lr must be between 0 and 1, got {self.lr}")
+        if self.bounds is not None and (not self.bounds or len(self.bounds) % 2):
+            raise ValueError(f"bounds must be a min and a max for each dimension, got {len(self.bounds)} numbers")
+
+
+def make_qgan(config: DistributionConfig, samples: Floats, snapshot_dir: Path | None = None) -> QGAN:
+    """The configured QGAN on samples [N, k].
+
+    Raises:
+        ValueError: an option out of range or not matching the samples.
+    """
+    target = TARGETS.get(config.data)
+    pairs = None if config.bounds is None else [config.bounds[i : i + 2] for i in range(0, len(config.bounds), 2)]
+    qgan = QGAN(
+        samples,
+        bounds=target.bounds if pairs is None and target else pairs,
+        num_qubits=target.num_qubits if config.num_qubits is None and target else config.num_qubits,
+        batch_size=config.batch_size,
+        num_epochs=config.epochs,
+        seed=config.seed,
+        tol_rel_ent=config.tol_rel_ent,
+        snapshot_dir=snapshot_dir,
+        sampler=config.sampler,
+        shots=config.shots,
+        loss=config.loss,
+    )
+    optimizer = partial(DecayingAdam, lr=config.lr, half_steps=config.lr_half_steps)
+    qgan.set_generator(None, None, optimizer, config.gradient, initial_state=config.initial_state, reps=config.reps)
+    network = default_discriminator(qgan.grid, config.loss, config.seed).net
+    optimizer = partial(DecayingAdam, lr=config.lr, half_steps=config.lr_half_steps * LOSSES[config.loss])
+    qgan.set_discriminator(Discriminator(network, config.loss, optimizer, config.seed))
+    return qgan
+
+
+def configured_samples(config: DistributionConfig) -> Floats:
+    """The samples [N, k] that a run learns."""
+    return load_samples(config.data, config.samples, config.seed)
+
+
+def run_facts(samples: Floats) -> dict[str, Any]:
+    """What config.json says of the data besides the configuration."""
+    return {"data": {"shape": list(samples.shape), "mean": samples.mean(0).tolist(), "std": samples.std(0).tolist()}}
+
+
+def load_checkpoint(qgan: QGAN, checkpoint: dict[str, Any], epochs: int) -> None:
+    """Put a run's checkpoint into its QGAN, which then trains up to `epochs` in all."""
+    qgan.load_training_state(checkpoint)
+    qgan.num_epochs = epochs - len(qgan.rel_entr)
+
+
+def save_results(run: RunDirectory, qgan: QGAN, config: DistributionConfig) -> dict[str, Any]:
+    """Leave scores.json and report.png in the run directory; gives the scores."""
+    statistic, p_value = qgan.ks_test()
+    scores: dict[str, Any] = {
+        **qgan.distances(),
+        "ks_test_500": {"statistic": statistic, "p_value": p_value, "accepts": p_value >= 0.05},
+        "epochs": len(qgan.rel_entr),
+        "samples_within_bounds": int(qgan.n_samples),
+        "bounds": qgan.grid.bounds.tolist(),
+        "num_qubits": list(qgan.grid.num_qubits),
+        "points": qgan.grid.points.tolist(),
+        "data": qgan.data_probs.tolist(),
+        "pdf": qgan.pdf().tolist(),
+        "params": qgan.generator.parameter_values.tolist(),
+    }
+    write_json(run.path / "scores.json", scores)
+    animation.distribution_report(
+        run.path / "report.png",
+        qgan.grid.axes,
+        qgan.grid.marginals(qgan.data_probs),
+        qgan.grid.marginals(qgan.pdf()),
+        {"d_loss": qgan.d_loss, "g_loss": qgan.g_loss, "rel_entr": qgan.rel_entr},
+        f"QGAN, {Path(config.data).name}, {qgan.grid.n_qubits} qubits, reps {config.reps}, {config.sampler}",
+    )
+    return scores

@@ -1,0 +1,67 @@
+"""Train a quantum GAN to load a probability distribution; history, scores and a report are left in the run directory.
+
+python scripts/train_qgan.py --data lognormal
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from _cli import console, run_script
+from rich.table import Table
+
+from qcaan.gans import distribution_run
+from qcaan.gans.distribution_run import DistributionConfig
+from qcaan.training import RunDirectory
+
+
+def main(
+    config: Annotated[DistributionConfig, tyro.conf.arg(name="")] = DistributionConfig(),
+    out: Path | None = None,
+    resume: bool = False,
+) -> None:
+    """Train a quantum GAN (Zoufal, Lucchi, Woerner, arXiv:1904.00043) on samples of a distribution.
+
+    Args:
+        config: the run.
+        out: run directory; default runs/qgan- and the data's name.
+        resume: go on with an unfinished run; --epochs may be raised, everything else must be as it was.
+    """
+    samples = distribution_run.configured_samples(config)
+    run = RunDirectory(out or Path("runs") / f"qgan-{Path(config.data).stem}")
+    qgan = distribution_run.make_qgan(config, samples, run.path)
+    checkpoint = run.begin(config, distribution_run.run_facts(samples), resume, "cpu")
+    if checkpoint is not None:
+        distribution_run.load_checkpoint(qgan, checkpoint, config.epochs)
+        if qgan.num_epochs < 1 or qgan.is_good_enough:
+            console.print(f"{run.path} is finished: {len(qgan.rel_entr)} epochs of this configuration; nothing to do")
+            return
+    console.print(
+        f"run: {run.path}, {qgan.n_samples} of {len(samples)} samples within the bounds, {qgan.grid.n_qubits} qubits, "
+        f"{qgan.generator.n_params} angles on {config.sampler}"
+    )
+    try:
+        qgan.train(progress=True)
+    except KeyboardInterrupt:
+        console.print(f"stopped; {len(qgan.rel_entr)} epochs are saved. Go on with the same command and --resume.")
+        raise SystemExit(130) from None
+    except FloatingPointError as error:
+        console.print(f"stopped: {error}. The last good checkpoint is that of the epoch before.", style="bold red")
+        raise SystemExit(1) from None
+
+    scores = distribution_run.save_results(run, qgan, config)
+    table = Table("score", "value", title=f"{run.path} after {scores['epochs']} epochs")
+    table.add_row("relative entropy, nats", f"{scores['rel_entr']:.4f}")
+    table.add_row("Kolmogorov-Smirnov statistic", f"{scores['ks']:.4f}")
+    table.add_row("Wasserstein-1, units of the data", f"{scores['wasserstein']:.4f}")
+    test = scores["ks_test_500"]
+    verdict = "accepts" if test["accepts"] else "REJECTS"
+    table.add_row("KS test on 500 samples", f"{test['statistic']:.4f}, p = {test['p_value']:.2f}: {verdict} at 95 %")
+    console.print(table)
+    console.print(f"wrote {run.path / 'report.png'}, scores.json, output.csv")
+
+
+if __name__ == "__main__":
+    run_script(main)
