@@ -110,3 +110,48 @@ def test_one_flag_points_the_run_at_a_device(run_script, tmp_path, sampler):
     assert "epoch 1/1" in result.stdout
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert records[0]["fit"]["tvd"] is not None
+
+
+def test_interrupted_while_waiting_for_a_job_the_run_can_be_resumed(run_script, ionq, tmp_path):
+    options = ("--sampler", "ionq:simulator", "--eval-images", 0, "--out", tmp_path / "run")
+    ionq.latency = 600
+    process = subprocess.Popen(
+        command(*options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell starts its background jobs with Ctrl-C ignored, and these tests may be one
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 120
+    while not ionq.jobs and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Go on with the same command and --resume" in output
+    ionq.latency = 0
+    (asked,) = ionq.jobs
+    assert run_script("train_mnist.py", *DEVICE, *options, "--resume").returncode == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "jobs.jsonl").read_text().splitlines()]
+    assert sum(line.get("job_id") == asked for line in lines) == 1
+    assert len(ionq.jobs) == len({line["tag"] for line in lines})
+
+
+def test_backends_tells_what_is_here_and_why_the_rest_is_not(call_script, ionq):
+    names = (
+        "exact",
+        "aer-gpu",
+        "aer-noise:ionq-aria",
+        "aqt:noisy",
+        "ionq:simulator",
+        "ibm:fake_manila",
+        "ionq:qpu.warp",
+    )
+    result = call_script("backends.py", "--names", *names)
+    assert result.returncode == 0, result.stderr
+    text = " ".join(result.stdout.split())
+    assert "needs a CUDA GPU" in text or "aer-gpu" in text
+    assert "ionq:qpu.warp: ionq:qpu.warp cannot be" in text
+    assert "2000" in text and "fake_guadalupe" in text and "open-sesame" not in text
