@@ -25,7 +25,8 @@ from torch import Tensor
 
 from qcaan.ansatz import Ansatz
 from qcaan.born import EXACT, BornMachine, bits_to_index, check_memory, is_ideal
-from qcaan.samplers import SAMPLERS, TranspiledSampler, is_sampler, make_sampler
+from qcaan.samplers import SAMPLERS, is_sampler, make_sampler
+from qcaan.simulators import TranspiledSampler
 
 Floats = NDArray[np.float64]
 _BASIS = ("rx", "ry", "rz", "cx", "cz", "h")  # the last two only to save `Statevector` their decomposition

@@ -21,7 +21,7 @@ from qiskit.providers import BackendV2, JobStatus
 
 from qcaan.jobs import Budget, JobError, JobFailed, Limits, Unsearchable, Vendor, scrubbed
 from qcaan.noise import fake_device
-from qcaan.samplers import Transpiler, shuffled_shots
+from qcaan.simulators import Transpiler, shuffled_shots
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qcaan.jobs import Budget, Limits, Vendor, split_jobs, split_shots
 from qcaan.priors import Prior
 from qcaan.qcbm import QCBM
-from qcaan.samplers import finished, is_device, make_sampler, pub_result
+from qcaan.samplers import is_device, make_sampler
+from qcaan.simulators import finished, pub_result
 
 
 @dataclass(frozen=True)
