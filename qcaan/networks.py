@@ -87,27 +87,10 @@ class Discriminator(nn.Module):
         return self.to_latent(self.trunk(images))
 
 
-class Critic(nn.Module):
-    """Samples [B, dim] to scores [B] without bounds: two hidden layers of `width`."""
-
-    def __init__(self, dim: int, width: int) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(dim, width), nn.LeakyReLU(0.2), nn.Linear(width, width), nn.LeakyReLU(0.2), nn.Linear(width, 1)
-        )
-
-    def forward(self, samples: Tensor) -> Tensor:
-        return self.net(samples).squeeze(1)
-
-
-def _init_dcgan(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-        nn.init.zeros_(module.get_parameter("bias"))
-
-
 class PointMLP(nn.Module):
-    """Samples [B, k] to logits [B] of being real: fully-connected layers over coordinates scaled from `bounds` to [-1, 1].
+    """Samples [B, k] to logits of being real, or scores without bounds, [B].
+
+    Fully-connected layers over coordinates scaled from `bounds` to [-1, 1].
 
     Args:
         bounds: least and greatest value of each dimension, [k, 2].
@@ -130,3 +113,9 @@ class PointMLP(nn.Module):
         if samples.shape[1:] != self.centre.shape:  # they would be broadcast
             raise ValueError(f"samples must be [B, {len(self.centre)}], got {list(samples.shape)}")
         return self.net((samples - self.centre) / self.radius).squeeze(1)
+
+
+def _init_dcgan(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        nn.init.zeros_(module.get_parameter("bias"))

@@ -315,7 +315,11 @@ def test_circuits_of_qiskit_train_as_the_ansatz_does():
     np.testing.assert_allclose(engine.run()["params_g"], built.run()["params_g"], atol=1e-6)
 
 
-@pytest.mark.parametrize("device", ["statevector", StatevectorSampler(), AerSimulator()], ids=str)
+@pytest.mark.parametrize(
+    "device",
+    ["statevector", StatevectorSampler(), AerSimulator()],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
 def test_samplers_and_backends_are_taken_under_both_names(device):
     for name in ("sampler", "quantum_instance"):
         qgan = binomial(num_epochs=1, batch_size=500, shots=100, **{name: device})
@@ -343,7 +347,11 @@ def test_runs_are_repeatable_and_a_second_one_continues():
     assert (other.generator.parameter_values != whole.generator.parameter_values).all()
 
 
-@pytest.mark.parametrize("sampler", ["exact", "aer", AerSimulator()], ids=str)
+@pytest.mark.parametrize(
+    "sampler",
+    ["exact", "aer", AerSimulator()],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
 def test_setting_the_seed_starts_anew(sampler):
     fresh, again = binomial(num_epochs=1, seed=5, sampler=sampler), binomial(num_epochs=1, seed=1, sampler=sampler)
     fresh.run()

@@ -34,7 +34,7 @@ ALLOWED = {
     "targets": set(),
     "grids": {"born"},
     "circuits": {"ansatz", "born", "samplers", "simulators"},
-    "gans/wasserstein": {"ansatz", "layers", "losses", "networks", "training"},
+    "gans/wasserstein": {"ansatz", "layers", "losses", "networks", "targets", "training"},
     "gans/wasserstein_run": {"gans/wasserstein", "training"},
     "gans/associative": {"boltzmann", "born", "losses", "networks", "priors", "qcbm", "samplers", "training"},
     "gans/associative_run": {

@@ -151,7 +151,9 @@ SAMPLED = [("exact", kind) for kind in KINDS] + [("aer", kind) for kind in KINDS
 
 
 @pytest.mark.parametrize(
-    ("sampler", "kind"), [*SAMPLED, (StatevectorSampler(seed=np.random.default_rng(0)), "amplitudes")], ids=str
+    ("sampler", "kind"),
+    [*SAMPLED, (StatevectorSampler(seed=np.random.default_rng(0)), "amplitudes")],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_gradients_from_shots_are_near_the_exact_ones(sampler, kind):
     layer, inputs = layer_and_inputs(KINDS[kind], rows=2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from qcaan.networks import Critic, Discriminator, Generator
+from qcaan.networks import Discriminator, Generator, PointMLP
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 28, 28)])
@@ -49,7 +49,7 @@ def test_other_sizes_are_refused(shape):
 
 
 def test_a_critic_scores_each_sample_by_itself_and_without_bounds():
-    critic = Critic(3, 8)
+    critic = PointMLP(torch.tensor([[-1.0, 1.0]] * 3), (8, 8))
     samples = 1e4 * torch.randn(6, 3)
     scores = critic(samples)
     assert scores.shape == (6,)

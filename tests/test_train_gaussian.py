@@ -97,7 +97,7 @@ def test_a_dry_run_checks_and_writes_nothing(run_script, tmp_path, script):
         (
             "train_gaussian.py",
             ("--target", "cauchy"),
-            "unknown target 'cauchy'; choose normal, or an .npy or .csv file",
+            "unknown target 'cauchy'; choose from lognormal",
         ),
         ("train_gaussian.py", ("--shots", 9, "--gradient", "finite-difference"), "finite-difference of 9 shots"),
         ("train_gaussian.py", ("--eval-samples", 1), "eval_samples must be at least 2, got 1"),

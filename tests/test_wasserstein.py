@@ -158,11 +158,13 @@ def test_bad_targets_are_named(tmp_path):
     np.save(tmp_path / "wide.npy", np.random.default_rng(0).uniform(-1, 1, (20, 3)))
     np.save(tmp_path / "objects.npy", np.array([{}] * 20), allow_pickle=True)
     np.save(tmp_path / "scalar.npy", np.array(3.0))
-    refused("unknown target 'cauchy'; choose normal, or an .npy or .csv file", target="cauchy")
+    refused("unknown target 'cauchy'; choose from lognormal", target="cauchy")
     refused("beyond the outputs' range [-1, 1]; add --rescale", mean=3.0)
     refused("nowhere.csv", target=str(tmp_path / "nowhere.csv"))
-    for name in ("words.csv", "broken.npy", "objects.npy", "scalar.npy"):
+    for name in ("broken.npy", "objects.npy"):
         refused(f"{name} does not hold numbers", target=str(tmp_path / name))
+    for name in ("words.csv", "scalar.npy"):
+        refused(f"{name} must hold", target=str(tmp_path / name))
     for name in ("few.npy", "nan.npy"):
         refused(f"{name} must hold at least ten rows of finite numbers", target=str(tmp_path / name))
     refused("is constant and cannot be rescaled", target=str(tmp_path / "constant.npy"), rescale=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,8 @@ from torch import Tensor, nn
 from qcaan import losses
 from qcaan.ansatz import make_ansatz
 from qcaan.layers import QuantumLayer
-from qcaan.networks import Critic
+from qcaan.networks import PointMLP
+from qcaan.targets import load_samples
 from qcaan.training import EMA, TrainingCollapsed, random_state, seed_everything, set_random_state
 
 PENALTIES = ("one-sided", "two-sided")
@@ -35,7 +35,8 @@ class WassersteinConfig:
     """A run of the hybrid WGAN-GP QGAN: everything that decides its numbers."""
 
     target: str = "normal"
-    """normal (with --mean and --std), or an .npy or .csv file of samples: a row each, a column for each dimension."""
+    """normal (with --mean and --std), a name of `qcaan.targets.TARGETS`, or an .npy or .csv file of samples: a row each, a
+    column for each dimension."""
     mean: float = 0.0
     """Of the normal target."""
     std: float = 0.2
@@ -114,19 +115,12 @@ def load_target(config: WassersteinConfig) -> tuple[Tensor, Tensor]:
         OSError: the file cannot be read.
     """
     rng = np.random.default_rng(0)  # not the run's seed: runs of different seeds learn and are scored on the same data
-    path = Path(config.target)
     if config.target == "normal":
         samples = rng.normal(config.mean, config.std, (_TARGET_SAMPLES, 1))
-    elif path.suffix in (".npy", ".csv"):
-        try:
-            samples = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",")
-            samples = rng.permutation(samples.astype(np.float64).reshape(len(samples), -1))
-        except (ValueError, TypeError, EOFError) as error:
-            raise ValueError(f"{path} does not hold numbers [N] or [N, k]: {error}") from None
     else:
-        raise ValueError(f"unknown target {config.target!r}; choose normal, or an .npy or .csv file")
-    if samples.shape[0] < 10 or not samples.shape[1] or not np.isfinite(samples).all():
-        raise ValueError(f"{path} must hold at least ten rows of finite numbers")
+        samples = rng.permutation(load_samples(config.target, _TARGET_SAMPLES, seed=0))
+    if len(samples) < 10 or not np.isfinite(samples).all():
+        raise ValueError(f"{config.target} must hold at least ten rows of finite numbers")
     if not config.rescale and abs(samples).max() > 1:
         raise ValueError(
             f"target {config.target} goes to {abs(samples).max():.3g}, beyond the outputs' range [-1, 1]; add --rescale"
@@ -208,7 +202,8 @@ class WassersteinGAN(nn.Module):
             qubits=range(n_columns),
         )
         self.generator = nn.Sequential(nn.Linear(config.latent_dim, config.n_qubits), circuit)
-        self.critic = Critic(n_columns, config.critic_width)
+        bounds = torch.tensor([[-1.0, 1.0]] * n_columns)  # of the outputs
+        self.critic = PointMLP(bounds, (config.critic_width, config.critic_width))
         self.average = EMA(self.generator, config.ema_decay)
         self.register_buffer("fixed_latents", torch.randn(_FIXED_LATENTS, config.latent_dim))
         self.to(device)
