@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import platform
+import re
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -91,6 +92,9 @@ class EMA(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return self.module(*inputs)
+
+
+_TEMPORARY = re.compile(r"\.\w+(\.\w+)\.\w{8}\1")  # names that `atomic_write` gives
 
 
 @contextlib.contextmanager
@@ -180,6 +184,9 @@ class RunDirectory:
                 )
             write_json(self._config_path, {**record, "config": _plain(config)})
         self._keep_records(done)
+        for path in self.path.rglob(".*"):
+            if _TEMPORARY.fullmatch(path.name):  # what a kill left of a file that it was writing
+                path.unlink()
         return checkpoint
 
     @property

@@ -35,6 +35,19 @@ def test_a_finished_run_is_given_back_and_an_unfinished_one_only_to_resume(tmp_p
     assert run.begin(Config(), FACTS, False, "cpu")["epoch"] == 2
 
 
+def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.begin(Config(), FACTS, False, "cpu")
+    checkpointed(run, 1)
+    mine = run.path / ".notes.txt"
+    mine.write_text("kept")
+    begun = [atomic_write(run.path / name) for name in ("checkpoint.pt", "samples/epoch_0001.png")]
+    left = {writing.__enter__() for writing in begun}  # and never left
+    assert set(run.path.rglob(".*")) == {mine, *left}
+    assert run.begin(Config(), FACTS, True, "cpu")["epoch"] == 1
+    assert list(run.path.rglob(".*")) == [mine]
+
+
 def test_resume_may_raise_epochs_and_nothing_else(tmp_path):
     run = RunDirectory(tmp_path / "run")
     run.begin(Config(), FACTS, False, "cpu")
