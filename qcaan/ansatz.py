@@ -2,8 +2,10 @@
 
 A layer is the name of one gate. `h`, `rx`, `ry`, `rz` act on every qubit, the rotations by one angle each; `rxx` and `rzz`
 on every pair i < j by one angle each; `cx` and `cz` on the chain (0,1), (1,2), ..., `cx-ring` and `cz-ring` on (n-1,0) and
-then the chain, as Qiskit's circular entanglement. Angles are numbered layer by layer and, inside a layer, by qubit or by
-pair (0,1), (0,2), ..., (n-2,n-1). Angles are in radians: RX(a) = exp(-i a X / 2), RXX(a) = exp(-i a XX / 2).
+then the chain, as Qiskit's circular entanglement, `cx-pairs` and `cz-pairs` on (0,1), (2,3), ... alone. `ry/2`, `cz/4` and so
+on act as if there were only every second, every fourth qubit: 1, 3, 5, ...; 3, 7, 11, ... Angles are numbered layer by layer
+and, inside a layer, by qubit or by pair (0,1), (0,2), ..., (n-2,n-1). Angles are in radians: RX(a) = exp(-i a X / 2),
+RXX(a) = exp(-i a XX / 2).
 
 Bases: `z` measures the state as it is; `o` applies RX(pi/2) to every qubit first, which reads Y; `t` applies RX with one
 trained angle per qubit first (Rudolph et al., arXiv:2012.03924).
@@ -17,14 +19,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 
 BASES = ("z", "o", "t")
 ROTATIONS = ("rx", "ry", "rz")
 COUPLINGS = ("rxx", "rzz")
-GATES = ("h", *ROTATIONS, *COUPLINGS, "cx", "cz", "cx-ring", "cz-ring")
+GATES = ("h", *ROTATIONS, *COUPLINGS, "cx", "cz", "cx-ring", "cz-ring", "cx-pairs", "cz-pairs")
 PREPARATION = "real-state"
 
 
@@ -38,18 +40,31 @@ class Ansatz:
     def __post_init__(self) -> None:
         if self.n_qubits < 1:
             raise ValueError(f"n_qubits must be at least 1, got {self.n_qubits}")
-        for gate in self.layers[self.layers[:1] == (PREPARATION,) :]:
+        for layer in self.layers[self.layers[:1] == (PREPARATION,) :]:
+            gate, slash, stride = layer.partition("/")
             if gate == PREPARATION:
                 raise ValueError(f"{PREPARATION} can only be the first layer, got {' '.join(self.layers)}")
             if gate not in GATES:
-                raise ValueError(f"unknown layer {gate!r}; choose from {', '.join(GATES)}")
+                raise ValueError(f"unknown layer {layer!r}; choose from {', '.join(GATES)}")
+            if slash and (gate == "h" or not stride.isdecimal() or not 1 <= int(stride) <= self.n_qubits):
+                raise ValueError(
+                    f"layer {layer!r}: what follows / must be from 1 to {self.n_qubits}, and h acts on all"
+                )
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
         """Number of angles of each layer."""
-        n = self.n_qubits
-        sizes = {**dict.fromkeys(ROTATIONS, n), **dict.fromkeys(COUPLINGS, math.comb(n, 2)), PREPARATION: 2**n - 1}
-        return tuple(sizes.get(gate, 0) for gate in self.layers)
+        sizes = []
+        for layer in self.layers:
+            gate, qubits = acted_on(layer, self.n_qubits)
+            n = len(qubits)
+            sizes.append(
+                n if gate in ROTATIONS
+                else math.comb(n, 2) if gate in COUPLINGS
+                else 2**n - 1 if gate == PREPARATION
+                else 0
+            )  # fmt: skip
+        return tuple(sizes)
 
     @property
     def n_params(self) -> int:
@@ -66,20 +81,21 @@ class Ansatz:
         n = self.n_qubits
         theta = iter(ParameterVector("θ", self.n_params + basis_params(n, (basis,))))
         circuit = QuantumCircuit(n)
-        for gate in self.layers:
+        for layer in self.layers:
+            gate, qubits = acted_on(layer, n)
             if gate == "h":
-                circuit.h(range(n))
+                circuit.h(qubits)
             elif gate in ROTATIONS:
-                for i in range(n):
+                for i in qubits:
                     getattr(circuit, gate)(next(theta), i)
             elif gate in COUPLINGS:
-                for i, j in combinations(range(n), 2):
+                for i, j in combinations(qubits, 2):
                     getattr(circuit, gate)(next(theta), i, j)
             elif gate == PREPARATION:
-                for i in reversed(range(n)):
+                for i in reversed(qubits):
                     _multiplexed_ry(circuit, theta, range(i + 1, n), i)
             else:
-                for i, j in fixed_pairs(gate, n):
+                for i, j in fixed_pairs(layer, n):
                     getattr(circuit, gate[:2])(i, j)
         if basis != "z":
             for i in range(n):
@@ -97,10 +113,20 @@ def _multiplexed_ry(circuit: QuantumCircuit, theta: Iterator[Parameter], control
         circuit.cx(controls[-1], target)
 
 
-def fixed_pairs(gate: str, n_qubits: int) -> list[tuple[int, int]]:
-    """Qubit pairs of a layer of `cx` or `cz`, chain or ring, in order of application; control first."""
-    chain = [(i, i + 1) for i in range(n_qubits - 1)]
-    return [(n_qubits - 1, 0), *chain] if gate.endswith("-ring") and n_qubits > 2 else chain
+def acted_on(layer: str, n_qubits: int) -> tuple[str, range]:
+    """The gate of a layer, and the qubits that it acts on."""
+    gate, _, stride = layer.partition("/")
+    step = int(stride or 1)
+    return gate, range(step - 1, n_qubits, step)
+
+
+def fixed_pairs(layer: str, n_qubits: int) -> list[tuple[int, int]]:
+    """Qubit pairs of a layer of `cx` or `cz`, chain, ring or pairs, in order of application; control first."""
+    gate, qubits = acted_on(layer, n_qubits)
+    chain = list(pairwise(qubits))
+    if gate.endswith("-pairs"):
+        return chain[::2]
+    return [(qubits[-1], qubits[0]), *chain] if gate.endswith("-ring") and len(qubits) > 2 else chain
 
 
 def check_bases(bases: tuple[str, ...]) -> None:
@@ -150,10 +176,35 @@ def ry_rx_ansatz(n_qubits: int, n_layers: int) -> Ansatz:
     return Ansatz(n_qubits, ("ry", "rx", "cx") * n_layers)
 
 
+def hardware_efficient_ansatz(n_qubits: int, n_layers: int) -> Ansatz:
+    """`n_layers` blocks [RX RY RZ | CX on the chain] and a last RY, as in the published image QGAN."""
+    return Ansatz(n_qubits, (*("rx", "ry", "rz", "cx") * n_layers, "ry"))
+
+
+def qcnn_ansatz(n_qubits: int) -> Ansatz:
+    """Quantum convolutions and poolings by turns, until one qubit is left, the last, to be measured (arXiv:1810.03787).
+
+    A convolution is [RY RZ | CZ on the chain | RY]. A pooling halves the qubits: CX from each that is dropped to the neighbour
+    that is kept, which is what measuring it and flipping the neighbour on a one comes to.
+
+    Raises:
+        ValueError: n_qubits is not a power of two.
+    """
+    if n_qubits < 2 or n_qubits & (n_qubits - 1):
+        raise ValueError(f"a quantum convolutional network needs 2, 4, 8, 16, ... qubits, got {n_qubits}")
+    layers: list[str] = []
+    stride = 1
+    while stride < n_qubits:
+        layers += [f"{gate}/{stride}" for gate in ("ry", "rz", "cz", "ry", "cx-pairs")]
+        stride *= 2
+    return Ansatz(n_qubits, (*layers, f"ry/{n_qubits}"))
+
+
 ANSATZE: dict[str, Callable[[int, int], Ansatz]] = {
     "seed": seed_ansatz,
     "ion-trap": ion_trap_ansatz,
     "ry-rx": ry_rx_ansatz,
+    "hardware-efficient": hardware_efficient_ansatz,
 }
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from qcaan.ansatz import COUPLINGS, PREPARATION, Ansatz, basis_params, check_bases, fixed_pairs
+from qcaan.ansatz import COUPLINGS, PREPARATION, ROTATIONS, Ansatz, acted_on, basis_params, check_bases, fixed_pairs
 from qcaan.losses import walsh_hadamard
 
 _BLOCK = 4  # qubits in a Kronecker block: 16 x 16 matrices keep a core busy, larger ones waste its work
@@ -61,7 +61,7 @@ def amplitudes(ansatz: Ansatz, theta: Tensor, initial: Tensor | None = None) -> 
             f"theta must be float32 or float64 [K, {ansatz.n_params}], got {theta.dtype} {list(theta.shape)}"
         )
     n = ansatz.n_qubits
-    n_couplings = sum(gate in COUPLINGS for gate in ansatz.layers)
+    n_couplings = sum(acted_on(layer, n)[0] in COUPLINGS for layer in ansatz.layers)
     if ansatz.layers[:1] == (PREPARATION,):
         initial, theta = _real_state(theta[:, : 2**n - 1]), theta[:, 2**n - 1 :]
         ansatz = Ansatz(n, ansatz.layers[1:])
@@ -248,14 +248,16 @@ def _compile(ansatz: Ansatz, dtype: torch.dtype, device: torch.device) -> _Progr
 
     open_segment(identity)
     start = 0
-    for gate, size in zip(ansatz.layers, ansatz.layer_sizes, strict=True):
+    for layer, size in zip(ansatz.layers, ansatz.layer_sizes, strict=True):
+        gate, qubits = acted_on(layer, n)
         if gate == "h":
             multiply(_H)
-        elif gate in _PAULI:
-            segments[-1].append((identity, -1j * _PAULI[gate], list(range(start, start + n))))
+        elif gate in ROTATIONS:
+            places = [start + qubits.index(q) if q in qubits else zero for q in range(n)]
+            segments[-1].append((identity, -1j * _PAULI[gate], places))
         elif gate in COUPLINGS:
             coupling = torch.zeros(zero + 1, len(subsets), 2 ** (n // 3), dtype=torch.float64)
-            for index, pair in enumerate(combinations(range(n), 2), start=start):
+            for index, pair in enumerate(combinations(qubits, 2), start=start):
                 low = [q for q in pair if q < n // 3]
                 coupling[index, subsets.index(tuple(q for q in pair if q >= n // 3))] = (
                     -_signs(n // 3)[:, low].prod(1) / 2
@@ -266,7 +268,7 @@ def _compile(ansatz: Ansatz, dtype: torch.dtype, device: torch.device) -> _Progr
             couplings.append(coupling)
             open_segment(around)
         else:
-            entanglers.append(gate)
+            entanglers.append(layer)
             open_segment(identity)
         start += size
 
@@ -311,19 +313,19 @@ def _signs(n: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _cz_signs(n: int, gate: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _cz_signs(n: int, layer: str, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The diagonal [2**n] of CZ on every pair of the layer."""
     index = torch.arange(2**n, device=device)
     flips = torch.zeros_like(index)
-    for i, j in fixed_pairs(gate, n):
+    for i, j in fixed_pairs(layer, n):
         flips ^= (index >> i) & (index >> j) & 1
     return (1 - 2 * flips).to(dtype)
 
 
 @lru_cache(maxsize=64)
-def _cx_index(n: int, gate: str, device: torch.device) -> Tensor:
+def _cx_index(n: int, layer: str, device: torch.device) -> Tensor:
     """For every bitstring after CX on the layer's pairs the one that it was before, [2**n]."""
     index = torch.arange(2**n, device=device)
-    for control, target in reversed(fixed_pairs(gate, n)):
+    for control, target in reversed(fixed_pairs(layer, n)):
         index = index ^ ((index >> control & 1) << target)
     return index

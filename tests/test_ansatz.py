@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qiskit.quantum_info import Operator, Statevector
 
-from qcaan.ansatz import Ansatz, make_ansatz
+from qcaan.ansatz import Ansatz, fixed_pairs, make_ansatz, qcnn_ansatz
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,23 @@ def test_a_state_can_only_be_prepared_first():
         Ansatz(3, ("rx", "real-state"))
     with pytest.raises(ValueError, match="unknown layer 'warp'"):
         Ansatz(3, ("real-state", "warp"))
+
+
+def test_layers_on_every_second_qubit_skip_the_others():
+    ansatz = Ansatz(6, ("ry/2", "cx/2", "cx-pairs", "cz-ring/2", "rxx/3"))
+    assert ansatz.layer_sizes == (3, 0, 0, 0, 1)
+    assert [fixed_pairs(layer, 6) for layer in ansatz.layers[1:4]] == [
+        [(1, 3), (3, 5)], [(0, 1), (2, 3), (4, 5)], [(5, 1), (1, 3), (3, 5)]
+    ]  # fmt: skip
+    for layer in ("ry/0", "ry/7", "ry/two", "h/2"):
+        with pytest.raises(ValueError, match=f"layer '{layer}': what follows / must be from 1 to 6"):
+            Ansatz(6, (layer,))
+
+
+def test_a_quantum_convolutional_network_ends_on_its_last_qubit():
+    circuit = qcnn_ansatz(8).to_circuit()
+    last = [max(i for i, step in enumerate(circuit.data) if circuit.qubits[q] in step.qubits) for q in range(8)]
+    assert max(last) == last[7]  # nothing acts after the last qubit's RY
+    assert qcnn_ansatz(8).layer_sizes == (8, 8, 0, 8, 0, 4, 4, 0, 4, 0, 2, 2, 0, 2, 0, 1)
+    with pytest.raises(ValueError, match=r"needs 2, 4, 8, 16, \.\.\. qubits, got 6"):
+        qcnn_ansatz(6)

@@ -41,12 +41,13 @@ def test_every_ansatz_and_basis_equals_qiskits_statevector(name, n, n_layers, ba
 @settings(deadline=None, max_examples=60)
 @given(
     n=st.integers(1, 6),
-    layers=st.lists(st.sampled_from(GATES), max_size=8),
+    layers=st.lists(st.tuples(st.sampled_from(GATES), st.integers(1, 6)), max_size=8),
     basis=st.sampled_from(BASES),
     seed=st.integers(0, 999),
 )
 def test_any_sequence_of_layers_equals_qiskits_statevector(n, layers, basis, seed):
-    assert_equals_qiskit(Ansatz(n, tuple(layers)), basis, seed)
+    names = [gate if gate == "h" or stride == 1 else f"{gate}/{min(stride, n)}" for gate, stride in layers]
+    assert_equals_qiskit(Ansatz(n, tuple(names)), basis, seed)
 
 
 @settings(deadline=None, max_examples=30)
