@@ -75,41 +75,39 @@ def progress_gif(run: RunDirectory) -> Path:
     return target
 
 
-def report(run: RunDirectory) -> Path:
-    """Make the run's `report.png`: losses, the prior's fits, target and prior bitstrings, samples beside real images."""
-    import matplotlib
+def report(run: RunDirectory, title: str) -> Path:
+    """Make the `report.png` of a run on images: losses, samples beside real images and, where a prior was fitted to bits,
+    its fits, target and bitstrings."""
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    config, records = run.config(), run.records()
-    settings = config["config"]
-    with plt.style.context("default"):
-        figure = plt.figure(figsize=(13, 11), layout="constrained")
-        rows: Any = figure.subfigures(3, 1, height_ratios=(1, 1, 1.7))
-        _plot_training(rows[0].subplots(1, 2), records)
+    records, provenance = run.records(), run.config()["data"]["provenance"]
+    fitted = "fit" in records[0]
+    figure = Figure(figsize=(13, 11 if fitted else 9), layout="constrained")
+    heights = (1, 1, 1.7) if fitted else (1, 1.7)
+    rows: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
+    if fitted:
+        losses, fits = rows[0].subplots(1, 2)
+        _plot_fits(fits, records)
         _plot_bitstrings(rows[1], run.path / "prior.npz")
-        left, right = rows[2].subplots(1, 2)
-        for axes, name, title in (
-            (left, "drawn.png", f"generated from the prior's draws, epoch {records[-1]['epoch']}"),
-            (right, "real.png", "real"),
-        ):
-            picture = iio.imread(run.path / "samples" / name)
-            axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255)
-            axes.set_title(title)
-            axes.axis("off")
-        title = f"QC-AAN, {config['data']['name']}, prior {settings['prior']}"
-        if settings["prior"] == "qcbm":
-            title += (
-                f" ({settings['n_qubits']} qubits, {settings['ansatz']} {settings['n_layers']}, {settings['sampler']})"
-            )
-        if "NOT MNIST" in config["data"]["provenance"]:
-            title += "\nNOT MNIST but the 8x8 digits of scikit-learn: MNIST could not be had"
-        figure.suptitle(title)
-        target = run.path / "report.png"
-        with atomic_write(target) as temporary:
-            figure.savefig(temporary, dpi=90)
-        plt.close(figure)
+    else:
+        losses = rows[0].subplots(1, 1)
+    _plot_losses(losses, records)
+    for axes, name, caption in zip(
+        rows[-1].subplots(1, 2),
+        ("drawn.png", "real.png"),
+        (f"generated from fresh draws, epoch {records[-1]['epoch']}", "real"),
+        strict=True,
+    ):
+        picture = iio.imread(run.path / "samples" / name)
+        axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255)
+        axes.set_title(caption)
+        axes.axis("off")
+    if "NOT MNIST" in provenance:
+        title += "\nNOT MNIST but the 8x8 digits of scikit-learn: MNIST could not be had"
+    figure.suptitle(title)
+    target = run.path / "report.png"
+    with atomic_write(target) as temporary:
+        figure.savefig(temporary, dpi=90)
     return target
 
 
@@ -239,26 +237,28 @@ def distribution_report(
     return path
 
 
-def _plot_training(axes: Sequence[Axes], records: list[dict[str, Any]]) -> None:
+def _plot_losses(axes: Axes, records: list[dict[str, Any]]) -> None:
     epochs = [record["epoch"] for record in records]
-    for part in axes:
-        part.locator_params(axis="x", integer=True)
-    axes[0].plot(epochs, [record["loss_d"] for record in records], label="discriminator")
-    axes[0].plot(epochs, [record["loss_g"] for record in records], label="generator")
-    axes[0].axhline(2 * math.log(2), color="grey", lw=0.8, ls=":", label="discriminator that cannot tell")
-    axes[0].set(title="adversarial losses", xlabel="epoch", ylabel="nats")
-    axes[0].legend()
-    fits = [record["fit"] for record in records]
-    axes[1].set(title="prior: KL(latent bits || prior), summed over bases", xlabel="epoch", ylabel="nats")
+    axes.locator_params(axis="x", integer=True)
+    axes.plot(epochs, [record["loss_d"] for record in records], label="discriminator")
+    axes.plot(epochs, [record["loss_g"] for record in records], label="generator")
+    if min(record["loss_d"] for record in records) >= 0:  # cross-entropies, not Wasserstein's scores
+        axes.axhline(2 * math.log(2), color="grey", lw=0.8, ls=":", label="discriminator that cannot tell")
+    axes.set(title="adversarial losses", xlabel="epoch")
+    axes.legend()
+
+
+def _plot_fits(axes: Axes, records: list[dict[str, Any]]) -> None:
+    epochs, fits = [record["epoch"] for record in records], [record["fit"] for record in records]
+    axes.locator_params(axis="x", integer=True)
+    axes.set(title="prior: KL(latent bits || prior), summed over bases", xlabel="epoch", ylabel="nats")
     if fits[0]["kl"] is None:
-        axes[1].text(
-            0.5, 0.5, "this prior has no distribution over bitstrings", ha="center", transform=axes[1].transAxes
-        )
+        axes.text(0.5, 0.5, "this prior has no distribution over bitstrings", ha="center", transform=axes.transAxes)
         return
-    axes[1].plot(epochs, [fit["kl"] for fit in fits], label="prior")
-    axes[1].plot(epochs, [fit["kl_product"] for fit in fits], ls="--", label="product of marginals (no circuit)")
-    axes[1].set_ylim(bottom=0)
-    axes[1].legend()
+    axes.plot(epochs, [fit["kl"] for fit in fits], label="prior")
+    axes.plot(epochs, [fit["kl_product"] for fit in fits], ls="--", label="product of marginals (no circuit)")
+    axes.set_ylim(bottom=0)
+    axes.legend()
 
 
 def _plot_bitstrings(figure: Any, path: Path) -> None:

@@ -20,7 +20,7 @@ from qiskit_aer import AerSimulator
 from torch import Tensor
 
 from qcaan.ansatz import ROTATIONS, Ansatz, basis_params, check_bases
-from qcaan.samplers import IDEAL, aer_options, make_sampler
+from qcaan.samplers import IDEAL, MakeSampler, aer_options, make_sampler
 from qcaan.statevector import all_probabilities
 
 EXACT = "exact"  # the name, among those of samplers, of our own engine in torch
@@ -132,6 +132,11 @@ class BornMachine:
 def is_ideal(sampler: str) -> bool:
     """Whether a named sampler has no noise, so that its exact probabilities can be had."""
     return sampler in (EXACT, *IDEAL)
+
+
+def open_sampler(name: str, make: MakeSampler, rng: np.random.Generator) -> str | BaseSamplerV2:
+    """A sampler by name as `BornMachine` takes it: an ideal one by its name, another as `make` makes it."""
+    return name if is_ideal(name) else make(name, rng)
 
 
 def mitigated(frequencies: Tensor, errors: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,12 @@ class ImageSet:
     name: str
     provenance: str
     class_names: dict[int, str]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a run's record says of the set: name, numbers and provenance."""
+        shape = list(self.images.shape)
+        return {"name": self.name, "n_images": shape[0], "image_shape": shape[1:], "provenance": self.provenance}
 
     def to(self, device: str | torch.device) -> ImageSet:
         """The same set with its tensors on `device`."""
@@ -111,6 +118,12 @@ def load_images(
     class_names = {label: pictures.class_names[label] for label in labels.unique().tolist()}
     data = ImageSet(images, labels, name, provenance, class_names)
     return data if classes is None else data.only(classes)
+
+
+def load_splits(name: str | Path = "auto", root: str | Path | None = None) -> tuple[ImageSet, ImageSet]:
+    """All training and all test images of a data set; see `load_images`."""
+    train, test = (load_images(name, root=root, split=split) for split in SPLITS)
+    return train, test
 
 
 def _checked_split(pictures: Pictures, split: str) -> tuple[Tensor, Tensor]:

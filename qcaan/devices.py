@@ -35,7 +35,7 @@ def make_vendor(name: str, rng: np.random.Generator, budget: Budget | None = Non
     kind, _, device = name.partition(":")
     try:
         if kind == "ibm":
-            return IBM(device, rng, (budget or Budget()).mode)
+            return IBM(device, rng, (budget or Budget()).ibm_mode)
         return AQT(device, rng) if kind == "aqt" else IonQ(device, rng)
     except ImportError as error:
         extra = "qcaan" if kind == "ibm" else f"qcaan[{kind}]"

@@ -9,7 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from qcaan.simulators import finished, pub_result
 
 _SECRETS = ("QISKIT_IBM_TOKEN", "IONQ_API_KEY", "IONQ_API_TOKEN", "QISKIT_IONQ_API_TOKEN", "AQT_TOKEN")
 _TRANSIENT_NAMES = {"IonQRetriableError", "ConnectionError", "Timeout", "TransportError", "AQTRequestError"}
+IBM_MODES = ("job", "batch", "session")
 _FIRST_POLL, _LONGEST_POLL = 0.05, 20.0  # seconds between two looks at a job, growing by half each time
 
 log = logging.getLogger(__name__)
@@ -54,22 +55,36 @@ class Limits:
     circuits: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What a run may ask of a device.
+    """What a run may ask of a device: options of every configuration that can use one."""
 
-    `jobs` and `shots` count over the whole run, resumed parts included; `wait` is the longest wait for one job, in seconds;
-    `mode` is how IBM's jobs are run: job, batch or session.
-    """
+    ibm_mode: str = "job"
+    """How IBM runs the jobs: job, batch or session."""
+    max_jobs: int | None = None
+    """Most jobs of the run on a device, resumed parts included; default: 1,000 where they are paid for."""
+    max_shots: int | None = None
+    """Most shots of the run on a device, resumed parts included; default: 1,000,000 where they are paid for."""
+    job_timeout: float = 12 * 3600.0
+    """Longest wait for one job, in seconds."""
 
-    jobs: int | None = None
-    shots: int | None = None
-    wait: float = 12 * 3600.0
-    mode: str = "job"
+    def __post_init__(self) -> None:
+        if self.ibm_mode not in IBM_MODES:
+            raise ValueError(f"unknown ibm_mode {self.ibm_mode!r}; choose from {', '.join(IBM_MODES)}")
+        for name in ("max_jobs", "max_shots"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.job_timeout <= 0:
+            raise ValueError(f"job_timeout must be above 0, got {self.job_timeout}")
 
-    def of(self, paid: bool) -> Budget:
-        """The budget on a target: where it is paid for, 1,000 jobs and 1,000,000 shots unless other numbers are given."""
-        return replace(self, jobs=self.jobs or 1000, shots=self.shots or 1_000_000) if paid else self
+    def most(self, paid: bool) -> dict[str, int | None]:
+        """Most jobs and most shots on a target; None: any number."""
+        free = not paid
+        return {
+            "jobs": self.max_jobs if self.max_jobs or free else 1000,
+            "shots": self.max_shots if self.max_shots or free else 1_000_000,
+        }
 
 
 class Vendor(Protocol):
@@ -187,7 +202,7 @@ class DeviceSampler(BaseSamplerV2):
     def __init__(self, vendor: Vendor, journal: Journal | None = None, budget: Budget | None = None) -> None:
         self.vendor = vendor
         self._journal = journal or Journal()
-        self._budget = (budget or Budget()).of(vendor.paid)
+        self._budget = budget or Budget()
 
     def run(
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
@@ -243,14 +258,11 @@ class DeviceSampler(BaseSamplerV2):
 
     def _check_budget(self, shots: int) -> None:
         jobs_spent, shots_spent = self._journal.spent
-        budget = self._budget
-        for what, total, most in (
-            ("jobs", jobs_spent + 1, budget.jobs),
-            ("shots", shots_spent + shots, budget.shots),
-        ):
-            if most is not None and total > most:
+        totals = {"jobs": jobs_spent + 1, "shots": shots_spent + shots}
+        for what, most in self._budget.most(self.vendor.paid).items():
+            if most is not None and totals[what] > most:
                 raise JobError(
-                    f"the next job would make {total:,} {what} on {self.vendor.name}; --max-{what} is {most:,}"
+                    f"the next job would make {totals[what]:,} {what} on {self.vendor.name}; --max-{what} is {most:,}"
                 )
 
     def _submit(self, entry: Entry, pubs: list[SamplerPub], known: bool) -> str:
@@ -265,7 +277,7 @@ class DeviceSampler(BaseSamplerV2):
         return job_id
 
     def _wait(self, job_id: str, pubs: list[SamplerPub]) -> list[np.ndarray]:
-        deadline = time.monotonic() + self._budget.wait
+        deadline = time.monotonic() + self._budget.job_timeout
         pause = _FIRST_POLL
         while True:
             for attempt in _attempts():
@@ -275,7 +287,7 @@ class DeviceSampler(BaseSamplerV2):
                 return bits
             if time.monotonic() + pause > deadline:
                 raise JobError(
-                    f"job {job_id} on {self.vendor.name} did not end within {self._budget.wait:g} s; "
+                    f"job {job_id} on {self.vendor.name} did not end within {self._budget.job_timeout:g} s; "
                     "it may still do so, and --resume fetches it",
                     job_id,
                 )

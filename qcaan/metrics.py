@@ -225,6 +225,11 @@ def class_balance(labels: Tensor, classes: Sequence[int]) -> float:
     return float(torch.special.entr(counts / counts.sum()).sum() / math.log(len(classes)))
 
 
+def shuffled(images: Tensor) -> Tensor:
+    """Real images in an order that is always the same: of a reference sorted by class, the first n would be of one class."""
+    return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
+
+
 def score_images(images: Tensor, reference: Tensor, reader: Reader, classes: Sequence[int]) -> dict[str, Any]:
     """All scores of `images` [M, C, H, W] against the real `reference` [N, C, H, W], both in [-1, 1].
 
@@ -253,6 +258,47 @@ def score_images(images: Tensor, reference: Tensor, reader: Reader, classes: Seq
     }
 
 
+def score_run(
+    images: Tensor, train_set: ImageSet, test_set: ImageSet, classes: Sequence[int], device: str | torch.device
+) -> dict[str, Any]:
+    """What scores.json says of generated `images` [n, C, H, W], and of held-out real ones, both against the training images.
+
+    The sets hold all classes of the data set; see `load_reader` and `score_images`.
+    """
+    reader = load_reader(train_set, test_set, device)
+    real, held_out = train_set.only(classes).images, test_set.only(classes).images
+    reference = shuffled(real)
+    return {
+        "data": train_set.provenance,
+        "features": f"{NUM_FEATURES} features of a {train_set.name} classifier, {reader.accuracy:.1%} right",
+        "fid_reliable": min(len(images), len(held_out)) >= FID_RELIABLE_FROM,
+        "generated": score_images(images, reference, reader, classes),
+        "held_out_real": score_images(held_out, reference, reader, classes),
+    }
+
+
+def choose_sequence(images: Tensor, reader: Reader, digits: Sequence[int]) -> list[int]:
+    """Indices of `images` [N, C, H, W] that the classifier reads as `digits`, in their order, each used once.
+
+    Of several images that read as a digit, the surest readings come first.
+
+    Raises:
+        ValueError: the images hold too few of a digit.
+    """
+    confidence, place = reader.logits(reader.features(images)).softmax(1).max(1)  # (N,), (N,)
+    labels = reader.labels[place]
+    order = confidence.argsort(descending=True)
+    found = {digit: iter(order[labels[order] == digit].tolist()) for digit in digits}
+    chosen = [next(found[digit], None) for digit in digits]
+    missing = [digit for digit, index in zip(digits, chosen, strict=True) if index is None]
+    if missing:
+        raise ValueError(
+            f"sequence {' '.join(map(str, digits))}: {len(images)} draws hold {int((labels == missing[0]).sum())} "
+            f"that read as {missing[0]}, {list(digits).count(missing[0])} needed; nothing was written"
+        )
+    return [index for index in chosen if index is not None]
+
+
 def scores_table(scores: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Rows (score, generated, held-out real) of a scores dictionary, for a console table."""
     sides = ("generated", "held_out_real")
@@ -265,7 +311,7 @@ def scores_table(scores: dict[str, Any]) -> list[tuple[str, str, str]]:
         rows.append((label, generated, real))
     generated, real = (" ".join(f"{k}: {v}" for k, v in scores[side]["counts"].items()) for side in sides)
     rows.append(("read as", generated, real))
-    rows += [(f"prior {name}", _short(value), "") for name, value in scores["prior"].items()]
+    rows += [(f"prior {name}", _short(value), "") for name, value in scores.get("prior", {}).items()]
     return rows
 
 

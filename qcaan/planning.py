@@ -1,10 +1,11 @@
-"""What a run would ask of a device, by a rehearsal: the prior is fitted with a sampler that counts and draws at random."""
+"""What a run would ask of a device, by a rehearsal: its circuits go to a sampler that counts and draws at random."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qcaan.jobs import Budget, Limits, Vendor, split_jobs, split_shots
 from qcaan.priors import Prior
 from qcaan.qcbm import QCBM
-from qcaan.samplers import is_device, make_sampler
+from qcaan.samplers import MakeSampler, is_device, make_sampler
 from qcaan.simulators import finished, pub_result
+
+MakeVendor: TypeAlias = "Callable[[str, np.random.Generator], Vendor]"
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,11 @@ class Plan:
 
     def check(self, budget: Budget) -> None:
         """Raise ValueError if the run would pass the budget."""
-        allowed = budget.of(self.paid)
-        for what in ("jobs", "shots"):
-            most = getattr(allowed, what)
+        for what, most in budget.most(self.paid).items():
             if most is not None and getattr(self.run, what) > most:
                 raise ValueError(
                     f"the run plans {getattr(self.run, what):,} {what} on {self.name}, --max-{what} is {most:,}; "
-                    "plan less (--fit-evals, --shots, --bank-shots, --epochs, --train-sampler exact) or allow more"
+                    "plan less (fewer shots, evaluations, steps or epochs on it) or allow more"
                 )
 
 
@@ -98,14 +99,41 @@ class Rehearsal(BaseSamplerV2):
         self.depth = max(self.depth, native.depth())
 
 
-def plan(
-    make_prior: Callable[[Callable[[str, np.random.Generator], BaseSamplerV2]], Prior],
-    make_vendor: Callable[[str, np.random.Generator], Vendor],
+class _Stage:
+    """Makes the samplers of a rehearsal, and counts what is asked of the device among them, where there is one."""
+
+    def __init__(self, make_vendor: MakeVendor) -> None:
+        self._make_vendor = make_vendor
+        self.device: Rehearsal | None = None
+
+    def __call__(self, name: str, rng: np.random.Generator) -> BaseSamplerV2:
+        if not is_device(name):
+            return make_sampler("statevector", rng)  # in the place of a simulator with noise, which nobody pays for
+        rehearsal = Rehearsal(self._make_vendor(name, rng), rng)
+        self.device = self.device or rehearsal
+        return rehearsal
+
+    def spent(self, action: Callable[[], object]) -> Counts:
+        assert self.device is not None
+        before = self.device.counts
+        action()
+        return self.device.counts.plus(before, -1)
+
+    def plan(self, epoch: Counts, run: Counts) -> Plan:
+        assert self.device is not None
+        vendor = self.device.vendor
+        gates, depth = self.device.two_qubit_gates, self.device.depth
+        return Plan(vendor.name, vendor.limits, vendor.paid, epoch, run, gates, depth)
+
+
+def plan_prior(
+    make_prior: Callable[[MakeSampler], Prior],
+    make_vendor: MakeVendor,
     epochs: int,
     switch_at: int | None,
     draws: int,
 ) -> Plan | None:
-    """The plan of a run of `epochs`, of which a device has a part; None where it has none.
+    """The plan of a run of `epochs`, of whose prior a device has a part; None where it has none.
 
     Args:
         make_prior: the run's prior, from what makes its samplers.
@@ -113,35 +141,51 @@ def plan(
         switch_at: epochs after which the device takes over, see `QCBM`.
         draws: shots per basis drawn after the run, for scores.
     """
-    rehearsals: list[Rehearsal] = []
-
-    def rehearse(name: str, rng: np.random.Generator) -> BaseSamplerV2:
-        if not is_device(name):
-            return make_sampler("statevector", rng)  # in the place of a simulator with noise, which nobody pays for
-        rehearsals.append(Rehearsal(make_vendor(name, rng), rng))
-        return rehearsals[-1]
-
-    prior = make_prior(rehearse)
-    if not rehearsals:
+    stage = _Stage(make_vendor)
+    prior = make_prior(stage)
+    if stage.device is None:
         return None
     assert isinstance(prior, QCBM)
-    device = rehearsals[0]
-
-    def spent(action: Callable[[], object]) -> Counts:
-        before = device.counts
-        action()
-        return device.counts.plus(before, -1)
-
     bits = torch.randint(2, (1000, prior.dim), generator=torch.Generator().manual_seed(0))
-    total = spent(partial(prior.sample, 1))  # the bank of the first epoch
+    total = stage.spent(partial(prior.sample, 1))  # the bank of the first epoch
     phases = [(0, min(switch_at, epochs)), (switch_at, epochs - switch_at)] if switch_at else [(0, epochs)]
     epoch = Counts()
     for fits, length in phases:
         for place in range(min(length, 2)):  # the first may measure readout errors once for all
             prior.fits.fill_(fits + place)
-            epoch = spent(partial(prior.fit, bits))
+            epoch = stage.spent(partial(prior.fit, bits))
             total = total.plus(epoch, max(1, length - 1) if place else 1)
     if draws:
-        total = total.plus(spent(partial(prior.measure, draws)))
-    vendor = device.vendor
-    return Plan(vendor.name, vendor.limits, vendor.paid, epoch, total, device.two_qubit_gates, device.depth)
+        total = total.plus(stage.spent(partial(prior.measure, draws)))
+    return stage.plan(epoch, total)
+
+
+def plan_steps(
+    start: Callable[[MakeSampler], tuple[Callable[[], object], Callable[[int], object]]],
+    make_vendor: MakeVendor,
+    epochs: int,
+    steps_per_epoch: int,
+    switch_at: int | None,
+    draws: tuple[int, int],
+) -> Plan | None:
+    """The plan of a run whose steps ask a device each; None where they ask none.
+
+    Args:
+        start: from what makes samplers, what makes a training step on them and what draws so many samples.
+        make_vendor: the devices, by name.
+        switch_at: steps after which the device takes over.
+        draws: samples drawn at the end of each epoch, and after the run, for scores.
+    """
+    stage = _Stage(make_vendor)
+    step, draw = start(stage)
+    if stage.device is None:
+        return None
+    switched = switch_at or 0
+    n_steps = max(epochs * steps_per_epoch - switched, 0)
+    one_step, shown, scored = (
+        stage.spent(action) for action in (step, partial(draw, draws[0]), partial(draw, draws[1]))
+    )
+    total = Counts().plus(one_step, n_steps)
+    if n_steps:
+        total = total.plus(shown, epochs - switched // steps_per_epoch).plus(scored)
+    return stage.plan(shown.plus(one_step, steps_per_epoch), total)

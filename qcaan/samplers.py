@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from qcaan.jobs import Budget, DeviceSampler, Journal
 from qcaan.noise import NoisySampler
 from qcaan.simulators import AerSampler, TranspiledSampler
 
+MakeSampler: TypeAlias = "Callable[[str, np.random.Generator], BaseSamplerV2]"
 IDEAL = ("aer", "aer:single", "aer-gpu", "aer-gpu:single", "statevector")  # without noise: exact probabilities exist
 SAMPLERS = (*IDEAL, "aer-noise:DEVICE", "ibm:BACKEND", "aqt:ideal", "aqt:noisy", "aqt:RESOURCE", "ionq:BACKEND")
 

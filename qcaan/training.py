@@ -90,6 +90,10 @@ class EMA(nn.Module):
         for buffer, value in zip(self.module.buffers(), module.buffers(), strict=True):
             buffer.copy_(value)
 
+    def train(self, mode: bool = True) -> EMA:
+        """Change nothing: averages only draw, and what they draw must not depend on what is drawn beside it."""
+        return self
+
     def forward(self, *inputs: Tensor) -> Tensor:
         return self.module(*inputs)
 

@@ -6,24 +6,30 @@ python scripts/classify_digits.py
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
-from _cli import console, run_script
+from _cli import console, run_script, say_finished, stoppable
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from qcaan import ImageSet, QuantumLayer, load_images, make_ansatz
+from qcaan import ImageSet, QuantumLayer, make_ansatz
+from qcaan.born import open_sampler
+from qcaan.data import load_splits
+from qcaan.jobs import Budget, Journal
+from qcaan.samplers import make_sampler
 from qcaan.training import RunDirectory, pick_device, random_state, seed_everything, set_random_state, write_json
 
 NAMES = ("with the circuit", "without it")
 
 
 @dataclass(frozen=True)
-class ClassifyConfig:
+class ClassifyConfig(Budget):
     """A comparison of one classifier with and without a circuit before it."""
 
     digits: tuple[int, ...] = (3, 7, 9)
@@ -54,6 +60,7 @@ class ClassifyConfig:
     """Shots per image; 0 for exact expectations."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("epochs", "batch_size", "hidden"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -79,14 +86,17 @@ def main(
     """
     device = pick_device(config.device)
     seed_everything(config.seed)
+    rng = np.random.default_rng(config.seed)
+    run = RunDirectory(out)
+    journal = Journal(run.jobs_path)
     circuit = QuantumLayer(
         make_ansatz(config.ansatz, config.n_qubits, config.n_layers),
         uploads=config.uploads,
-        sampler=config.sampler,
+        sampler=open_sampler(config.sampler, partial(make_sampler, journal=journal, budget=config), rng),
         shots=config.shots,
-        seed=config.seed,
+        seed=rng,
     )
-    train_set, test_set = (load_images("digits8x8", config.digits, split=split) for split in ("train", "test"))
+    train_set, test_set = (part.only(config.digits) for part in load_splits("digits8x8"))
     (train_x, train_y), (test_x, test_y) = features(train_set, test_set, config, device)
 
     def classifier() -> nn.Module:
@@ -96,7 +106,6 @@ def main(
 
     models = nn.ModuleList([nn.Sequential(circuit, classifier()), classifier()]).to(device)
     optimizer = torch.optim.Adam(models.parameters(), config.lr)
-    run = RunDirectory(out)
     console.print(
         f"run: {run.path}, {len(train_x)} digits to train on, {len(test_x)} to test with, {config.n_qubits} angles, "
         f"circuit of {circuit.theta.numel()} angles, {config.epochs} epochs on {device}, sampler {config.sampler}"
@@ -113,11 +122,12 @@ def main(
         set_random_state(checkpoint["random"])
         done = checkpoint["epoch"]
         if done >= config.epochs:
-            console.print(f"{run.path} is finished: {done} epochs of this configuration; nothing to do")
+            say_finished(run, done)
             return
 
-    try:
+    with stoppable(lambda: done):
         for epoch in range(done + 1, config.epochs + 1):
+            journal.begin(done)
             sums = torch.zeros(len(models))
             for batch in torch.randperm(len(train_x), device=device).split(config.batch_size):
                 # the two share no weights, so the gradient of their losses' sum is that of each
@@ -130,9 +140,6 @@ def main(
             state = {"models": models.state_dict(), "optimizer": optimizer.state_dict(), "random": random_state()}
             run.save_checkpoint({"epoch": epoch, **state})
             done = epoch
-    except KeyboardInterrupt:
-        console.print(f"stopped; {done} epochs are saved. Go on with the same command and --resume.")
-        raise SystemExit(130) from None
 
     scores: dict[str, Any] = {"n_train": len(train_x), "n_test": len(test_x)}
     for name, model in zip(NAMES, models, strict=True):

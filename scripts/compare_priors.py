@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from _cli import console, run_script
 
-from qcaan import animation, load_images, metrics
+from qcaan import animation, metrics
+from qcaan.data import load_splits
 from qcaan.gans import associative
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord
 from qcaan.training import RunError, atomic_write, pick_device, write_json
@@ -93,7 +93,7 @@ def main(
             f"epochs must be at least 1, images at least 2, seeds one or more; got {epochs}, {images}, {seeds}"
         )
     where = pick_device(device)
-    everything, held_out = (load_images(data, root=data_root, split=split) for split in ("train", "test"))
+    everything, held_out = load_splits(data, data_root)
     train_set, test_set = everything.only(digits), held_out.only(digits)
     base = AssociativeConfig(
         digits=digits, data=everything.name, epochs=epochs, steps_per_epoch=steps_per_epoch, width=width, dither=0.0
@@ -104,8 +104,7 @@ def main(
     budget = {"epochs": epochs, "steps_per_epoch": base.steps_per_epoch, "batch_size": base.batch_size, "width": width}
     begin(out, {"data": everything.name, "digits": list(digits), "images": images, **budget})
     reader = metrics.load_reader(everything, held_out, where)
-    order = torch.randperm(len(train_set.images), generator=torch.Generator().manual_seed(0))
-    reference = train_set.images[order]
+    reference = metrics.shuffled(train_set.images)
     real_path = out / "cells" / "real.json"
     if not real_path.is_file():
         write_json(real_path, metrics.score_images(test_set.images, reference, reader, digits))

@@ -1,4 +1,4 @@
-"""Score a run: a table beside held-out real images, and scores.json in the run directory.
+"""Score a run on images: a table beside held-out real images, and scores.json in the run directory.
 
 python scripts/evaluate.py runs/379
 """
@@ -8,10 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import tyro
-from _cli import print_scores, run_script
+from _cli import image_system, print_scores, run_script
 
 from qcaan import metrics
-from qcaan.gans import associative_run
 from qcaan.training import RunDirectory, pick_device
 
 
@@ -30,8 +29,9 @@ def main(
     if n < 2:
         raise ValueError(f"n must be at least 2, got {n}")
     run = RunDirectory(path)
-    gan = associative_run.load_run(run, pick_device(device), seed, data_root)
-    scores = associative_run.score_run(run, gan, n)
+    system = image_system(run)
+    gan = system.load_run(run, pick_device(device), seed, data_root)
+    scores = system.score_run(run, gan, n)
     print_scores(metrics.scores_table(scores), f"scores of {run.path} ({scores['features']})")
 
 

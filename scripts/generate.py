@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from _cli import console, run_script
+from _cli import console, image_system, run_script
 
-from qcaan import animation
-from qcaan.gans import associative_run
+from qcaan import animation, metrics
+from qcaan.reopening import run_data
 from qcaan.training import RunDirectory, atomic_write, pick_device
 
 
@@ -36,8 +36,8 @@ def main(
         n: images to draw, default 64; with --sequence the draws among which its digits are looked for, default 1000.
         sequence: digits to write, from draws that the data set's classifier reads as them.
         out: picture, .png, or .gif for a sequence shown one by one; default grid.png or sequence.png in the run.
-        npz: file for the images (uint8 [n, H, W] or [n, H, W, 3]) and their `bits` (uint8 [n, n_bits]), or `latents`
-            (float32) for a prior without bits.
+        npz: file for the images (uint8 [n, H, W] or [n, H, W, 3]) and what they were drawn from: `bits` (uint8
+            [n, n_bits]), `latents` (float32) of a prior without bits, `noise` (float32) of an image QGAN.
         seed: of the draws.
         device: auto, cpu, cuda, cuda:N.
         data_root: where the run's data set lies, if not where it did.
@@ -48,14 +48,15 @@ def main(
     check_target(out, (".png", ".gif") if sequence else (".png",))
     check_target(npz, (".npz",))
     run = RunDirectory(path)
-    gan = associative_run.load_run(run, pick_device(device), seed, data_root)
+    gan = image_system(run).load_run(run, pick_device(device), seed, data_root)
     images, samples = gan.generate(n or (1000 if sequence else 64))
 
     if sequence:
-        chosen = associative_run.choose_sequence(run, gan, images, sequence)
+        reader = metrics.load_reader(*run_data(run, gan.config.data_root), gan.device)
+        chosen = metrics.choose_sequence(images, reader, sequence)
         images, samples = images[chosen], samples[chosen]
-        for digit, bits in zip(sequence, samples.tolist(), strict=True):
-            console.print(f"{digit} <- {' '.join(f'{value:g}' for value in bits)}")
+        for digit, values in zip(sequence, samples.tolist(), strict=True):
+            console.print(f"{digit} <- {' '.join(f'{value:g}' for value in values)}")
     if out:
         if sequence:
             animation.save_strip(out, images)
@@ -63,7 +64,7 @@ def main(
             animation.save_picture(out, animation.grid(images))
         console.print(f"wrote {out}")
     if npz:
-        drawn = {"latents": samples.numpy()} if gan.prior.n_bits is None else {"bits": samples.to(torch.uint8).numpy()}
+        drawn = {gan.drawn_from: (samples.to(torch.uint8) if gan.drawn_from == "bits" else samples).numpy()}
         with atomic_write(npz) as temporary:
             np.savez(temporary, images=animation.to_pixels(images), **drawn)
         console.print(f"wrote {npz}")

@@ -5,15 +5,19 @@ python scripts/train_qgan.py --data lognormal
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from _cli import console, run_script
+from _cli import check_plan, console, run_script, say_finished, stoppable
+from rich.progress import track
 from rich.table import Table
 
 from qcaan.gans import distribution_run
 from qcaan.gans.distribution_run import DistributionConfig
+from qcaan.jobs import Journal
+from qcaan.samplers import make_sampler
 from qcaan.training import RunDirectory
 
 
@@ -21,6 +25,7 @@ def main(
     config: Annotated[DistributionConfig, tyro.conf.arg(name="")] = DistributionConfig(),
     out: Path | None = None,
     resume: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Train a quantum GAN (Zoufal, Lucchi, Woerner, arXiv:1904.00043) on samples of a distribution.
 
@@ -28,28 +33,30 @@ def main(
         config: the run.
         out: run directory; default runs/qgan- and the data's name.
         resume: go on with an unfinished run; --epochs may be raised, everything else must be as it was.
+        dry_run: check everything, say what the run would ask of a device, and write nothing.
     """
     samples = distribution_run.configured_samples(config)
+    check_plan(distribution_run.plan_run(config, samples), config, config.epochs, dry_run)
     run = RunDirectory(out or Path("runs") / f"qgan-{Path(config.data).stem}")
-    qgan = distribution_run.make_qgan(config, samples, run.path)
+    journal = Journal(run.jobs_path)
+    samplers = partial(make_sampler, journal=journal, budget=config)
+    qgan = distribution_run.make_qgan(config, samples, run.path, samplers)
+    if dry_run:
+        return
     checkpoint = run.begin(config, distribution_run.run_facts(samples), resume, "cpu")
     if checkpoint is not None:
         distribution_run.load_checkpoint(qgan, checkpoint, config.epochs)
         if qgan.num_epochs < 1 or qgan.is_good_enough:
-            console.print(f"{run.path} is finished: {len(qgan.rel_entr)} epochs of this configuration; nothing to do")
+            say_finished(run, len(qgan.rel_entr))
             return
     console.print(
         f"run: {run.path}, {qgan.n_samples} of {len(samples)} samples within the bounds, {qgan.grid.n_qubits} qubits, "
         f"{qgan.generator.n_params} angles on {config.sampler}"
     )
-    try:
-        qgan.train(progress=True)
-    except KeyboardInterrupt:
-        console.print(f"stopped; {len(qgan.rel_entr)} epochs are saved. Go on with the same command and --resume.")
-        raise SystemExit(130) from None
-    except FloatingPointError as error:
-        console.print(f"stopped: {error}. The last good checkpoint is that of the epoch before.", style="bold red")
-        raise SystemExit(1) from None
+    with stoppable(lambda: len(qgan.rel_entr)):
+        journal.begin(len(qgan.rel_entr))
+        for _ in track(qgan.epochs(), "training", qgan.num_epochs, console=console):
+            journal.begin(len(qgan.rel_entr))
 
     scores = distribution_run.save_results(run, qgan, config)
     table = Table("score", "value", title=f"{run.path} after {scores['epochs']} epochs")

@@ -27,6 +27,7 @@ from qcaan.gans.distribution_discriminator import Discriminator
 from qcaan.gans.distribution_generator import Generator
 from qcaan.grids import make_grid
 from qcaan.losses import gradient_penalty
+from qcaan.training import TrainingCollapsed
 
 BINOMIAL = load_samples("binomial", 1000, 1)
 ROTATIONS = Ansatz(2, ("ry",))  # product distributions
@@ -600,5 +601,5 @@ def test_autograd_is_refused_where_there_is_none_and_a_diverged_training_is_stop
     broken = nn.Linear(1, 1)
     nn.init.constant_(broken.weight, math.nan)
     qgan = binomial(discriminator=broken, num_epochs=1)
-    with pytest.raises(FloatingPointError, match="a loss is not finite in epoch 0"):
+    with pytest.raises(TrainingCollapsed, match="a loss is not finite in epoch 0"):
         qgan.run()

@@ -140,7 +140,7 @@ def test_a_wait_has_an_end_and_the_job_is_still_fetched_later(ionq, tmp_path):
     path = tmp_path / "jobs.jsonl"
     ionq.latency = 60
     with pytest.raises(JobError, match=r"job .* on ionq:simulator did not end within 0.2 s") as caught:
-        draw(make_sampler("ionq:simulator", 0, Journal(path), Budget(wait=0.2)))
+        draw(make_sampler("ionq:simulator", 0, Journal(path), Budget(job_timeout=0.2)))
     assert caught.value.job_id in ionq.jobs
     ionq.latency = 0
     draw(make_sampler("ionq:simulator", 0, Journal(path)))
@@ -148,14 +148,14 @@ def test_a_wait_has_an_end_and_the_job_is_still_fetched_later(ionq, tmp_path):
 
 
 def test_nothing_is_sent_beyond_the_budget(ionq):
-    sampler = make_sampler("ionq:simulator", 0, Journal(), Budget(jobs=1))
+    sampler = make_sampler("ionq:simulator", 0, Journal(), Budget(max_jobs=1))
     draw(sampler)
     with pytest.raises(JobError, match="the next job would make 2 jobs on ionq:simulator; --max-jobs is 1"):
         draw(sampler)
     with pytest.raises(JobError, match="would make 150 shots on ionq:simulator; --max-shots is 149"):
-        draw(make_sampler("ionq:simulator", 0, Journal(), Budget(shots=149)))
+        draw(make_sampler("ionq:simulator", 0, Journal(), Budget(max_shots=149)))
     assert len(ionq.jobs) == 1
-    assert (Budget().of(paid=True).jobs, Budget().of(paid=False).jobs) == (1000, None)
+    assert (Budget().most(paid=True)["jobs"], Budget().most(paid=False)["jobs"]) == (1000, None)
 
 
 def test_a_vendor_that_cannot_be_searched_stops_the_run_and_says_so(tmp_path):
@@ -173,7 +173,7 @@ def test_an_option_that_ibms_local_mode_ignores_is_said_once(caplog):
 
     _say_once.cache_clear()
     for _ in range(2):
-        make_sampler("ibm:fake_manila", 0, budget=Budget(mode="batch"))
+        make_sampler("ibm:fake_manila", 0, budget=Budget(ibm_mode="batch"))
     said = [record.getMessage() for record in caplog.records]
     assert said == [
         "ibm:fake_manila runs in this process, where IBM's client ignores the mode batch",

@@ -19,6 +19,7 @@ from qcaan.gans.wasserstein import (
     train,
 )
 from qcaan.gans.wasserstein_run import sliced_wasserstein
+from qcaan.samplers import make_sampler
 from qcaan.training import TrainingCollapsed
 
 CPU = torch.device("cpu")
@@ -29,13 +30,13 @@ FAST = {"epochs": 2, "steps_per_epoch": 150, "lr": 5e-3, "ema_decay": 0.98}
 @pytest.fixture
 def few_fixed_latents(monkeypatch):
     """Samplers take long over the thousands whose moments the log follows."""
-    monkeypatch.setattr(wasserstein, "_FIXED_LATENTS", 30)
+    monkeypatch.setattr(wasserstein, "FIXED_LATENTS", 30)
 
 
-def made(sampler=None, **options):
+def made(make_sampler=make_sampler, **options):
     config = WassersteinConfig(**options)
     samples, held_out = load_target(config)
-    return WassersteinGAN(config, samples, CPU, sampler), samples, held_out
+    return WassersteinGAN(config, samples, CPU, make_sampler), samples, held_out
 
 
 def trained(gan, samples):
@@ -107,15 +108,14 @@ def test_the_sampler_takes_over_at_the_step_asked_for(few_fixed_latents):
             Counting.sets += sum(len(values) for _, values, _ in pubs)
             return super().run(pubs, shots=shots)
 
-    options = {**TOY, "epochs": 1, "shots": 5}
+    options = {**TOY, "epochs": 1, "shots": 5, "sampler": "counting"}
     for switch_at, steps in ((2, 1), (0, 3), (None, 3)):
-        gan, samples, _ = made(Counting(seed=np.random.default_rng(0)), **options, switch_at=switch_at)
+        gan, samples, _ = made(lambda name, rng: Counting(seed=rng), **options, switch_at=switch_at)
         steps_records = [r for r in train(gan, samples) if isinstance(r, StepRecord)]
         assert len(steps_records) == 3
-        assert Counting.sets == steps * gan.sets_per_step + len(gan.fixed_latents)
+        assert Counting.sets == steps * 8 * (5 + 1 + 2 * (2 + 8)) + len(gan.fixed_latents)
         assert gan.generator[1].gradient == "parameter-shift"
         Counting.sets = 0
-    assert gan.sets_per_step == 8 * (5 + 1 + 2 * (2 + 8))
 
 
 def test_learns_from_shots(few_fixed_latents):

@@ -13,18 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
-from qiskit.primitives import BaseSamplerV2
 from torch import Tensor, nn
 
 from qcaan import losses
 from qcaan.boltzmann import QBM, RBM
 from qcaan.born import SamplerLike, is_ideal
+from qcaan.jobs import Budget
 from qcaan.networks import Discriminator, Generator
 from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
 from qcaan.qcbm import QCBM, Shuffled
-from qcaan.samplers import make_sampler
+from qcaan.samplers import MakeSampler, make_sampler
 from qcaan.training import EMA, TrainingCollapsed, random_state, seed_everything, set_random_state
 
 LATENTS = ("bottleneck", "skip", "inverse")
@@ -37,7 +36,7 @@ _LOST = 0.02  # nats: below, an epoch's mean discriminator loss says that it tel
 
 
 @dataclass(frozen=True)
-class AssociativeConfig:
+class AssociativeConfig(Budget):
     """A QC-AAN run: everything that decides its numbers."""
 
     digits: tuple[int, ...] = (3, 7, 9)
@@ -101,14 +100,6 @@ class AssociativeConfig:
     """Epochs on --train-sampler (default exact) before --sampler takes over."""
     mitigate_readout: bool = False
     """Correct the frequencies of shots for readout errors, measured once."""
-    ibm_mode: str = "job"
-    """How IBM runs the jobs: job, batch or session."""
-    max_jobs: int | None = None
-    """Most jobs of the run on a device; default: 1,000 where they are paid for."""
-    max_shots: int | None = None
-    """Most shots of the run on a device; default: 1,000,000 where they are paid for."""
-    job_timeout: float = 12 * 3600
-    """Longest wait for one job, in seconds."""
     optimizer: str = "cobyla"
     """cobyla, spsa, cma-es or adam."""
     loss: str | None = None
@@ -123,16 +114,16 @@ class AssociativeConfig:
     """Start of the first fit: the target's marginals, or random angles."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         allowed: dict[str, tuple[str, ...]] = {
             "latent": LATENTS,
             "binarize": ("sign", "median", "bernoulli"),
             "precision": ("float32", "bf16"),
-            "ibm_mode": ("job", "batch", "session"),
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(values)}")
-        for name in ("epochs", "steps_per_epoch", "lr_half_steps", "width", "latent_dim", "max_jobs", "max_shots"):
+        for name in ("epochs", "steps_per_epoch", "lr_half_steps", "width", "latent_dim"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -142,8 +133,6 @@ class AssociativeConfig:
             raise ValueError(f"lr must be between 0 and 1, got {self.lr}")
         if self.associative_weight < 0:
             raise ValueError(f"associative_weight must be at least 0, got {self.associative_weight}")
-        if self.job_timeout <= 0:
-            raise ValueError(f"job_timeout must be above 0, got {self.job_timeout}")
         if self.switch_at is not None and self.switch_at < 1:
             raise ValueError(f"switch_at must be at least 1, got {self.switch_at}")
         if not 0 <= self.seed < 2**63:
@@ -215,7 +204,6 @@ def _quantum(kind: type[QCBM]) -> _MakePrior:
     return make
 
 
-MakeSampler: TypeAlias = "Callable[[str, np.random.Generator], BaseSamplerV2]"
 _MakePrior: TypeAlias = "Callable[[AssociativeConfig, MakeSampler], Prior]"
 PRIORS: dict[str, _MakePrior] = {
     "qcbm": _quantum(QCBM),
@@ -302,6 +290,16 @@ class AssociativeGAN(nn.Module):
         """n images [n, C, H, W] in [-1, 1] and the fresh samples of the prior they were drawn from [n, dim], on the CPU."""
         samples = self.prior.measure(n)
         return self.draw(self.prior.embed(samples)), samples.cpu()
+
+    @property
+    def drawn_from(self) -> str:
+        """What `generate` gives beside the images: bits, or latents of a prior without bits."""
+        return "latents" if self.prior.n_bits is None else "bits"
+
+    def reseed(self, seed: int) -> None:
+        """Draw by `seed` from now on."""
+        torch.manual_seed(seed)
+        self.prior.reseed(seed)
 
     def training_state(self) -> dict[str, Any]:
         """All that `train` needs to go on as if it had never stopped, for `torch.save`."""

@@ -29,6 +29,7 @@ from qcaan.gans.distribution_discriminator import LOSSES, Adversary, Discriminat
 from qcaan.gans.distribution_generator import Generator, MakeOptimizer, Minimizer, generator_circuit
 from qcaan.gans.distribution_snapshots import EpochRecord, read_snapshot, write_snapshot
 from qcaan.grids import Floats, fit_grid, read_data
+from qcaan.training import TrainingCollapsed
 
 Device: TypeAlias = str | BaseSamplerV2 | BackendV2
 
@@ -280,7 +281,7 @@ class QGAN:
         """Train `n` (default `num_epochs`) epochs, with a record after each, when it can be saved.
 
         Raises:
-            FloatingPointError: a loss is not finite.
+            TrainingCollapsed: a loss is not finite.
         """
         machine = self.generator.machine(self._sampler, self.random)
         n_batches = len(self._index) // self.batch_size
@@ -306,7 +307,7 @@ class QGAN:
 
             mean_d, mean_g = np.mean(losses, axis=0).tolist()
             if not (math.isfinite(mean_d) and math.isfinite(mean_g)):
-                raise FloatingPointError(
+                raise TrainingCollapsed(
                     f"a loss is not finite in epoch {len(self.rel_entr)}; a smaller learning rate may help"
                 )
             self.d_loss.append(mean_d)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qcaan import animation
+from qcaan.devices import make_vendor
 from qcaan.gans.distribution import QGAN
 from qcaan.gans.distribution_discriminator import LOSSES, Discriminator, default_discriminator
 from qcaan.grids import Floats
+from qcaan.jobs import Budget
 from qcaan.optimizers import DecayingAdam
+from qcaan.planning import Plan, plan_steps
+from qcaan.samplers import MakeSampler, is_device, make_sampler
 from qcaan.targets import TARGETS, load_samples
 from qcaan.training import RunDirectory, write_json
 
 
 @dataclass(frozen=True)
-class DistributionConfig:
+class DistributionConfig(Budget):
     """A run of the quantum GAN: everything that decides its numbers."""
 
     data: str = "lognormal"
@@ -56,6 +63,7 @@ class DistributionConfig:
     """autograd, parameter-shift or spsa; default the first that is possible."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("samples", "epochs", "batch_size", "lr_half_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -65,8 +73,13 @@ class DistributionConfig:
             raise ValueError(f"bounds must be a min and a max for each dimension, got {len(self.bounds)} numbers")
 
 
-def make_qgan(config: DistributionConfig, samples: Floats, snapshot_dir: Path | None = None) -> QGAN:
-    """The configured QGAN on samples [N, k].
+def make_qgan(
+    config: DistributionConfig,
+    samples: Floats,
+    snapshot_dir: Path | None = None,
+    make_sampler: MakeSampler = make_sampler,
+) -> QGAN:
+    """The configured QGAN on samples [N, k], whose devices are had from `make_sampler(name, rng)`.
 
     Raises:
         ValueError: an option out of range or not matching the samples.
@@ -82,10 +95,10 @@ def make_qgan(config: DistributionConfig, samples: Floats, snapshot_dir: Path | 
         seed=config.seed,
         tol_rel_ent=config.tol_rel_ent,
         snapshot_dir=snapshot_dir,
-        sampler=config.sampler,
         shots=config.shots,
         loss=config.loss,
     )
+    qgan.set_backend(make_sampler(config.sampler, qgan.random) if is_device(config.sampler) else config.sampler)
     optimizer = partial(DecayingAdam, lr=config.lr, half_steps=config.lr_half_steps)
     qgan.set_generator(None, None, optimizer, config.gradient, initial_state=config.initial_state, reps=config.reps)
     network = default_discriminator(qgan.grid, config.loss, config.seed).net
@@ -97,6 +110,16 @@ def make_qgan(config: DistributionConfig, samples: Floats, snapshot_dir: Path | 
 def configured_samples(config: DistributionConfig) -> Floats:
     """The samples [N, k] that a run learns."""
     return load_samples(config.data, config.samples, config.seed)
+
+
+def plan_run(config: DistributionConfig, samples: Floats) -> Plan | None:
+    """What a run of this configuration would ask of a device; None if it asks none."""
+
+    def start(make_sampler: MakeSampler) -> tuple[Callable[[], object], Callable[[int], object]]:
+        qgan = make_qgan(config, samples, make_sampler=make_sampler)
+        return partial(next, qgan.epochs()), lambda n: n and _scores(qgan)
+
+    return plan_steps(start, partial(make_vendor, budget=config), config.epochs, 1, None, draws=(0, 1))
 
 
 def run_facts(samples: Floats) -> dict[str, Any]:
@@ -112,8 +135,23 @@ def load_checkpoint(qgan: QGAN, checkpoint: dict[str, Any], epochs: int) -> None
 
 def save_results(run: RunDirectory, qgan: QGAN, config: DistributionConfig) -> dict[str, Any]:
     """Leave scores.json and report.png in the run directory; gives the scores."""
+    scores = _scores(qgan)
+    write_json(run.path / "scores.json", scores)
+    pdf = np.array(scores["pdf"])
+    animation.distribution_report(
+        run.path / "report.png",
+        qgan.grid.axes,
+        qgan.grid.marginals(qgan.data_probs),
+        qgan.grid.marginals(pdf),
+        {"d_loss": qgan.d_loss, "g_loss": qgan.g_loss, "rel_entr": qgan.rel_entr},
+        f"QGAN, {Path(config.data).name}, {qgan.grid.n_qubits} qubits, reps {config.reps}, {config.sampler}",
+    )
+    return scores
+
+
+def _scores(qgan: QGAN) -> dict[str, Any]:
     statistic, p_value = qgan.ks_test()
-    scores: dict[str, Any] = {
+    return {
         **qgan.distances(),
         "ks_test_500": {"statistic": statistic, "p_value": p_value, "accepts": p_value >= 0.05},
         "epochs": len(qgan.rel_entr),
@@ -125,13 +163,3 @@ def save_results(run: RunDirectory, qgan: QGAN, config: DistributionConfig) -> d
         "pdf": qgan.pdf().tolist(),
         "params": qgan.generator.parameter_values.tolist(),
     }
-    write_json(run.path / "scores.json", scores)
-    animation.distribution_report(
-        run.path / "report.png",
-        qgan.grid.axes,
-        qgan.grid.marginals(qgan.data_probs),
-        qgan.grid.marginals(qgan.pdf()),
-        {"d_loss": qgan.d_loss, "g_loss": qgan.g_loss, "rel_entr": qgan.rel_entr},
-        f"QGAN, {Path(config.data).name}, {qgan.grid.n_qubits} qubits, reps {config.reps}, {config.sampler}",
-    )
-    return scores

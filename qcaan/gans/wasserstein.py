@@ -12,26 +12,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from qiskit.primitives import BaseSamplerV2
 from scipy.stats import ks_2samp, wasserstein_distance
 from torch import Tensor, nn
 
 from qcaan import losses
 from qcaan.ansatz import make_ansatz
+from qcaan.born import EXACT, open_sampler
+from qcaan.jobs import Budget
 from qcaan.layers import QuantumLayer
 from qcaan.networks import PointMLP
+from qcaan.samplers import MakeSampler, make_sampler
 from qcaan.targets import load_samples
 from qcaan.training import EMA, TrainingCollapsed, random_state, seed_everything, set_random_state
 
 PENALTIES = ("one-sided", "two-sided")
 _TARGET_SAMPLES = 100_000  # of a named target: their mean is within 0.001 of its own
 _HELD_OUT = 5  # every fifth sample is kept for the scores
-_FIXED_LATENTS = 4000  # whose samples the log follows
+FIXED_LATENTS = 4000  # whose samples the log follows
 _FILLED = 0.9  # share of the outputs' range that rescaled data take up: at its ends a circuit hardly moves
 
 
 @dataclass(frozen=True)
-class WassersteinConfig:
+class WassersteinConfig(Budget):
     """A run of the hybrid WGAN-GP QGAN: everything that decides its numbers."""
 
     target: str = "normal"
@@ -88,6 +90,7 @@ class WassersteinConfig:
     """Generator steps on the exact engine before the sampler is used; default none."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.penalty not in PENALTIES:
             raise ValueError(f"unknown penalty {self.penalty!r}; choose from {', '.join(PENALTIES)}")
         for name in ("epochs", "steps_per_epoch", "batch_size", "n_critic", "critic_width", "latent_dim", "n_qubits"):
@@ -161,10 +164,7 @@ class WassersteinGAN(nn.Module):
         config: the run.
         samples: the training data [N, k], which set the number of outputs and, with `rescale`, their range.
         device: where everything is computed.
-        sampler: takes the place of the one that the configuration names.
-
-    Attributes:
-        sets_per_step: parameter sets that a generator step asks the sampler for, `shots` times each.
+        make_sampler: what makes a device's or a noisy simulator's sampler of its name.
 
     Raises:
         ValueError: an option of the circuit or the sampler out of range, or more columns than qubits.
@@ -179,7 +179,7 @@ class WassersteinGAN(nn.Module):
         config: WassersteinConfig,
         samples: Tensor,
         device: torch.device,
-        sampler: BaseSamplerV2 | None = None,
+        make_sampler: MakeSampler = make_sampler,
     ) -> None:
         super().__init__()
         seed_everything(config.seed)
@@ -187,8 +187,8 @@ class WassersteinGAN(nn.Module):
         if n_columns > config.n_qubits:
             raise ValueError(f"n_qubits must be at least {n_columns}, one for each column, got {config.n_qubits}")
         self.config, self.device = config, device
-        self._sampler = sampler or config.sampler
         self._rng = np.random.default_rng(config.seed)
+        self._sampler = open_sampler(config.sampler, make_sampler, self._rng)
         low, high = samples.min(0).values, samples.max(0).values
         if config.rescale and not (low < high).all():
             raise ValueError(f"a column of {config.target} is constant and cannot be rescaled")
@@ -205,17 +205,13 @@ class WassersteinGAN(nn.Module):
         bounds = torch.tensor([[-1.0, 1.0]] * n_columns)  # of the outputs
         self.critic = PointMLP(bounds, (config.critic_width, config.critic_width))
         self.average = EMA(self.generator, config.ema_decay)
-        self.register_buffer("fixed_latents", torch.randn(_FIXED_LATENTS, config.latent_dim))
+        self.register_buffer("fixed_latents", torch.randn(FIXED_LATENTS, config.latent_dim))
         self.to(device)
         # beta_1 = 0 as in Gulrajani et al.
         self.optimizer_g = torch.optim.Adam(self.generator.parameters(), config.lr, (0.0, 0.9))
         self.optimizer_d = torch.optim.Adam(self.critic.parameters(), config.lr, (0.0, 0.9))
         self.epoch = self.step = 0
         circuit.use(self._sampler, config.shots, config.gradient, self._rng)  # refuses bad options before any training
-        n_shifts = (
-            0 if circuit.gradient == "backprop" else 2 * config.uploads * (circuit.n_in + circuit.ansatz.n_params)
-        )
-        self.sets_per_step = config.batch_size * (config.n_critic + 1 + n_shifts)
         self.choose_engine()
 
     def choose_engine(self) -> None:
@@ -227,7 +223,7 @@ class WassersteinGAN(nn.Module):
             if self.step >= (config.switch_at or 0):
                 circuit.use(self._sampler, config.shots, config.gradient, self._rng)
             else:
-                circuit.use("exact", seed=self._rng)
+                circuit.use(EXACT, seed=self._rng)
 
     @torch.no_grad()
     def draw(self, latents: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,11 @@ import torch
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
+from qcaan.devices import make_vendor
+from qcaan.gans import wasserstein
 from qcaan.gans.wasserstein import EpochRecord, WassersteinConfig, WassersteinGAN, column_scores
+from qcaan.planning import Plan, plan_steps
+from qcaan.samplers import MakeSampler
 from qcaan.training import RunDirectory, write_json
 
 
@@ -23,6 +29,19 @@ def sliced_wasserstein(generated: Tensor, real: Tensor, n_directions: int = 100)
     directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True)
     pairs = zip((directions @ generated.T).numpy(), (directions @ real.T).numpy(), strict=True)
     return float(np.mean([wasserstein_distance(*pair) for pair in pairs]))
+
+
+def plan_run(config: WassersteinConfig, samples: Tensor, n_scored: int) -> Plan | None:
+    """What a run of this configuration, with as many samples scored, would ask of a device; None if it asks none."""
+
+    def start(make_sampler: MakeSampler) -> tuple[Callable[[], object], Callable[[int], object]]:
+        gan = WassersteinGAN(replace(config, switch_at=None), samples, torch.device("cpu"), make_sampler)
+        records: Iterator[object] = wasserstein.train(gan, samples)
+        return partial(next, records), gan.generate
+
+    vendor = partial(make_vendor, budget=config)
+    draws = (wasserstein.FIXED_LATENTS, n_scored)
+    return plan_steps(start, vendor, config.epochs, config.steps_per_epoch, config.switch_at, draws)
 
 
 def run_facts(config: WassersteinConfig, samples: Tensor, held_out: Tensor) -> dict[str, Any]:
