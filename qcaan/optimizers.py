@@ -7,7 +7,7 @@ at once, so that an optimiser that asks for many goes to a device with one job.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import cma
@@ -170,12 +170,14 @@ class DecayingAdam(torch.optim.Adam):
 
     def __init__(
         self,
-        params: list[Tensor],
+        params: Iterable[Tensor],
         lr: float = 0.02,
         betas: tuple[float, float] = (0.5, 0.99),
-        half_steps: int = HALF_STEPS,
+        half_steps: float = HALF_STEPS,
+        n_steps: int = 0,
     ) -> None:
-        super().__init__([{"params": params, "first_lr": lr, "half_steps": half_steps, "n_steps": 0}], lr, betas)
+        group = {"params": params, "first_lr": lr, "half_steps": half_steps, "n_steps": n_steps}
+        super().__init__([group], lr, betas)
 
     def step(self, closure: Any = None) -> Any:
         for group in self.param_groups:

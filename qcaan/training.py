@@ -10,10 +10,10 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -96,6 +96,44 @@ class EMA(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return self.module(*inputs)
+
+
+class Trained(Protocol):
+    """Networks of one run with their optimisers: what the systems trained by `torch` have in common."""
+
+    epoch: int
+    step: int
+
+    @property
+    def optimizer_g(self) -> torch.optim.Optimizer: ...
+
+    @property
+    def optimizer_d(self) -> torch.optim.Optimizer: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> object: ...
+
+
+def training_state(gan: Trained) -> dict[str, Any]:
+    """All that a training needs to go on as if it had never stopped, torch's global random state included."""
+    return {
+        "model": gan.state_dict(),
+        "optimizer_g": gan.optimizer_g.state_dict(),
+        "optimizer_d": gan.optimizer_d.state_dict(),
+        "epoch": gan.epoch,
+        "step": gan.step,
+        "random": random_state(),
+    }
+
+
+def load_training_state(gan: Trained, state: dict[str, Any]) -> None:
+    """Put back what `training_state` gave."""
+    gan.load_state_dict(state["model"])
+    gan.optimizer_g.load_state_dict(state["optimizer_g"])
+    gan.optimizer_d.load_state_dict(state["optimizer_d"])
+    gan.epoch, gan.step = state["epoch"], state["step"]
+    set_random_state(state["random"])
 
 
 _TEMPORARY = re.compile(r"\.\w+(\.\w+)\.\w{8}\1")  # names that `atomic_write` gives

@@ -38,11 +38,13 @@ ALLOWED = {
     "gans/wasserstein": {"ansatz", "born", "jobs", "layers", "losses", "networks", "samplers", "targets", "training"},
     "gans/wasserstein_run": {"devices", "gans", "gans/wasserstein", "planning", "samplers", "training"},
     "gans/image_networks": {"ansatz", "layers", "networks"},
-    "gans/image": {"ansatz", "born", "gans/image_networks", "jobs", "losses", "samplers", "training"},
+    "gans/image": {"ansatz", "born", "gans/image_networks", "jobs", "losses", "optimizers", "samplers", "training"},
     "gans/image_run": {
         "animation", "devices", "gans", "gans/image", "metrics", "planning", "reopening", "samplers", "training",
     },
-    "gans/associative": {"boltzmann", "born", "jobs", "losses", "networks", "priors", "qcbm", "samplers", "training"},
+    "gans/associative": {
+        "boltzmann", "born", "jobs", "losses", "networks", "optimizers", "priors", "qcbm", "samplers", "training",
+    },
     "gans/associative_run": {
         "animation", "devices", "gans", "gans/associative", "metrics", "planning", "priors", "qcbm", "reopening", "training",
     },

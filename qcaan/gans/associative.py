@@ -21,10 +21,11 @@ from qcaan.boltzmann import QBM, RBM
 from qcaan.born import SamplerLike, is_ideal
 from qcaan.jobs import Budget
 from qcaan.networks import Discriminator, Generator
+from qcaan.optimizers import DecayingAdam
 from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
 from qcaan.qcbm import QCBM, Shuffled
 from qcaan.samplers import MakeSampler, make_sampler
-from qcaan.training import EMA, TrainingCollapsed, random_state, seed_everything, set_random_state
+from qcaan.training import EMA, TrainingCollapsed, load_training_state, seed_everything, training_state
 
 LATENTS = ("bottleneck", "skip", "inverse")
 _DEFAULT_STEPS = 2860  # 20 passes of 128 over MNIST 3/7/9: where its digits stop getting better within ten minutes
@@ -260,8 +261,8 @@ class AssociativeGAN(nn.Module):
         self.discriminator = Discriminator(self.prior.dim, image_shape, config.width, skip).to(device)
         self.average = EMA(self.generator).to(device)
         # beta_1 = 0.5 as in DCGAN: with 0.9 the two networks oscillate
-        self.optimizer_g = torch.optim.Adam(self.generator.parameters(), config.lr, (0.5, 0.999))
-        self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), config.lr, (0.5, 0.999))
+        adam = partial(DecayingAdam, lr=config.lr, betas=(0.5, 0.999), half_steps=config.lr_half_steps, n_steps=1)
+        self.optimizer_g, self.optimizer_d = adam(self.generator.parameters()), adam(self.discriminator.parameters())
         self.epoch = self.step = 0
         self.fixed_latents = torch.empty(0)  # generator inputs whose pictures the progress GIF follows
 
@@ -303,23 +304,12 @@ class AssociativeGAN(nn.Module):
 
     def training_state(self) -> dict[str, Any]:
         """All that `train` needs to go on as if it had never stopped, for `torch.save`."""
-        return {
-            "model": self.state_dict(),
-            "optimizer_g": self.optimizer_g.state_dict(),
-            "optimizer_d": self.optimizer_d.state_dict(),
-            "epoch": self.epoch,
-            "step": self.step,
-            "fixed_latents": self.fixed_latents,
-            "random": random_state(),
-        }
+        return {**training_state(self), "fixed_latents": self.fixed_latents}
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Put back what `training_state` gave, torch's global random state included."""
-        self.load_state_dict(state["model"])
-        self.optimizer_g.load_state_dict(state["optimizer_g"])
-        self.optimizer_d.load_state_dict(state["optimizer_d"])
-        self.epoch, self.step, self.fixed_latents = state["epoch"], state["step"], state["fixed_latents"]
-        set_random_state(state["random"])
+        load_training_state(self, state)
+        self.fixed_latents = state["fixed_latents"]
 
 
 def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRecord]:
@@ -344,8 +334,6 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
         sums = torch.zeros(2, dtype=torch.float64)
         for _ in range(config.steps_per_epoch):
             gan.step += 1
-            for optimizer in (gan.optimizer_g, gan.optimizer_d):
-                optimizer.param_groups[0]["lr"] = config.lr / (1 + gan.step / config.lr_half_steps)
             real = images[torch.randint(len(images), (config.batch_size,), device=images.device)]  # (B, C, H, W)
 
             # sample

@@ -6,8 +6,10 @@ picture; here it can have noise as angles, as amplitudes or from the shots.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,9 @@ from qcaan.gans.image_networks import (
     make_discriminator,
 )
 from qcaan.jobs import Budget
+from qcaan.optimizers import DecayingAdam
 from qcaan.samplers import MakeSampler, make_sampler
-from qcaan.training import EMA, TrainingCollapsed, random_state, seed_everything, set_random_state
+from qcaan.training import EMA, TrainingCollapsed, load_training_state, seed_everything, training_state
 
 LOSSES = ("bce", "wgan-gp")
 FIXED_NOISE = 64
@@ -226,8 +229,9 @@ class ImageGAN(nn.Module):
         self.register_buffer("fixed_noise", self.generator.make_noise(FIXED_NOISE))
         self.to(device)
         trained = [weight for weight in self.generator.parameters() if weight.requires_grad]
-        self.optimizer_g = torch.optim.Adam(trained, config.lr, (config.beta_1, 0.999))
-        self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), config.lr, (config.beta_1, 0.999))
+        half_steps = config.lr_half_steps or math.inf
+        adam = partial(DecayingAdam, lr=config.lr, betas=(config.beta_1, 0.999), half_steps=half_steps, n_steps=1)
+        self.optimizer_g, self.optimizer_d = adam(trained), adam(self.discriminator.parameters())
         self.epoch = self.step = 0
         self._use(self._sampler)  # refuses bad options before any training
         self.choose_engine()
@@ -273,23 +277,12 @@ class ImageGAN(nn.Module):
 
     def training_state(self) -> dict[str, Any]:
         """All that `train` needs to go on as if it had never stopped, for `torch.save`."""
-        return {
-            "model": self.state_dict(),
-            "optimizer_g": self.optimizer_g.state_dict(),
-            "optimizer_d": self.optimizer_d.state_dict(),
-            "epoch": self.epoch,
-            "step": self.step,
-            "random": random_state(),
-        }
+        return training_state(self)
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Put back what `training_state` gave, torch's global random state included."""
-        self.load_state_dict(state["model"])
-        self.optimizer_g.load_state_dict(state["optimizer_g"])
-        self.optimizer_d.load_state_dict(state["optimizer_d"])
-        self.epoch, self.step = state["epoch"], state["step"]
+        load_training_state(self, state)
         self.choose_engine()
-        set_random_state(state["random"])
 
 
 def train(gan: ImageGAN, images: Tensor) -> Iterator[StepRecord | EpochRecord]:
@@ -314,9 +307,6 @@ def train(gan: ImageGAN, images: Tensor) -> Iterator[StepRecord | EpochRecord]:
             if gan.step == config.switch_at:
                 gan.choose_engine()
             gan.step += 1
-            if config.lr_half_steps is not None:
-                for optimizer in (gan.optimizer_g, gan.optimizer_d):
-                    optimizer.param_groups[0]["lr"] = config.lr / (1 + gan.step / config.lr_half_steps)
 
             # generate: the last of the discriminator's batches, drawn gradient_draws times, is the generator's too
             noise = generator.make_noise(n * config.n_critic)  # (n_critic * B, noise_dim)

@@ -23,7 +23,7 @@ from qcaan.layers import QuantumLayer
 from qcaan.networks import PointMLP
 from qcaan.samplers import MakeSampler, make_sampler
 from qcaan.targets import load_samples
-from qcaan.training import EMA, TrainingCollapsed, random_state, seed_everything, set_random_state
+from qcaan.training import EMA, TrainingCollapsed, load_training_state, seed_everything, training_state
 
 PENALTIES = ("one-sided", "two-sided")
 _TARGET_SAMPLES = 100_000  # of a named target: their mean is within 0.001 of its own
@@ -240,23 +240,12 @@ class WassersteinGAN(nn.Module):
 
     def training_state(self) -> dict[str, Any]:
         """All that `train` needs to go on as if it had never stopped, for `torch.save`."""
-        return {
-            "model": self.state_dict(),
-            "optimizer_g": self.optimizer_g.state_dict(),
-            "optimizer_d": self.optimizer_d.state_dict(),
-            "epoch": self.epoch,
-            "step": self.step,
-            "random": random_state(),
-        }
+        return training_state(self)
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Put back what `training_state` gave, torch's global random state included."""
-        self.load_state_dict(state["model"])
-        self.optimizer_g.load_state_dict(state["optimizer_g"])
-        self.optimizer_d.load_state_dict(state["optimizer_d"])
-        self.epoch, self.step = state["epoch"], state["step"]
+        load_training_state(self, state)
         self.choose_engine()
-        set_random_state(state["random"])
 
 
 def train(gan: WassersteinGAN, samples: Tensor) -> Iterator[StepRecord | EpochRecord]:
