@@ -7,6 +7,7 @@ lowest bit. Tensors stay on the device of the angles.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import TypeAlias
@@ -127,6 +128,18 @@ class BornMachine:
         ones = [pub.join_data().to_bool_array(order="little").mean(0) for pub in result]  # prepared 0, prepared 1
         read_one = torch.from_numpy(np.stack(ones, -1))  # (n, 2)
         return torch.stack([1 - read_one, read_one], 1)
+
+
+def parameter_shift(values: Callable[[Tensor], Tensor], angles: Tensor) -> tuple[Tensor, Tensor]:
+    """Values [...] at angles [P] and their derivatives [P, ...], of `values`, which takes K sets of angles [K, P] to [K, ...].
+
+    Of the angles of RX, RY, RZ, RXX and RZZ, each of one gate, both are as exact as the values: f' = (f(+s) - f(-s)) / 2 with
+    s = pi / 2 (Mitarai et al., arXiv:1803.00745). All 2 P + 1 sets are asked for at once.
+    """
+    shifts = math.pi / 2 * torch.eye(len(angles), dtype=angles.dtype, device=angles.device)
+    found = values(torch.cat([angles[None], angles + shifts, angles - shifts]))
+    up, down = found[1:].chunk(2)
+    return found[0], (up - down) / 2
 
 
 def is_ideal(sampler: str) -> bool:

@@ -5,9 +5,8 @@ The circuits of `qcaan.ansatz` run on `BornMachine`; what has been built by hand
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from qiskit_aer.backends.aerbackend import AerBackend
 from torch import Tensor
 
 from qcaan.ansatz import Ansatz
-from qcaan.born import EXACT, BornMachine, bits_to_index, check_memory, is_ideal
+from qcaan.born import EXACT, BornMachine, bits_to_index, check_memory, is_ideal, parameter_shift
 from qcaan.samplers import SAMPLERS, is_sampler, make_sampler
 from qcaan.simulators import TranspiledSampler
 
@@ -153,15 +152,15 @@ def as_sampler(device: str | BaseSamplerV2 | BackendV2, rng: np.random.Generator
     )
 
 
-def parameter_shift(machine: BornMachine | CircuitMachine, theta: Tensor, shots: int) -> tuple[Tensor, Tensor]:
+def probabilities_and_slopes(machine: BornMachine | CircuitMachine, theta: Tensor, shots: int) -> tuple[Tensor, Tensor]:
     """Probabilities [2**n] and their derivatives [P, 2**n] at theta [P], in one job; with 0 shots both are exact.
 
-    Every rotation is shifted by ±π/2 (Mitarai et al., arXiv:1803.00745), and those that a parameter turns are summed.
+    Every rotation is shifted, and those that a parameter turns are summed.
     """
     if isinstance(machine, CircuitMachine):
-        probs, by_angle = _shifted(lambda angles: machine.at_angles(angles, shots), machine.angles(theta))
+        probs, by_angle = parameter_shift(lambda angles: machine.at_angles(angles, shots), machine.angles(theta))
         return probs, machine.angle_slopes(theta).T @ by_angle
-    return _shifted(lambda points: distribution(machine, points, shots), theta)  # our gates take one angle each
+    return parameter_shift(lambda points: distribution(machine, points, shots), theta)  # our gates take one angle each
 
 
 def distribution(machine: BornMachine | CircuitMachine, theta: Tensor, shots: int) -> Tensor:
@@ -176,14 +175,6 @@ def ordered_parameters(circuit: QuantumCircuit) -> list[Parameter]:
         return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", parameter.name)]
 
     return sorted(circuit.parameters, key=key)
-
-
-def _shifted(values: Callable[[Tensor], Tensor], angles: Tensor) -> tuple[Tensor, Tensor]:
-    shift = math.pi / 2 * torch.eye(len(angles), dtype=angles.dtype)
-    centre, up, down = values(torch.cat([angles[None], angles + shift, angles - shift])).split(
-        (1, len(angles), len(angles))
-    )
-    return centre[0], (up - down) / 2
 
 
 def _rotations(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[ParameterExpression]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from qcaan import losses
 from qcaan.ansatz import make_ansatz
-from qcaan.born import EXACT, BornMachine, SamplerLike, index_to_bits, mitigated, product_probabilities
+from qcaan.born import EXACT, BornMachine, SamplerLike, index_to_bits, mitigated, parameter_shift, product_probabilities
 from qcaan.optimizers import OPTIMIZERS, fewest_evaluations
 from qcaan.priors import BitPrior, FitReport, check_bits, compare, positive, target_probabilities
 
@@ -291,21 +291,20 @@ class _Objective:
         return values
 
     def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """By autograd through the exact engine; elsewhere by parameter shifts, exact for our gates, in one broadcast run.
+        """By autograd through the exact engine; elsewhere by parameter shifts, in one broadcast run.
 
-        The shift rule (Mitarai et al., arXiv:1803.00745) is for probabilities; the loss's own slope comes by autograd.
+        They are of probabilities; the loss's own slope comes by autograd.
         """
         if self.gradient_evaluations == 1:
             point = theta.detach().requires_grad_()
             value = self._value(self._distribution(point[None]))[0]
             (gradient,) = torch.autograd.grad(value, point)
         else:
-            shift = math.pi / 2 * torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
-            probs = self._distribution(torch.cat([theta[None], theta + shift, theta - shift]).detach())
-            centre, up, down = probs[:1].detach().requires_grad_(), *probs[1:].chunk(2)
-            value = self._value(centre)[0]
-            (slope,) = torch.autograd.grad(value, centre)  # (1, n_bases, 2**n)
-            gradient = ((up - down) / 2 * slope).sum((1, 2))
+            probs, slopes = parameter_shift(self._distribution, theta.detach())  # (n_bases, 2**n), (P, n_bases, 2**n)
+            probs = probs.detach().requires_grad_()
+            value = self._value(probs[None])[0]
+            (slope,) = torch.autograd.grad(value, probs)
+            gradient = (slopes * slope).sum((1, 2))
         self._steepest = max(self._steepest or 0.0, float(gradient.abs().max()))
         return value.detach(), gradient
 

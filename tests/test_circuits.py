@@ -12,7 +12,14 @@ from qiskit.quantum_info import Statevector
 from qiskit_aer import AerSimulator
 
 from qcaan.ansatz import Ansatz, make_ansatz
-from qcaan.circuits import CircuitMachine, as_sampler, distribution, make_machine, ordered_parameters, parameter_shift
+from qcaan.circuits import (
+    CircuitMachine,
+    as_sampler,
+    distribution,
+    make_machine,
+    ordered_parameters,
+    probabilities_and_slopes,
+)
 
 A, B = Parameter("a"), Parameter("b")
 
@@ -46,7 +53,7 @@ def prepared():
 def test_values_are_qiskits_and_shifts_equal_finite_differences(circuit):
     machine = make_machine(circuit, "exact", np.random.default_rng(0))
     theta = torch.from_numpy(np.random.default_rng(1).normal(0, 1, machine.n_params))
-    probs, jacobian = parameter_shift(machine, theta, 0)
+    probs, jacobian = probabilities_and_slopes(machine, theta, 0)
     values = dict(zip(ordered_parameters(circuit), theta.tolist(), strict=True))
     np.testing.assert_allclose(probs, Statevector(circuit.assign_parameters(values)).probabilities(), atol=1e-12)
     step = 1e-5 * torch.eye(len(theta), dtype=torch.float64)
@@ -66,7 +73,7 @@ def test_an_ansatz_and_its_circuit_agree_and_shifts_equal_autograd():
     point = theta.clone().requires_grad_()
     by_autograd = torch.autograd.functional.jacobian(lambda t: distribution(engine, t[None], 0)[0], point)
     for machine in (engine, built, aer):
-        probs, jacobian = parameter_shift(machine, theta, 0)
+        probs, jacobian = probabilities_and_slopes(machine, theta, 0)
         torch.testing.assert_close(probs, distribution(engine, theta[None], 0)[0])
         torch.testing.assert_close(jacobian, by_autograd.T)
 
@@ -92,9 +99,9 @@ def test_shots_approach_probabilities_and_derivatives_and_no_two_runs_are_the_sa
     rng = np.random.default_rng(0)
     machine = make_machine(circuit, as_sampler(device, rng), rng)
     theta = torch.tensor([0.4, 1.1, -0.7, 2.0], dtype=torch.float64)
-    exact, slopes = parameter_shift(make_machine(circuit, "exact", rng), theta, 0)
-    probs, jacobian = parameter_shift(machine, theta, 4000)
-    again, _ = parameter_shift(machine, theta, 4000)
+    exact, slopes = probabilities_and_slopes(make_machine(circuit, "exact", rng), theta, 0)
+    probs, jacobian = probabilities_and_slopes(machine, theta, 4000)
+    again, _ = probabilities_and_slopes(machine, theta, 4000)
     assert (probs - exact).abs().max() < 0.03  # four standard deviations
     assert (jacobian - slopes).abs().max() < 0.03
     assert (probs != again).any()

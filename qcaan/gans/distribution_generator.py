@@ -19,7 +19,14 @@ from torch import Tensor
 
 from qcaan.ansatz import Ansatz
 from qcaan.born import EXACT, BornMachine
-from qcaan.circuits import CircuitMachine, as_sampler, distribution, make_machine, ordered_parameters, parameter_shift
+from qcaan.circuits import (
+    CircuitMachine,
+    as_sampler,
+    distribution,
+    make_machine,
+    ordered_parameters,
+    probabilities_and_slopes,
+)
 from qcaan.grids import Floats, Grid
 from qcaan.optimizers import DecayingAdam
 
@@ -212,7 +219,7 @@ class Generator:
             point = theta.clone().requires_grad_()
             probs = distribution(machine, point[None], 0)[0]
             return probs.detach(), lambda slope: torch.autograd.grad(probs, point, slope)[0]
-        probs, jacobian = parameter_shift(machine, theta, shots)  # (2**n,), (P, 2**n)
+        probs, jacobian = probabilities_and_slopes(machine, theta, shots)  # (2**n,), (P, 2**n)
         return probs, lambda slope: jacobian @ slope
 
 
