@@ -75,9 +75,15 @@ def progress_gif(run: RunDirectory) -> Path:
     return target
 
 
-def report(run: RunDirectory, title: str) -> Path:
+def report(run: RunDirectory, title: str, cross_entropies: bool = True) -> Path:
     """Make the `report.png` of a run on images: losses, samples beside real images and, where a prior was fitted to bits,
-    its fits, target and bitstrings."""
+    its fits, target and bitstrings.
+
+    Args:
+        run: of either system.
+        title: above all.
+        cross_entropies: whether the losses are, or Wasserstein's.
+    """
     from matplotlib.figure import Figure
 
     records, provenance = run.records(), run.config()["data"]["provenance"]
@@ -91,7 +97,7 @@ def report(run: RunDirectory, title: str) -> Path:
         _plot_bitstrings(rows[1], run.path / "prior.npz")
     else:
         losses = rows[0].subplots(1, 1)
-    _plot_losses(losses, records)
+    _plot_losses(losses, records, cross_entropies)
     for axes, name, caption in zip(
         rows[-1].subplots(1, 2),
         ("drawn.png", "real.png"),
@@ -237,12 +243,13 @@ def distribution_report(
     return path
 
 
-def _plot_losses(axes: Axes, records: list[dict[str, Any]]) -> None:
+def _plot_losses(axes: Axes, records: list[dict[str, Any]], cross_entropies: bool) -> None:
     epochs = [record["epoch"] for record in records]
     axes.locator_params(axis="x", integer=True)
     axes.plot(epochs, [record["loss_d"] for record in records], label="discriminator")
     axes.plot(epochs, [record["loss_g"] for record in records], label="generator")
-    if min(record["loss_d"] for record in records) >= 0:  # cross-entropies, not Wasserstein's scores
+    if cross_entropies:
+        axes.set_ylabel("nats")
         axes.axhline(2 * math.log(2), color="grey", lw=0.8, ls=":", label="discriminator that cannot tell")
     axes.set(title="adversarial losses", xlabel="epoch")
     axes.legend()

@@ -6,12 +6,13 @@ qiskit-aqt-provider); IonQ's `IONQ_API_KEY`, with `IONQ_API_URL` for another add
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import uuid
 import warnings
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class IBM:
     binds = False
 
     def __init__(self, device: str, rng: np.random.Generator, mode: str) -> None:
-        from qiskit_ibm_runtime import Batch, QiskitRuntimeService, Session
+        from qiskit_ibm_runtime import QiskitRuntimeService
 
         self.name = f"ibm:{device}"
         self.local = device.startswith("fake_")
@@ -69,16 +70,26 @@ class IBM:
                 self._backend = find.least_busy(simulator=False) if device == "least_busy" else find.backend(device)
             except Exception as error:  # the client raises many kinds, for accounts, networks and names
                 raise ValueError(f"{self.name} cannot be had: {scrubbed(str(error))}") from None
-        opened = {"job": None, "batch": Batch, "session": Session}[mode]
-        self._mode = self._backend if self.local or opened is None else opened(backend=self._backend)
+        self._mode = "job" if self.local else mode
         self.limits = Limits(self._backend.num_qubits)
         self.gates = _gates(self._backend)
         self.native = Transpiler(backend=self._backend)
 
+    @cached_property
+    def _opened(self) -> Any:
+        """The backend, or a batch or session on it, which costs from here on and is closed when the process ends."""
+        from qiskit_ibm_runtime import Batch, Session
+
+        if self._mode == "job":
+            return self._backend
+        opened = (Batch if self._mode == "batch" else Session)(backend=self._backend)
+        atexit.register(opened.close)
+        return opened
+
     def submit(self, pubs: Sequence[SamplerPub], tag: str) -> str:
         from qiskit_ibm_runtime.executor_sampler import Sampler
 
-        sampler = Sampler(mode=self._mode)
+        sampler = Sampler(mode=self._opened)
         if self.local:  # a fixed seed would draw the same shots at every run
             sampler.options.simulator.seed_simulator = int(self._rng.integers(1, 2**31))
         else:

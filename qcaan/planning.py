@@ -161,31 +161,24 @@ def plan_prior(
 
 
 def plan_steps(
-    start: Callable[[MakeSampler], tuple[Callable[[], object], Callable[[int], object]]],
+    start: Callable[[MakeSampler], tuple[Callable[[], object], ...]],
     make_vendor: MakeVendor,
     epochs: int,
     steps_per_epoch: int,
     switch_at: int | None,
-    draws: tuple[int, int],
 ) -> Plan | None:
     """The plan of a run whose steps ask a device each; None where they ask none.
 
     Args:
-        start: from what makes samplers, what makes a training step on them and what draws so many samples.
+        start: from what makes samplers, what on them makes a training step, what ends an epoch, and what ends the run.
         make_vendor: the devices, by name.
         switch_at: steps after which the device takes over.
-        draws: samples drawn at the end of each epoch, and after the run, for scores.
     """
     stage = _Stage(make_vendor)
-    step, draw = start(stage)
+    actions = start(stage)
     if stage.device is None:
         return None
+    step, shown, scored = (stage.spent(action) for action in actions)
     switched = switch_at or 0
-    n_steps = max(epochs * steps_per_epoch - switched, 0)
-    one_step, shown, scored = (
-        stage.spent(action) for action in (step, partial(draw, draws[0]), partial(draw, draws[1]))
-    )
-    total = Counts().plus(one_step, n_steps)
-    if n_steps:
-        total = total.plus(shown, epochs - switched // steps_per_epoch).plus(scored)
-    return stage.plan(shown.plus(one_step, steps_per_epoch), total)
+    total = scored.plus(step, epochs * steps_per_epoch - switched).plus(shown, epochs - switched // steps_per_epoch)
+    return stage.plan(shown.plus(step, steps_per_epoch), total)

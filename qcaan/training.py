@@ -136,6 +136,12 @@ def load_training_state(gan: Trained, state: dict[str, Any]) -> None:
     set_random_state(state["random"])
 
 
+def check_switch(switch_at: int | None, n_steps: int) -> None:
+    """Raise ValueError if the sampler would never be used."""
+    if switch_at is not None and not 0 <= switch_at < n_steps:
+        raise ValueError(f"switch_at must be at least 0 and less than the run's {n_steps} steps, got {switch_at}")
+
+
 _TEMPORARY = re.compile(r"\.\w+(\.\w+)\.\w{8}\1")  # names that `atomic_write` gives
 
 
@@ -253,7 +259,7 @@ class RunDirectory:
 
     def _check_same(self, record: dict[str, Any], config: dict[str, Any], data: dict[str, Any]) -> None:
         # the folder of the data may move; that the data are the same is told by `data`. What a device may be asked may change
-        ignored = ("epochs", "data_root", "max_jobs", "max_shots", "job_timeout")
+        ignored = ("epochs", "data_root", "max_jobs", "max_shots", "job_timeout", "ibm_mode")
         old = {**record["config"], **{f"data {key}": value for key, value in record["data"].items()}}
         new = {**config, **{f"data {key}": value for key, value in data.items()}}
         for key in new:

@@ -42,20 +42,28 @@ def image_system(run: RunDirectory) -> Any:
     return image_run if "decoder" in run.config()["config"] else associative_run
 
 
-def begun(run: RunDirectory, gan: Any, facts: dict[str, Any], resume: bool, journal: Journal) -> bool:
-    """Make the directory of a new run, or put what it holds into the gan; False, which is said, if nothing is left to do."""
+def begun(
+    run: RunDirectory, gan: Any, facts: dict[str, Any], resume: bool, journal: Journal, scored: bool = True
+) -> bool:
+    """Make the directory of a new run, or put what it holds into the gan; False, which is said, if nothing is left to do.
+
+    `scored` is whether the run is to have scores: one that ended without those that were wanted only lacks them.
+    """
     checkpoint = run.begin(gan.config, facts, resume, gan.device)
     if checkpoint is not None:
         gan.load_training_state(checkpoint)
-        if gan.epoch >= gan.config.epochs:
-            say_finished(run, gan.epoch)
+        if gan.epoch >= gan.config.epochs and is_finished(run, gan.epoch, scored):
             return False
     journal.begin(gan.epoch)
     return True
 
 
-def say_finished(run: RunDirectory, epochs: int) -> None:
-    console.print(f"{run.path} is finished: {epochs} epochs of this configuration; nothing to do")
+def is_finished(run: RunDirectory, epochs: int, scored: bool = True) -> bool:
+    """Whether a run whose epochs are done has all that it was to have; which is said."""
+    finished = not scored or (run.path / "scores.json").is_file()
+    if finished:
+        console.print(f"{run.path} is finished: {epochs} epochs of this configuration; nothing to do")
+    return finished
 
 
 def run_training(
@@ -64,16 +72,18 @@ def run_training(
     """Train with a bar; `end_epoch(record, seconds)` saves an epoch and tells what to print of it."""
     columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     total = gan.config.epochs * gan.config.steps_per_epoch
+    saved = gan.epoch  # the gan itself is an epoch ahead while that is being saved
     with (
         Progress(TextColumn("{task.description}"), *columns, console=console) as progress,
-        stoppable(lambda: gan.epoch),
+        stoppable(lambda: saved),
     ):
         bar = progress.add_task("", total=total, completed=gan.step)
         start = time.perf_counter()
         for record in records:
             if isinstance(record, epoch_record):
                 said = end_epoch(record, time.perf_counter() - start)
-                journal.begin(gan.epoch)
+                saved = gan.epoch
+                journal.begin(saved)
                 console.print(f"epoch {record.epoch}/{gan.config.epochs}: {said}")
                 start = time.perf_counter()
             else:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
-from _cli import console, run_script, say_finished, stoppable
+from _cli import console, is_finished, run_script, stoppable
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
@@ -51,7 +51,7 @@ class ClassifyConfig(Budget):
     n_layers: int = 2
     """Layers of the ansatz."""
     ansatz: str = "ry-rx"
-    """ry-rx, ion-trap or seed."""
+    """ry-rx, hardware-efficient, ion-trap or seed."""
     uploads: int = 2
     """Times that the angles are embedded, each followed by the ansatz."""
     sampler: str = "exact"
@@ -121,8 +121,7 @@ def main(
         optimizer.load_state_dict(checkpoint["optimizer"])
         set_random_state(checkpoint["random"])
         done = checkpoint["epoch"]
-        if done >= config.epochs:
-            say_finished(run, done)
+        if done >= config.epochs and is_finished(run, done):
             return
 
     with stoppable(lambda: done):

@@ -1,4 +1,4 @@
-"""Draw images from a run: a grid, an array with their bitstrings, or a sequence of digits written by the circuit.
+"""Draw images from a run: a grid, an array with what they were drawn from, or a sequence of digits.
 
 python scripts/generate.py runs/379 --n 64
 python scripts/generate.py runs/379 --n 3000 --npz images.npz
@@ -29,7 +29,7 @@ def main(
     device: str = "auto",
     data_root: Path | None = None,
 ) -> None:
-    """Draw images from a run, each from a freshly measured bitstring.
+    """Draw images from a run, each from a freshly measured bitstring, or from fresh noise.
 
     Args:
         path: run directory.

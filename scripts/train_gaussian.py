@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from _cli import begun, check_plan, console, run_script, run_training
+from _cli import begun, check_plan, console, run_script, run_training, stoppable
 from rich.table import Table
 
 from qcaan import animation
@@ -66,7 +66,8 @@ def main(
 
     run_training(gan, wasserstein.train(gan, samples), EpochRecord, end_epoch, journal)
 
-    scores = wasserstein_run.score_run(run, gan, samples, held_out, eval_samples)
+    with stoppable(lambda: gan.epoch):
+        scores = wasserstein_run.score_run(run, gan, samples, held_out, eval_samples)
     console.print(f"picture: {animation.sample_report(run)}")
     table = Table("score", "generated", "training samples", title=f"scores of {run.path} against held-out samples")
     for key, value in scores["real"].items():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from _cli import begun, check_plan, console, print_data, print_scores, run_script, run_training
+from _cli import begun, check_plan, console, print_data, print_scores, run_script, run_training, stoppable
 
 from qcaan import animation, load_images, metrics
 from qcaan.gans import image, image_run
@@ -56,7 +56,7 @@ def main(
     journal = Journal(run.jobs_path)
     samplers = partial(make_sampler, journal=journal, budget=config)
     gan = ImageGAN(config, (channels, height, width), device, samplers)
-    if not begun(run, gan, {"data": train_set.facts}, resume, journal):
+    if not begun(run, gan, {"data": train_set.facts}, resume, journal, scored=eval_images > 0):
         return
     animation.save_picture(run.path / "samples" / "real.png", animation.grid(train_set.images[:64]))
     title = image_run.report_title(config, data.name)
@@ -71,14 +71,17 @@ def main(
 
     run_training(gan, image.train(gan, train_set.images.to(device)), EpochRecord, end_epoch, journal)
 
-    console.print(f"pictures: {animation.progress_gif(run)} {animation.report(run, title)}")
+    console.print(f"pictures: {animation.progress_gif(run)} {animation.report(run, title, config.loss == 'bce')}")
     if eval_images:
-        scores = image_run.score_run(run, gan, eval_images)
+        with stoppable(lambda: gan.epoch):
+            scores = image_run.score_run(run, gan, eval_images)
         print_scores(metrics.scores_table(scores), f"scores of {run.path} ({scores['features']})")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset", default="tuned")  # first of all: it decides the defaults of all other options
+    parser.add_argument(
+        "--preset", nargs="?", default="tuned"
+    )  # first of all: it decides the defaults of all other options
     chosen = PRESETS.get(parser.parse_known_args()[0].preset, PRESETS["tuned"])
     run_script(partial(main, config=chosen))

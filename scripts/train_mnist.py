@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from _cli import begun, check_plan, console, print_data, print_scores, run_script, run_training
+from _cli import begun, check_plan, console, print_data, print_scores, run_script, run_training, stoppable
 
 from qcaan import animation, load_images, metrics
 from qcaan.gans import associative, associative_run
@@ -52,7 +52,7 @@ def main(
     journal = Journal(run.jobs_path)
     samplers = partial(make_sampler, journal=journal, budget=config)
     gan = AssociativeGAN(config, tuple(train_set.images.shape[1:]), device, samplers)
-    if not begun(run, gan, {"data": train_set.facts}, resume, journal):
+    if not begun(run, gan, {"data": train_set.facts}, resume, journal, scored=eval_images > 0):
         return
     animation.save_picture(run.path / "samples" / "real.png", animation.grid(train_set.images[:64]))
     console.print(
@@ -70,7 +70,8 @@ def main(
     title = associative_run.report_title(config, data.name)
     console.print(f"pictures: {animation.progress_gif(run)} {animation.report(run, title)}")
     if eval_images:
-        scores = associative_run.score_run(run, gan, eval_images)
+        with stoppable(lambda: gan.epoch):
+            scores = associative_run.score_run(run, gan, eval_images)
         print_scores(metrics.scores_table(scores), f"scores of {run.path} ({scores['features']})")
 
 

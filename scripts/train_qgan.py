@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from _cli import check_plan, console, run_script, say_finished, stoppable
+from _cli import check_plan, console, is_finished, run_script, stoppable
 from rich.progress import track
 from rich.table import Table
 
@@ -37,18 +37,19 @@ def main(
     """
     samples = distribution_run.configured_samples(config)
     check_plan(distribution_run.plan_run(config, samples), config, config.epochs, dry_run)
+    if dry_run:
+        return
     run = RunDirectory(out or Path("runs") / f"qgan-{Path(config.data).stem}")
     journal = Journal(run.jobs_path)
     samplers = partial(make_sampler, journal=journal, budget=config)
     qgan = distribution_run.make_qgan(config, samples, run.path, samplers)
-    if dry_run:
-        return
     checkpoint = run.begin(config, distribution_run.run_facts(samples), resume, "cpu")
     if checkpoint is not None:
         distribution_run.load_checkpoint(qgan, checkpoint, config.epochs)
         if qgan.num_epochs < 1 or qgan.is_good_enough:
-            say_finished(run, len(qgan.rel_entr))
-            return
+            qgan.num_epochs = 0
+            if is_finished(run, len(qgan.rel_entr)):
+                return
     console.print(
         f"run: {run.path}, {qgan.n_samples} of {len(samples)} samples within the bounds, {qgan.grid.n_qubits} qubits, "
         f"{qgan.generator.n_params} angles on {config.sampler}"
@@ -57,8 +58,7 @@ def main(
         journal.begin(len(qgan.rel_entr))
         for _ in track(qgan.epochs(), "training", qgan.num_epochs, console=console):
             journal.begin(len(qgan.rel_entr))
-
-    scores = distribution_run.save_results(run, qgan, config)
+        scores = distribution_run.save_results(run, qgan, config)
     table = Table("score", "value", title=f"{run.path} after {scores['epochs']} epochs")
     table.add_row("relative entropy, nats", f"{scores['rel_entr']:.4f}")
     table.add_row("Kolmogorov-Smirnov statistic", f"{scores['ks']:.4f}")

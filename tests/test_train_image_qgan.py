@@ -123,6 +123,7 @@ def test_bad_input_is_one_sentence_and_status_2(call_script, tmp_path, options, 
 @pytest.mark.parametrize(
     ("script", "options"),
     [
+        (SCRIPT, (*TOY, "--epochs", 2, "--shots", 30, "--decoder", "dense", "--eval-images", 0)),
         (SCRIPT, ("--data", "digits8x8", "--steps-per-epoch", 2, "--switch-at", 3, "--decoder", "dense", "--n-qubits", 2,
                   "--n-layers", 1, "--batch-size", 2, "--shots", 30, "--epochs", 2, "--eval-images", 20)),
         ("train_gaussian.py", ("--steps-per-epoch", 2, "--switch-at", 3, "--batch-size", 2, "--n-critic", 1, "--shots", 30,
@@ -136,7 +137,8 @@ def test_a_run_on_a_device_is_planned_to_the_job(call_script, ionq, tmp_path, mo
     dry = call_script(*run, "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert not ionq.jobs and not (tmp_path / "run").exists()
-    planned = [int(n) for n in re.findall(r"the run of 2 epochs: (\d+) jobs, (\d+) circuits", dry.stdout)[0]]
+    counts = re.findall(r"the run of 2 epochs: ([\d,]+) jobs, ([\d,]+) circuits", dry.stdout)[0]
+    planned = [int(count.replace(",", "")) for count in counts]
     real = call_script(*run)
     assert real.returncode == 0, real.stderr
     assert len(ionq.jobs) == planned[0]

@@ -89,7 +89,7 @@ class AssociativeConfig(Budget):
     n_layers: int = 4
     """Layers of the ansatz, counted as its paper counts them."""
     ansatz: str = "ion-trap"
-    """ion-trap, seed or ry-rx."""
+    """ion-trap, seed, ry-rx or hardware-efficient."""
     bases: tuple[str, ...] = ("z", "o")
     """Measurement bases: z, o (RX(pi/2) first), t (a trained RX first)."""
     sampler: str = "aer"
@@ -132,7 +132,7 @@ class AssociativeConfig(Budget):
             raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
         if not 0 < self.lr < 1:
             raise ValueError(f"lr must be between 0 and 1, got {self.lr}")
-        if self.associative_weight < 0:
+        if not 0 <= self.associative_weight < math.inf:
             raise ValueError(f"associative_weight must be at least 0, got {self.associative_weight}")
         if self.switch_at is not None and self.switch_at < 1:
             raise ValueError(f"switch_at must be at least 1, got {self.switch_at}")

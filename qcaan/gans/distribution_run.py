@@ -115,11 +115,11 @@ def configured_samples(config: DistributionConfig) -> Floats:
 def plan_run(config: DistributionConfig, samples: Floats) -> Plan | None:
     """What a run of this configuration would ask of a device; None if it asks none."""
 
-    def start(make_sampler: MakeSampler) -> tuple[Callable[[], object], Callable[[int], object]]:
+    def start(make_sampler: MakeSampler) -> tuple[Callable[[], object], ...]:
         qgan = make_qgan(config, samples, make_sampler=make_sampler)
-        return partial(next, qgan.epochs()), lambda n: n and _scores(qgan)
+        return partial(next, qgan.epochs()), lambda: None, partial(_scores, qgan)
 
-    return plan_steps(start, partial(make_vendor, budget=config), config.epochs, 1, None, draws=(0, 1))
+    return plan_steps(start, partial(make_vendor, budget=config), config.epochs, 1, None)
 
 
 def run_facts(samples: Floats) -> dict[str, Any]:

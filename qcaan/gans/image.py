@@ -33,7 +33,7 @@ from qcaan.gans.image_networks import (
 from qcaan.jobs import Budget
 from qcaan.optimizers import DecayingAdam
 from qcaan.samplers import MakeSampler, make_sampler
-from qcaan.training import EMA, TrainingCollapsed, load_training_state, seed_everything, training_state
+from qcaan.training import EMA, TrainingCollapsed, check_switch, load_training_state, seed_everything, training_state
 
 LOSSES = ("bce", "wgan-gp")
 FIXED_NOISE = 64
@@ -69,7 +69,7 @@ class ImageConfig(Budget):
     lr: float = 1e-3
     """Adam's learning rate at the start, both networks."""
     lr_half_steps: int | None = 1000
-    """Steps after which the learning rate is halved: lr / (1 + step / this); none for a constant one."""
+    """Steps after which the learning rate is halved: lr / (1 + step / this); None for a constant one."""
     beta_1: float = 0.5
     """Adam's; 0.5 as in DCGAN, 0.9 is its default and the published one."""
     ema_decay: float = 0.995
@@ -80,7 +80,7 @@ class ImageConfig(Budget):
     n_qubits: int = 8
     """Qubits of the generator; all are measured."""
     n_layers: int = 2
-    """Layers of its ansatz."""
+    """Layers of its ansatz, and of the ansatz of a quantum discriminator."""
     ansatz: str = "hardware-efficient"
     """hardware-efficient (RX, RY, RZ and a CX chain, a last RY), ry-rx, ion-trap or seed."""
     uploads: int = 1
@@ -90,7 +90,7 @@ class ImageConfig(Budget):
     theta_noise: float = 0.0
     """Standard deviation, in radians, of a Gaussian perturbation of the circuit's angles at each step, a regulariser."""
     sampler: str = "exact"
-    """exact (our engine, gradients by backprop), or a name of a sampler."""
+    """exact (our engine, without shots gradients by backprop), or a name of a sampler."""
     shots: int = 0
     """Shots per picture; 0 for exact expectations, where the sampler has them."""
     gradient: str | None = None
@@ -98,7 +98,7 @@ class ImageConfig(Budget):
     gradient_draws: int = 1
     """Draws of shots for the same noise over which the generator's gradient is averaged."""
     switch_at: int | None = None
-    """Generator steps on the exact engine before the sampler is used; default none."""
+    """Generator steps on the exact engine, without shots unless they are the noise, before the sampler takes over."""
 
     decoder: str = "convolutional"
     """dense (Linear, ReLU, Linear, sigmoid, as published) or convolutional (DCGAN's transposed convolutions)."""
@@ -137,10 +137,8 @@ class ImageConfig(Budget):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
         for name in ("penalty_weight", "theta_noise", "shots"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if self.switch_at is not None and self.switch_at < 0:
-            raise ValueError(f"switch_at must be at least 0, got {self.switch_at}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be at least 0 and below 2**63, got {self.seed}")
         if self.noise == "shots" and not self.shots:
@@ -149,12 +147,16 @@ class ImageConfig(Budget):
             raise ValueError(f"noise none is the exact circuit; {self.shots} shots are noise shots")
         if self.circuit == "none" and self.noise not in ("angles", "amplitudes"):
             raise ValueError(f"circuit none hands the noise to the decoder, and noise {self.noise} hands it nothing")
+        if self.circuit == "none" and (self.sampler != EXACT or self.shots):
+            raise ValueError(f"circuit none has nothing to run on sampler {self.sampler!r} or with {self.shots} shots")
         if self.gradient_draws > 1 and not self.shots:
             raise ValueError("gradient_draws averages over draws of shots; without --shots they are all the same")
 
     def resolved(self, n_images: int) -> ImageConfig:
         """The configuration with the default that depends on the number of training images filled in."""
-        return replace(self, steps_per_epoch=self.steps_per_epoch or max(n_images // self.batch_size, 140))
+        steps = self.steps_per_epoch or max(n_images // self.batch_size, 140)
+        check_switch(self.switch_at, self.epochs * steps)
+        return replace(self, steps_per_epoch=steps)
 
 
 PRESETS = {
@@ -218,7 +220,11 @@ class ImageGAN(nn.Module):
         n_features = (
             2**config.n_qubits if config.circuit == "none" and config.noise == "amplitudes" else config.n_qubits
         )
-        decoder = make_decoder(config.decoder, n_features, image_shape, config.width)
+        # a circuit's expectations differ little from one noise to another, those from shots by 1 / sqrt(shots)
+        normalised = (
+            config.decoder == "convolutional" and config.noise != "none"
+        )  # where all are the same it gives zeros
+        decoder = make_decoder(config.decoder, n_features, image_shape, config.width, normalised)
         self.generator = QuantumGenerator(
             ansatz, config.noise, config.uploads, config.circuit, decoder, config.theta_noise
         )
@@ -233,22 +239,26 @@ class ImageGAN(nn.Module):
         adam = partial(DecayingAdam, lr=config.lr, betas=(config.beta_1, 0.999), half_steps=half_steps, n_steps=1)
         self.optimizer_g, self.optimizer_d = adam(trained), adam(self.discriminator.parameters())
         self.epoch = self.step = 0
-        self._use(self._sampler)  # refuses bad options before any training
+        if self.generator.circuit is not None:  # one batch on the exact engine tells whether the memory will do
+            rows = config.batch_size * max(config.gradient_draws, config.n_critic - 1)
+            with torch.no_grad():
+                self.generator.features(torch.ones(rows, self.generator.noise_dim, device=device))
+        self._use(self._sampler, config.shots, config.gradient)  # refuses bad options before any training
         self.choose_engine()
 
-    def _use(self, sampler: str | BaseSamplerV2) -> None:
-        config = self.config
+    def _use(self, sampler: str | BaseSamplerV2, shots: int, gradient: str | None) -> None:
         for network in (self.generator, self.average.module):
             assert isinstance(network, QuantumGenerator)
             if network.circuit is not None:
-                network.circuit.use(sampler, config.shots, config.gradient, self._rng)
+                network.circuit.use(sampler, shots, gradient, self._rng)
 
     def choose_engine(self) -> None:
         """Draw from the sampler if the steps on the exact engine are over, else from the exact engine."""
-        if self.step >= (self.config.switch_at or 0):
-            self._use(self._sampler)
-        else:
-            self._use(EXACT)
+        config = self.config
+        if self.step >= (config.switch_at or 0):
+            self._use(self._sampler, config.shots, config.gradient)
+        else:  # without shots, unless they are the noise
+            self._use(EXACT, config.shots if config.noise == "shots" else 0, None)
 
     @torch.no_grad()
     def draw(self, noise: Tensor) -> Tensor:
@@ -258,9 +268,9 @@ class ImageGAN(nn.Module):
         """
         network = self.average.module
         assert isinstance(network, QuantumGenerator)
-        features = torch.cat([network.features(part) for part in noise.split(500)])
+        features = torch.cat([network.features(part) for part in noise.split(self.config.batch_size)])
         different, place = features.unique(dim=0, return_inverse=True)
-        images = torch.cat([network.decoder(part).cpu() for part in different.split(500)])
+        images = torch.cat([network.decoder(part).cpu() for part in different.split(self.config.batch_size)])
         return images[place.cpu()]
 
     drawn_from = "noise"  # what `generate` gives beside the images

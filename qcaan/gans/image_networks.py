@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -113,12 +114,13 @@ def make_discriminator(
     return nn.Sequential(trunk, to_angles, circuit, _Scaled(4.0), nn.Linear(circuit.n_out, 1), nn.Flatten(0))
 
 
-def make_decoder(kind: str, n_in: int, image_shape: tuple[int, int, int], width: int) -> nn.Module:
-    """Features [B, n_in] to pictures [B, C, H, W] in [-1, 1]: `dense`, hidden layer of `width`, or `convolutional`, DCGAN's."""
-    if kind == "dense":
-        return DenseDecoder(n_in, image_shape, width)
-    # a circuit's expectations differ little from one noise to another, those from shots by 1 / sqrt(shots)
-    return nn.Sequential(nn.BatchNorm1d(n_in, affine=False), Generator(n_in, image_shape, width, mix=False))
+def make_decoder(kind: str, n_in: int, image_shape: tuple[int, int, int], width: int, normalised: bool) -> nn.Module:
+    """Features [B, n_in] to pictures [B, C, H, W] in [-1, 1]: `dense`, hidden layer of `width`, or `convolutional`, DCGAN's.
+
+    `normalised` features have mean 0 and deviation 1 over the batch.
+    """
+    decoder = (DenseDecoder if kind == "dense" else partial(Generator, mix=False))(n_in, image_shape, width)
+    return nn.Sequential(nn.BatchNorm1d(n_in, affine=False), decoder) if normalised else decoder
 
 
 def _convolutions(image_shape: tuple[int, int, int], channels: tuple[int, int]) -> tuple[nn.Module, int]:

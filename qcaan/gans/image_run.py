@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from qcaan import animation, metrics
 from qcaan.devices import make_vendor
 from qcaan.gans import image
-from qcaan.gans.image import FIXED_NOISE, EpochRecord, ImageConfig, ImageGAN
+from qcaan.gans.image import EpochRecord, ImageConfig, ImageGAN
 from qcaan.planning import Plan, plan_steps
 from qcaan.reopening import reopened, run_data
 from qcaan.samplers import MakeSampler
@@ -24,14 +25,13 @@ def plan_run(config: ImageConfig, image_shape: tuple[int, int, int], n_scored: i
     """What a run of this configuration, with as many images scored, would ask of a device; None if it asks none."""
     assert config.steps_per_epoch is not None, "use config.resolved()"
 
-    def start(make_sampler: MakeSampler) -> tuple[Callable[[], object], Callable[[int], object]]:
+    def start(make_sampler: MakeSampler) -> tuple[Callable[[], object], ...]:
         gan = ImageGAN(replace(config, switch_at=None), image_shape, torch.device("cpu"), make_sampler)
         records: Iterator[object] = image.train(gan, torch.zeros(1, *image_shape))
-        return partial(next, records), gan.generate
+        return partial(next, records), partial(_pictures, gan), lambda: n_scored and gan.generate(n_scored)
 
     vendor = partial(make_vendor, budget=config)
-    draws = (2 * FIXED_NOISE, n_scored)
-    return plan_steps(start, vendor, config.epochs, config.steps_per_epoch, config.switch_at, draws)
+    return plan_steps(start, vendor, config.epochs, config.steps_per_epoch, config.switch_at)
 
 
 def load_run(run: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None) -> ImageGAN:
@@ -41,20 +41,22 @@ def load_run(run: RunDirectory, device: torch.device, seed: int, data_root: Path
 
 def save_epoch(run: RunDirectory, gan: ImageGAN, record: EpochRecord, seconds: float) -> None:
     """Leave an epoch in the run directory; the checkpoint last, since it is what says that the epoch is done."""
-    for name, images in (
-        (f"epoch_{record.epoch:04d}.png", gan.draw(gan.fixed_noise)),
-        ("drawn.png", gan.generate(FIXED_NOISE)[0]),
-    ):
+    for name, images in zip((f"epoch_{record.epoch:04d}.png", "drawn.png"), _pictures(gan), strict=True):
         animation.save_picture(run.path / "samples" / name, animation.grid(images))
     run.append({**asdict(record), "seconds": seconds})
     run.save_checkpoint(gan.training_state())
 
 
+def _pictures(gan: ImageGAN) -> tuple[Tensor, Tensor]:
+    """Pictures of the noise that the progress GIF follows, and as many of fresh noise."""
+    fixed = gan.draw(gan.fixed_noise)
+    return fixed, gan.generate(len(fixed))[0]
+
+
 def report_title(config: ImageConfig, data_name: str) -> str:
     """What stands above a run's report."""
-    circuit = (
-        f"{config.circuit} circuit of {config.n_qubits} qubits ({config.ansatz} {config.n_layers}, {config.sampler})"
-    )
+    circuit = f"{config.n_qubits} qubits ({config.circuit}, {config.ansatz} {config.n_layers}, {config.sampler})"
+    circuit = "no circuit" if config.circuit == "none" else circuit
     return f"Image QGAN, {data_name}, noise {config.noise}, {circuit}, {config.decoder} decoder, {config.discriminator}"
 
 

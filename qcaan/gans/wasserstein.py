@@ -6,6 +6,7 @@ with gradient penalty, Gulrajani et al., arXiv:1704.00028).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ from qcaan.layers import QuantumLayer
 from qcaan.networks import PointMLP
 from qcaan.samplers import MakeSampler, make_sampler
 from qcaan.targets import load_samples
-from qcaan.training import EMA, TrainingCollapsed, load_training_state, seed_everything, training_state
+from qcaan.training import EMA, TrainingCollapsed, check_switch, load_training_state, seed_everything, training_state
 
 PENALTIES = ("one-sided", "two-sided")
 _TARGET_SAMPLES = 100_000  # of a named target: their mean is within 0.001 of its own
@@ -77,7 +78,7 @@ class WassersteinConfig(Budget):
     n_layers: int = 2
     """Layers of the ansatz; with one of ry-rx, no entangler reaches qubit 0's measurement."""
     ansatz: str = "ry-rx"
-    """ry-rx (layers of RY, RX and CX on the chain), ion-trap or seed."""
+    """ry-rx (layers of RY, RX and CX on the chain), hardware-efficient, ion-trap or seed."""
     uploads: int = 1
     """Times that the angles are embedded, each followed by the ansatz (data re-uploading)."""
     sampler: str = "exact"
@@ -99,12 +100,11 @@ class WassersteinConfig(Budget):
         for name in ("lr", "ema_decay"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
-        if self.penalty_weight < 0:
+        if not 0 <= self.penalty_weight < math.inf:
             raise ValueError(f"penalty_weight must be at least 0, got {self.penalty_weight}")
-        if self.std <= 0:
+        if not 0 < self.std < math.inf:
             raise ValueError(f"std must be above 0, got {self.std}")
-        if self.switch_at is not None and self.switch_at < 0:
-            raise ValueError(f"switch_at must be at least 0, got {self.switch_at}")
+        check_switch(self.switch_at, self.epochs * self.steps_per_epoch)
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be at least 0 and below 2**63, got {self.seed}")
 

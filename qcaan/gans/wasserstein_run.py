@@ -34,14 +34,13 @@ def sliced_wasserstein(generated: Tensor, real: Tensor, n_directions: int = 100)
 def plan_run(config: WassersteinConfig, samples: Tensor, n_scored: int) -> Plan | None:
     """What a run of this configuration, with as many samples scored, would ask of a device; None if it asks none."""
 
-    def start(make_sampler: MakeSampler) -> tuple[Callable[[], object], Callable[[int], object]]:
+    def start(make_sampler: MakeSampler) -> tuple[Callable[[], object], ...]:
         gan = WassersteinGAN(replace(config, switch_at=None), samples, torch.device("cpu"), make_sampler)
         records: Iterator[object] = wasserstein.train(gan, samples)
-        return partial(next, records), gan.generate
+        return partial(next, records), partial(gan.draw, gan.fixed_latents), partial(gan.generate, n_scored)
 
     vendor = partial(make_vendor, budget=config)
-    draws = (wasserstein.FIXED_LATENTS, n_scored)
-    return plan_steps(start, vendor, config.epochs, config.steps_per_epoch, config.switch_at, draws)
+    return plan_steps(start, vendor, config.epochs, config.steps_per_epoch, config.switch_at)
 
 
 def run_facts(config: WassersteinConfig, samples: Tensor, held_out: Tensor) -> dict[str, Any]:
