@@ -107,7 +107,7 @@ class BornMachine:
         return torch.cat([index_to_bits(basis, self.n_qubits) for basis in paired], dim=1)
 
     def one_qubit_angles(self, qubit: int) -> list[int]:
-        """Places in theta of the angles that turn `qubit` alone, in order of application."""
+        """Places in theta of the angles that turn `qubit` alone, of layers on all qubits, in order of application."""
         places, start = [], 0
         for gate, size in zip(self.ansatz.layers, self.ansatz.layer_sizes, strict=True):
             if gate in ROTATIONS:

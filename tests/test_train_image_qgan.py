@@ -82,16 +82,16 @@ def test_its_runs_can_be_drawn_from_and_scored_like_those_of_the_main_job(call_s
     assert json.loads((run_dir / "scores.json").read_text())["generated"]["n_images"] == 40
 
 
-def test_a_preset_decides_the_defaults_and_options_override_it(call_script, run_script, tmp_path):
+def test_a_preset_decides_the_defaults_and_options_override_it(call_script, tmp_path):
     small = ("--data", "digits8x8", "--epochs", 1, "--steps-per-epoch", 2, "--device", "cpu", "--eval-images", 30)
     result = call_script(SCRIPT, "--preset", "published", *small, "--lr", 0.002, "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert (config["noise"], config["decoder"], config["n_qubits"], config["lr"]) == ("none", "dense", 4, 0.002)
     assert json.loads((tmp_path / "run" / "scores.json").read_text())["generated"]["distinct"] == 1
-    shown = run_script(SCRIPT, "--preset=published", "--help")
+    shown = call_script(SCRIPT, "--preset=published", "--help")
     assert "(default: dense)" in shown.stdout
-    assert run_script(SCRIPT, "--preset", "best").returncode == 2
+    assert call_script(SCRIPT, "--preset", "best").returncode == 2
 
 
 def test_a_dry_run_checks_and_writes_nothing(call_script, tmp_path, monkeypatch):
@@ -123,7 +123,8 @@ def test_bad_input_is_one_sentence_and_status_2(call_script, tmp_path, options, 
 @pytest.mark.parametrize(
     ("script", "options"),
     [
-        (SCRIPT, (*TOY, "--epochs", 2, "--shots", 30, "--decoder", "dense", "--eval-images", 0)),
+        (SCRIPT, ("--data", "digits8x8", "--steps-per-epoch", 1, "--decoder", "dense", "--n-qubits", 1, "--n-layers", 1,
+                  "--batch-size", 2, "--shots", 30, "--epochs", 2, "--eval-images", 0)),
         (SCRIPT, ("--data", "digits8x8", "--steps-per-epoch", 2, "--switch-at", 3, "--decoder", "dense", "--n-qubits", 2,
                   "--n-layers", 1, "--batch-size", 2, "--shots", 30, "--epochs", 2, "--eval-images", 20)),
         ("train_gaussian.py", ("--steps-per-epoch", 2, "--switch-at", 3, "--batch-size", 2, "--n-critic", 1, "--shots", 30,
