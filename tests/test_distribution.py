@@ -33,6 +33,7 @@ from qcaan.training import TrainingCollapsed
 
 BINOMIAL = load_samples("binomial", 1000, 1)
 ROTATIONS = Ansatz(2, ("ry",))  # product distributions
+DEFAULT = Ansatz(2, ("h", "ry", "cz-ring", "ry"))
 
 
 def binomial(**options):
@@ -443,6 +444,10 @@ def test_a_resumed_run_with_a_given_generator_equals_an_uninterrupted_one(tmp_pa
     ("other", "message"),
     [
         ({"discriminator": nn.Linear(1, 1)}, r"optimiser \(RuntimeError\)$"),
+        (
+            {"generator": Generator(make_grid([0, 3], [2]), DEFAULT, np.ones(4), partial(torch.optim.Adam, lr=0.1))},
+            r"the optimiser is of another kind",
+        ),
         ({"loss": "wgan-gp"}, r"the discriminator learns by wgan-gp, the one to be loaded by bce"),
         ({"generator": ROTATIONS}, r"parameters must be 2 finite angles, got shape \[4\]"),
     ],

@@ -14,10 +14,10 @@ from qcaan.grids import whole
 from qcaan.samplers import make_sampler
 
 AquaError = ValueError  # so that `except AquaError` meets whatever a user can get wrong
-# of QuantumInstance: what only steered the transpiler, the job, or a mitigation that is not asked for
-_WITHOUT_EFFECT = {
-    "max_credits", "seed_transpiler", "optimization_level", "timeout", "wait", "skip_qobj_validation", "job_callback",
-    "cals_matrix_refresh_period",
+# of QuantumInstance: after the first two, what only steered the transpiler, the job, or a mitigation that is not asked for
+_OPTIONS = {
+    "shots", "seed_simulator", "max_credits", "seed_transpiler", "optimization_level", "timeout", "wait",
+    "skip_qobj_validation", "job_callback", "cals_matrix_refresh_period",
 }  # fmt: skip
 
 
@@ -91,15 +91,10 @@ class QuantumInstance:
         Raises:
             AquaError: an unknown option, or one that would change results.
         """
-        shots = config.pop("shots", None)
-        if (
-            wrong := {name for name, value in config.items() if value is not None}
-            - _WITHOUT_EFFECT
-            - {"seed_simulator"}
-        ):
+        if wrong := {name for name, value in config.items() if value is not None} - _OPTIONS:
             raise AquaError(f"{min(wrong)} is not supported; set it up in the backend itself")
-        if shots is not None:
-            self.shots = whole("shots", shots, 1)
+        if config.get("shots") is not None:
+            self.shots = whole("shots", config["shots"], 1)
         if "seed_simulator" in config:
             seed = config["seed_simulator"]
             self._rng = None if seed is None else np.random.default_rng(whole("seed_simulator", seed, 0))

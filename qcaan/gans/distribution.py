@@ -185,7 +185,7 @@ class QGAN:
         self._attach(backend, self.shots if shots is None else shots)
         try:
             self._check(self.generator)
-        except ValueError:
+        except Exception:
             self._attach(*before)
             raise
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from qcaan.grids import Floats, Grid
 from qcaan.losses import gradient_penalty
 from qcaan.networks import PointMLP
-from qcaan.optimizers import HALF_STEPS, DecayingAdam
+from qcaan.optimizers import HALF_STEPS, DecayingAdam, load_optimizer
 
 LOSSES = {
     "bce": 1,
@@ -128,7 +128,7 @@ class Discriminator:
         if state["loss"] != self.loss:
             raise ValueError(f"the discriminator learns by {self.loss}, the one to be loaded by {state['loss']}")
         self.net.load_state_dict(state["net"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self._optimizer, state["optimizer"])
         self._rng.bit_generator.state = state["random"]
 
 

@@ -29,7 +29,7 @@ from qcaan.circuits import (
     probabilities_and_slopes,
 )
 from qcaan.grids import Floats, Grid, reals, whole
-from qcaan.optimizers import DecayingAdam
+from qcaan.optimizers import DecayingAdam, load_optimizer
 
 GRADIENTS = ("autograd", "parameter-shift", "spsa")
 INITIAL_STATES = ("uniform", "normal", "random")
@@ -181,7 +181,7 @@ class Generator:
         """Put back what `state_dict` gave."""
         self.parameter_values = state["theta"].numpy()
         if not isinstance(self._optimizer, Minimizer):
-            self._optimizer.load_state_dict(state["optimizer"])
+            load_optimizer(self._optimizer, state["optimizer"])
 
     def _angles(self, values: ArrayLike) -> Tensor:
         try:
