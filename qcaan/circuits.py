@@ -68,6 +68,11 @@ class CircuitMachine:
         self._measured = self._circuit.copy()
         self._measured.measure_all()
 
+    @property
+    def gates(self) -> QuantumCircuit:
+        """The circuit in RX, RY, RZ, CX, CZ and H alone, up to a global phase, with its parameters."""
+        return self._circuit.assign_parameters(self._angles)
+
     def probabilities(self, theta: Tensor) -> Tensor:
         """Exact probabilities [K, 1, 2**n] of K parameter sets [K, n_params], by Qiskit's `Statevector`.
 
@@ -184,7 +189,7 @@ def _rotations(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[ParameterE
     except QiskitError as error:
         raise ValueError(f"the generator circuit does not decompose to RX, RY, RZ, CX: {error.message}") from None
     count = sum(_is_trained(angle) for item in basic.data for angle in item.operation.params)
-    slots = iter(ParameterVector("angle", count))
+    slots = iter(ParameterVector("rotation of the circuit", count))  # no name that the circuit's own might have
     plain, angles = QuantumCircuit(circuit.num_qubits), []
     used: set[int] = set()
     for item in basic.data:

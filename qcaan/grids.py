@@ -6,6 +6,7 @@ so the last dimension has the lowest qubits, and in each dimension the lowest qu
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -93,6 +94,34 @@ class Grid:
         }
 
 
+def reals(values: ArrayLike) -> Floats:
+    """A copy as float64.
+
+    Raises:
+        TypeError, ValueError: not an array of real numbers.
+    """
+    array = np.array(values)
+    if array.dtype.kind == "c":  # NumPy would only warn, and drop the imaginary parts
+        raise TypeError
+    return array.astype(np.float64)
+
+
+def whole(name: str, value: Any, least: int, below: int | None = None) -> int:
+    """The value as int.
+
+    Raises:
+        ValueError: it is no whole number in the range; `name` says which.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least or (below is not None and number >= below):
+        limit = "" if below is None else f" and below {below}"
+        raise ValueError(f"{name} must be a whole number of at least {least}{limit}, got {value!r}")
+    return number
+
+
 def read_data(data: ArrayLike) -> Floats:
     """A copy of samples [N] or [N, k] as float64 [N, k].
 
@@ -100,7 +129,7 @@ def read_data(data: ArrayLike) -> Floats:
         ValueError: no samples, another shape, or values that are not finite numbers.
     """
     try:
-        samples = np.array(data, np.float64)
+        samples = reals(data)
     except (TypeError, ValueError):
         raise ValueError("data must be an array of numbers [N] or [N, k]") from None
     if samples.ndim not in (1, 2) or not samples.size:
@@ -123,7 +152,7 @@ def make_grid(bounds: ArrayLike, num_qubits: Sequence[int] | NDArray[Any]) -> Gr
             1, or more than memory holds.
     """
     try:
-        pairs = np.array(bounds, np.float64)
+        pairs = reals(bounds)
     except (TypeError, ValueError):
         raise ValueError(f"bounds must be [min, max] for each dimension, got {bounds!r}") from None
     pairs = pairs[None] if pairs.ndim == 1 else pairs

@@ -162,6 +162,18 @@ def fewest_evaluations(name: str, n_params: int, gradient_evaluations: int) -> i
     }[name]
 
 
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Put back what its `state_dict` gave.
+
+    Raises:
+        ValueError: it is of an optimiser of another kind, which torch would only find out in the next step.
+    """
+    here, there = ([set(group) for group in groups] for groups in (optimizer.param_groups, state["param_groups"]))
+    if here != there:
+        raise ValueError("the optimiser is of another kind")
+    optimizer.load_state_dict(state)
+
+
 class DecayingAdam(torch.optim.Adam):
     """Adam whose learning rate is lr / (1 + step / half_steps): at a constant one the players go round each other for ever.
 

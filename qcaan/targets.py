@@ -72,10 +72,16 @@ def load_samples(name_or_path: str | Path, n: int, seed: int) -> Floats:
 
 
 def _read_csv(path: Path) -> Floats:
-    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    lines = [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     rows = [[cell.strip() for cell in line.split(",")] for line in lines]
-    try:
-        [float(cell) for cell in rows[0]] if rows else []
-    except ValueError:  # a header
+    if rows and not any(map(_is_number, rows[0])):  # a header
         rows = rows[1:]
     return np.array([[float(cell) for cell in row] for row in rows])
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -203,7 +203,7 @@ class RunDirectory:
             resume: whether an unfinished run may go on, and `epochs` be raised.
 
         Returns:
-            The last checkpoint, or None where no epoch has ended yet.
+            The last checkpoint, or None where no epoch has ended yet. One whose `finished` is true ended its run early.
 
         Raises:
             RunError: the directory belongs to another configuration, holds something else, is unfinished and `resume` is
@@ -223,7 +223,8 @@ class RunDirectory:
         self._check_same(record, _plain(config), facts["data"])
         checkpoint = self.load_checkpoint(device) if self.checkpoint_path.is_file() else None
         done, planned = checkpoint["epoch"] if checkpoint else 0, record["config"]["epochs"]
-        if not resume and done < planned:
+        finished = done >= planned or (checkpoint is not None and checkpoint.get("finished", False))
+        if not resume and not finished:
             raise RunError(f"{self.path} holds an unfinished run ({done} of {planned} epochs); go on with --resume")
         if config.epochs != planned:
             if not resume or config.epochs < planned:

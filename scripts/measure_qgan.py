@@ -15,6 +15,7 @@ from _cli import console, run_script
 from rich.table import Table
 
 from qcaan.gans import distribution_run
+from qcaan.gans.distribution import KS_ACCEPTS
 from qcaan.gans.distribution_run import DistributionConfig
 from qcaan.training import atomic_write
 
@@ -60,7 +61,7 @@ def main(
             f"{statistics.median(entropy):.4f}",
             f"{max(entropy):.4f}",
             f"{statistics.median(product):.3f}",
-            f"{sum(p >= 0.05 for p in p_values)} of {len(seeds)}",
+            f"{sum(p >= KS_ACCEPTS for p in p_values)} of {len(seeds)}",
             f"{statistics.median(seconds):.1f}",
         )
         console.print(f"{case}: {' '.join(f'{value:.4f}' for value in entropy)}")

@@ -45,18 +45,17 @@ def main(
     qgan = distribution_run.make_qgan(config, samples, run.path, samplers)
     checkpoint = run.begin(config, distribution_run.run_facts(samples), resume, "cpu")
     if checkpoint is not None:
-        distribution_run.load_checkpoint(qgan, checkpoint, config.epochs)
-        if qgan.num_epochs < 1 or qgan.is_good_enough:
-            qgan.num_epochs = 0
-            if is_finished(run, len(qgan.rel_entr)):
-                return
+        qgan.load_training_state(checkpoint)
+    left = 0 if qgan.is_good_enough else config.epochs - len(qgan.rel_entr)
+    if left == 0 and is_finished(run, len(qgan.rel_entr)):
+        return
     console.print(
         f"run: {run.path}, {qgan.n_samples} of {len(samples)} samples within the bounds, {qgan.grid.n_qubits} qubits, "
         f"{qgan.generator.n_params} angles on {config.sampler}"
     )
     with stoppable(lambda: len(qgan.rel_entr)):
         journal.begin(len(qgan.rel_entr))
-        for _ in track(qgan.epochs(), "training", qgan.num_epochs, console=console):
+        for _ in track(qgan.epochs(left), "training", left, console=console):
             journal.begin(len(qgan.rel_entr))
         scores = distribution_run.save_results(run, qgan, config)
     table = Table("score", "value", title=f"{run.path} after {scores['epochs']} epochs")

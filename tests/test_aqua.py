@@ -9,6 +9,7 @@ import pytest
 import torch
 from qiskit import QuantumCircuit
 from qiskit.circuit.library import n_local, real_amplitudes
+from qiskit.primitives import StatevectorSampler
 from qiskit.quantum_info import Statevector
 from qiskit_aer import AerSimulator
 from scipy.optimize import minimize
@@ -153,10 +154,15 @@ def test_saving_and_loading(data, tmp_path):
     assert second.rel_entr == first.rel_entr
     np.testing.assert_array_equal(first.run(exact())["params_d"], second.run(exact())["params_d"])
     first.discriminator.save_model(str(tmp_path))
-    fresh = NumPyDiscriminator(1)
-    fresh.load_model(str(tmp_path))
-    fresh.scale(first.grid.bounds)
-    np.testing.assert_array_equal(fresh.get_label([[1.0]]), first.discriminator.get_label([[1.0]]))
+    for where in (tmp_path, tmp_path / "discriminator.pt"):
+        fresh = NumPyDiscriminator(1)
+        fresh.load_model(str(where))
+        fresh.scale(first.grid.bounds)
+        np.testing.assert_array_equal(fresh.get_label([[1.0]]), first.discriminator.get_label([[1.0]]))
+    with pytest.raises(AquaError, match=r"checkpoint\.pt does not hold a discriminator of this kind"):
+        fresh.load_model(tmp_path / "checkpoint.pt")
+    with pytest.raises(AquaError, match=r"output\.csv is damaged"):
+        fresh.load_model(tmp_path / "output.csv")
 
 
 def test_the_tutorial():
@@ -193,6 +199,69 @@ def test_a_seeded_instance_does_not_draw_the_same_shots_twice(data):
     assert outputs[0] != outputs[1] or outputs[1] != outputs[2]
 
 
+def test_the_seed_decides_both_players_and_the_global_state(data):
+    def players(qgan):
+        return qgan.generator.parameter_values.tolist(), qgan.discriminator.get_label([[0.0], [2.0]]).tolist()
+
+    made = []
+    for before in (1, 2):
+        aqua_globals.random_seed = before
+        made.append(QGAN(data, [0, 3], [2], seed=5))
+        assert aqua_globals.random_seed == 5
+    other = QGAN(data, [0, 3], [2], seed=6)
+    assert players(made[0]) == players(made[1]) != players(other)
+    made[0].seed = 6
+    assert players(made[0]) == players(other)
+    assert aqua_globals.random_seed == 6
+
+
+@pytest.mark.parametrize("name", ["qasm_simulator", "aer", "statevector"])
+def test_seed_simulator_decides_the_shots_of_named_simulators_too(data, name):
+    qgan = make_qgan(data)
+    first, again, other = (
+        qgan.generator.get_output(QuantumInstance(name, shots=1000, seed_simulator=seed)) for seed in (3, 3, 4)
+    )
+    assert first == again != other
+
+
+class Counting(StatevectorSampler):
+    """Notes the shots that it is asked for."""
+
+    def __init__(self):
+        super().__init__(seed=1)
+        self.asked = set()
+
+    def run(self, pubs, *, shots=None):
+        pubs = list(pubs)
+        self.asked |= {pub[2] for pub in pubs}
+        return super().run(pubs, shots=shots)
+
+
+def test_set_config_of_an_attached_instance_counts(data):
+    sampler = Counting()
+    instance, qgan = QuantumInstance(sampler, shots=30), make_qgan(data)
+    qgan.num_epochs = 1
+    qgan.run(instance)
+    assert sampler.asked == {30}
+    instance.set_config(shots=70, cals_matrix_refresh_period=30)
+    qgan.run()
+    assert (sampler.asked, qgan.shots) == ({30, 70}, 70)
+    instance = QuantumInstance("aer", shots=1000)
+    qgan.quantum_instance = instance
+    entropies = []
+    for seed in (3, 3, 4):
+        instance.set_config(seed_simulator=seed)
+        entropies.append(qgan.get_rel_entr())
+    assert entropies[0] == entropies[1] != entropies[2]
+
+
+@pytest.mark.parametrize("backend", ["aer", AerSimulator()], ids=["name", "backend"])
+def test_without_seed_simulator_the_seed_decides_the_shots(data, backend):
+    one, other = make_qgan(data), make_qgan(data)
+    results = [qgan.run(backend, shots=50) for qgan in (one, other)]
+    assert results[0]["rel_entr"] == results[1]["rel_entr"]
+
+
 def test_backends_given_to_run_and_set_backend(data):
     qgan = make_qgan(data)
     qgan.num_epochs, backend = 1, AerSimulator()
@@ -201,6 +270,17 @@ def test_backends_given_to_run_and_set_backend(data):
     qgan.set_backend("statevector_simulator")
     assert qgan.quantum_instance.is_statevector
     assert qgan.get_rel_entr() == qgan.get_rel_entr()
+    qgan.run("aer", shots=60)
+    assert (qgan.shots, qgan.backend) == (60, "aer")
+    qgan.run("statevector")
+    assert qgan.shots == 60
+    with pytest.raises(AquaError, match="shots must come with the backend that it is of"):
+        qgan.run(shots=50)
+    with pytest.raises(AquaError, match="shots does not go with a QuantumInstance; use its set_config"):
+        qgan.run(exact(), shots=50)
+    with pytest.raises(AquaError, match="shots must be a whole number of at least 1, got -5"):
+        qgan.set_backend("aer", shots=-5)
+    assert (qgan.shots, qgan.backend) == (60, "statevector")
 
 
 def test_the_generator_trains_alone_against_a_discriminator():
@@ -230,9 +310,10 @@ def test_a_users_own_discriminator_is_trained_with():
 
         def __init__(self):
             self.real, self.fake = np.full(4, 0.25), np.full(4, 0.25)
+            self.seeds = []
 
         def set_seed(self, seed):
-            pass
+            self.seeds.append(seed)
 
         def get_label(self, x):
             index = np.asarray(x)[:, 0].astype(int)
@@ -253,6 +334,8 @@ def test_a_users_own_discriminator_is_trained_with():
     aqua_globals.random_seed = 7
     values = aqua_globals.random.binomial(3, 0.5, 1000)
     qgan = QGAN(values, [0, 3], [2], 100, 20, discriminator=Table())
+    qgan.seed = 8
+    assert qgan.discriminator.seeds == [7, 8]
     assert qgan.get_rel_entr() > 0.1
     result = qgan.run("exact")
     assert result["rel_entr"] < 0.02
@@ -297,10 +380,13 @@ def test_optimisers():
         (lambda d: QGAN(d, [0, 3], [2], quantum_instance="warp"), "unknown sampler 'warp'"),
         (lambda d: QGAN(d, [0, 3], [2]).set_generator(QuantumCircuit(2)), "must have parameters to train"),
         (lambda d: QGAN(d, [0, 3], [2]).set_generator(generator_gradient="finite"), "unknown gradient 'finite'"),
-        (lambda d: QGAN(d, [0, 3], [2]).set_discriminator(NumPyDiscriminator(2)), r"must take samples \[m, 1\]"),
+        (
+            lambda d: QGAN(d, [0, 3], [2]).set_discriminator(NumPyDiscriminator(2)),
+            r"must take float32 samples \[m, 1\]",
+        ),
         (lambda d: QGAN(d, [0, 3], [2]).load(), "snapshot_dir must be a folder to load from"),
         (lambda d: QuantumInstance("warp"), "unknown sampler 'warp'"),
-        (lambda d: QuantumInstance("aer", shots=0), "shots must be at least 1, got 0"),
+        (lambda d: QuantumInstance("aer", shots=0), "shots must be a whole number of at least 1, got 0"),
         (
             lambda d: QuantumInstance("aer", noise_model=3),
             "noise_model is not supported; set it up in the backend itself",

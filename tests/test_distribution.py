@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import math
@@ -23,6 +24,7 @@ from scipy.stats import entropy
 from torch import nn
 
 from qcaan import QGAN, Ansatz, load_samples
+from qcaan.gans import distribution_snapshots
 from qcaan.gans.distribution_discriminator import Discriminator
 from qcaan.gans.distribution_generator import Generator
 from qcaan.grids import make_grid
@@ -31,6 +33,7 @@ from qcaan.training import TrainingCollapsed
 
 BINOMIAL = load_samples("binomial", 1000, 1)
 ROTATIONS = Ansatz(2, ("ry",))  # product distributions
+DEFAULT = Ansatz(2, ("h", "ry", "cz-ring", "ry"))
 
 
 def binomial(**options):
@@ -420,13 +423,83 @@ def test_a_new_training_starts_its_csv_anew_and_rows_without_a_checkpoint_are_dr
     assert len((tmp_path / "output.csv").read_text().splitlines()) == 3
 
 
+def test_a_resumed_run_with_a_given_generator_equals_an_uninterrupted_one(tmp_path):
+    def make(n, folder):
+        generator = Generator(make_grid([0, 3], [2]), ROTATIONS, [0.1, 0.2], gradient="spsa")
+        return binomial(num_epochs=n, generator=generator, snapshot_dir=tmp_path / folder)
+
+    whole, first, second = make(4, "whole"), make(2, "parts"), make(2, "parts")
+    whole.run()
+    first.run()
+    second.load()
+    second.run()
+    assert_same(whole, second)
+    whole.seed, again = 1, make(4, "again")  # SPSA's random state is of the seed too
+    for qgan in (whole, again):
+        qgan.run()
+    assert_same(whole, again)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"discriminator": nn.Linear(1, 1)}, r"optimiser \(RuntimeError\)$"),
+        (
+            {"generator": Generator(make_grid([0, 3], [2]), DEFAULT, np.ones(4), partial(torch.optim.Adam, lr=0.1))},
+            r"the optimiser is of another kind",
+        ),
+        ({"loss": "wgan-gp"}, r"the discriminator learns by wgan-gp, the one to be loaded by bce"),
+        ({"generator": ROTATIONS}, r"parameters must be 2 finite angles, got shape \[4\]"),
+    ],
+)
+def test_a_refused_snapshot_changes_nothing(tmp_path, other, message):
+    binomial(num_epochs=2, snapshot_dir=tmp_path).run()
+    qgan, untouched = (binomial(num_epochs=1, seed=3, **copy.deepcopy(other)) for _ in range(2))
+    for each in (qgan, untouched):
+        each.run()
+    with pytest.raises(ValueError, match=message) as caught:
+        qgan.load(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert_same(qgan, untouched)
+    for each in (qgan, untouched):
+        each.run()
+    assert_same(qgan, untouched)
+
+
+def test_what_is_no_snapshot_of_it_is_refused(tmp_path):
+    qgan = binomial(num_epochs=1, batch_size=1000, snapshot_dir=tmp_path)
+    for state in ({"epoch": 3, "model": {}}, [1, 2]):
+        torch.save(state, tmp_path / "checkpoint.pt")
+        with pytest.raises(ValueError, match="the snapshot is not one of a QGAN of distributions"):
+            qgan.load()
+    for text in ("date,price\n1,2\n", "", "epoch\n"):
+        (tmp_path / "output.csv").write_text(text)
+        with pytest.raises(ValueError, match=r"output\.csv is not the history of a QGAN; name another snapshot_dir"):
+            qgan.run()
+        assert (tmp_path / "output.csv").read_text() == text
+
+
+def test_the_history_is_read_only_when_it_was_left_by_another(tmp_path, monkeypatch):
+    reads = []
+    original = distribution_snapshots._rows_before
+    monkeypatch.setattr(distribution_snapshots, "_rows_before", lambda *a: reads.append(a) or original(*a))
+    qgan = binomial(num_epochs=5, batch_size=1000, snapshot_dir=tmp_path)
+    qgan.run()
+    assert not reads
+    again = binomial(num_epochs=3, batch_size=1000, snapshot_dir=tmp_path)
+    again.load()
+    again.run()
+    assert len(reads) == 1
+    assert len((tmp_path / "output.csv").read_text().splitlines()) == 9
+
+
 def test_bad_snapshots_are_named(tmp_path):
     binomial(num_epochs=1, snapshot_dir=tmp_path).run()
     with pytest.raises(ValueError, match=r"the snapshot is of other num_qubits: \[2\] there, \[3\] here"):
         binomial(num_qubits=[3]).load(tmp_path)
     with pytest.raises(ValueError, match=r"parameters must be 2 finite angles, got shape \[4\]"):
         binomial(generator=ROTATIONS).load(tmp_path)
-    with pytest.raises(ValueError, match="the snapshot is of another discriminator or optimiser"):
+    with pytest.raises(ValueError, match=r"of another generator, discriminator or optimiser \(RuntimeError\)"):
         binomial(discriminator=nn.Linear(1, 1)).load(tmp_path)
     with pytest.raises(ValueError, match="nowhere holds no snapshot"):
         binomial().load(tmp_path / "nowhere")
@@ -476,6 +549,36 @@ def test_the_kolmogorov_smirnov_test_rejects_an_untrained_generator():
     qgan = QGAN(load_samples("bimodal", 5000, 0), [0, 7], [3])
     statistic, p_value = qgan.ks_test(500)
     assert statistic > 0.2 and p_value < 1e-6
+
+
+def test_every_circuit_that_is_taken_becomes_a_gate():
+    def rotated(circuit):
+        circuit.ry(angles[0], 0)
+        circuit.crx(2 * angles[1], 0, 1)
+        return circuit
+
+    angles, qgan = ParameterVector("rotation", 2), binomial()
+    started, measurable = QuantumCircuit(2), QuantumCircuit(2, 2)
+    started.initialize([0.5, 0.5, 0.1**0.5, 0.4**0.5])
+    started.barrier()
+    spread = QuantumCircuit(2)
+    spread.h([0, 1])
+    start = QuantumCircuit(2)
+    for circuit, initial_state, plain in (
+        (rotated(started.copy()), None, rotated(started)),
+        (rotated(measurable.copy()), None, rotated(start)),
+        (rotated(measurable), "uniform", rotated(spread)),
+    ):
+        qgan.set_generator(circuit, [0.4, 1.3], initial_state=initial_state)
+        larger = QuantumCircuit(3)
+        larger.append(qgan.circuit().to_gate(), [0, 1])
+        expected = Statevector(plain.assign_parameters([0.4, 1.3])).probabilities()
+        np.testing.assert_allclose(Statevector(larger).probabilities([0, 1]), expected, atol=1e-12)
+        np.testing.assert_allclose(qgan.pdf(), expected, atol=1e-12)
+        larger.append(qgan.circuit().to_gate().inverse(), [0, 1])
+        assert Statevector(larger).probabilities()[0] == pytest.approx(1)
+    with pytest.raises(ValueError, match="to be shifted, got reset"):  # it would undo the initial state
+        qgan.set_generator(rotated(started), initial_state="uniform")
 
 
 def test_initial_states():
@@ -551,9 +654,26 @@ def test_one_block_does_not_reach_the_bimodal_and_three_do():
         ({"num_qubits": [1.5]}, r"num_qubits must be a whole number .* got \[1.5\]"),
         ({"num_qubits": [50]}, "n_qubits must be at most"),
         ({"batch_size": 1001}, "batch_size must be from 1 to the 1000 samples within the bounds, got 1001"),
-        ({"batch_size": 0}, "batch_size must be from 1"),
-        ({"num_epochs": 0}, "num_epochs must be at least 1, got 0"),
-        ({"shots": -1}, "shots must be at least 0"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
+        ({"num_epochs": 0}, "num_epochs must be a whole number of at least 1, got 0"),
+        ({"shots": -1}, "shots must be a whole number of at least 0, got -1"),
+        ({"batch_size": 2.5}, "batch_size must be a whole number of at least 1, got 2.5"),
+        ({"batch_size": None}, "batch_size must be a whole number of at least 1, got None"),
+        ({"num_epochs": 1.5}, "num_epochs must be a whole number of at least 1, got 1.5"),
+        ({"shots": 10.5}, "shots must be a whole number of at least 0, got 10.5"),
+        ({"seed": -1}, f"seed must be a whole number of at least 0 and below {2**63}, got -1"),
+        ({"seed": 2**63}, f"seed must be a whole number of at least 0 and below {2**63}"),
+        ({"seed": "x"}, "seed must be a whole number .* got 'x'"),
+        ({"data": np.array([1j, 2])}, "data must be an array of numbers"),
+        ({"bounds": np.array([0, 3 + 1j])}, r"bounds must be \[min, max\] for each dimension"),
+        ({"sampler": "aer-noise:fake_nothing"}, "fake_nothing"),
+        ({"sampler": "aer-noise:ionq-aria", "shots": 0}, "shots must be at least 1 on a sampler that has no exact"),
+        ({"discriminator": nn.Flatten()}, "the discriminator must have parameters to train, got none"),
+        ({"discriminator": nn.Linear(1, 1).double()}, r"the discriminator must take float32 samples \[m, 1\]"),
+        (
+            {"generator": Generator(make_grid([0, 4], [2]), ROTATIONS)},
+            r"the generator must have bounds \[\[0.0, 3.0\]\], got \[\[0.0, 4.0\]\]",
+        ),
         ({"tol_rel_ent": -0.1}, "tol_rel_ent must be at least 0 or None, got -0.1"),
         ({"loss": "hinge"}, "unknown loss 'hinge'; choose from bce, wgan-gp"),
         ({"sampler": "warp"}, "unknown sampler 'warp'; choose from exact, aer"),
@@ -567,8 +687,8 @@ def test_one_block_does_not_reach_the_bimodal_and_three_do():
             r"must have \[2\] qubits, got \[3\]",
         ),
         ({"discriminator": 3}, "must be a torch module or a Discriminator, got int"),
-        ({"discriminator": nn.Linear(2, 1)}, r"the discriminator must take samples \[m, 1\] to logits \[m\]"),
-        ({"discriminator": nn.Linear(1, 2)}, r"the discriminator must take samples \[m, 1\] to logits \[m\]"),
+        ({"discriminator": nn.Linear(2, 1)}, r"the discriminator must take float32 samples \[m, 1\] to logits \[m\]"),
+        ({"discriminator": nn.Linear(1, 2)}, r"the discriminator must take float32 samples \[m, 1\] to logits \[m\]"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(options, message):
@@ -582,22 +702,52 @@ def test_bad_input_is_refused_in_one_sentence(options, message):
     [
         ({"generator_init_params": [1.0]}, r"parameters must be 4 finite angles, got shape \[1\]"),
         ({"generator_init_params": [1, 2, 3, math.nan]}, "parameters must be 4 finite angles"),
+        ({"generator_init_params": {"a": 1}}, "parameters must be 4 angles, got dict"),
+        ({"generator_init_params": np.ones(4) * 1j}, "parameters must be 4 angles, got ndarray"),
+        ({"reps": 1.5}, "reps must be a whole number of at least 0, got 1.5"),
+        ({"generator_optimizer": lambda params: None}, "must make a torch optimiser, got one that makes NoneType"),
         ({"generator_optimizer": 3}, "the optimizer must make a torch optimiser or have `minimize`, got int"),
         ({"generator_gradient": "finite"}, "unknown gradient 'finite'; choose from autograd, parameter-shift, spsa"),
         ({"initial_state": "cat"}, "unknown initial_state 'cat'; choose from uniform, normal, random"),
-        ({"reps": -1}, "reps must be at least 0, got -1"),
+        ({"reps": -1}, "reps must be a whole number of at least 0, got -1"),
     ],
 )
 def test_bad_generators_are_refused(options, message):
+    qgan = binomial()
+    generator = qgan.generator
     with pytest.raises(ValueError, match=message):
-        binomial().set_generator(**options)
+        qgan.set_generator(**options)
+    assert qgan.generator is generator
+
+
+def test_what_is_changed_for_the_worse_is_refused_and_stays():
+    qgan = binomial(sampler="aer", num_epochs=1)
+    for options, message in (
+        ({"backend": "aer", "shots": -5}, "shots must be a whole number of at least 0, got -5"),
+        ({"backend": "aer-noise:ionq-aria", "shots": 0}, "shots must be at least 1 on a sampler"),
+        ({"backend": "aer-noise:fake_nothing"}, "fake_nothing"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            qgan.set_backend(**options)
+    assert (qgan.quantum_instance, qgan.shots) == ("aer", 1024)
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        qgan.seed = 1.5
+    assert qgan.seed == 1
+    qgan.num_epochs = 0
+    with pytest.raises(ValueError, match="num_epochs must be a whole number of at least 1, got 0"):
+        qgan.run()
+    qgan.num_epochs = 1
+    qgan.set_generator(generator_gradient=lambda theta: theta[:1])
+    with pytest.raises(ValueError, match="the gradient function must give 4 numbers, got 1"):
+        qgan.run()
+    with pytest.raises(ValueError, match="the optimizer must make a torch optimiser, got one that makes NoneType"):
+        Discriminator(nn.Linear(1, 1), optimizer=lambda params: None)
 
 
 def test_autograd_is_refused_where_there_is_none_and_a_diverged_training_is_stopped():
     qgan = binomial(sampler="aer", num_epochs=1)
-    qgan.set_generator(generator_gradient="autograd")
     with pytest.raises(ValueError, match="gradient 'autograd' needs an Ansatz on the exact engine"):
-        qgan.run()
+        qgan.set_generator(generator_gradient="autograd")
     broken = nn.Linear(1, 1)
     nn.init.constant_(broken.weight, math.nan)
     qgan = binomial(discriminator=broken, num_epochs=1)

@@ -59,9 +59,17 @@ ALLOWED = {
         "animation", "devices", "gans/distribution", "gans/distribution_discriminator", "grids", "jobs", "optimizers",
         "planning", "samplers", "targets", "training",
     },
-    "aqua": {
-        "ansatz", "born", "circuits", "gans", "gans/distribution_discriminator", "gans/distribution_generator", "grids",
-        "networks", "training",
+    "aqua/instance": {"born", "circuits", "grids", "samplers"},
+    "aqua/optimizers": {"grids"},
+    "aqua/discriminators": {
+        "aqua/instance", "gans/distribution_discriminator", "gans/distribution_snapshots", "grids", "networks", "training",
+    },
+    "aqua/generators": {
+        "ansatz", "aqua/discriminators", "aqua/instance", "aqua/optimizers", "born", "circuits",
+        "gans/distribution_generator", "grids",
+    },
+    "aqua/qgan": {
+        "ansatz", "aqua/discriminators", "aqua/generators", "aqua/instance", "gans", "gans/distribution_generator", "grids",
     },
 }  # fmt: skip
 

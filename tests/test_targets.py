@@ -37,6 +37,8 @@ def test_files_are_read_with_and_without_a_header(tmp_path):
     np.testing.assert_array_equal(load_samples(tmp_path / "plain.csv", 1, 0), [[1.5], [2], [-30]])
     (tmp_path / "named.csv").write_text("price, volume\n1, 2\n3, 4\n")
     np.testing.assert_array_equal(load_samples(str(tmp_path / "named.csv"), 1, 0), [[1, 2], [3, 4]])
+    (tmp_path / "marked.csv").write_text("1\n2\n", encoding="utf-8-sig")  # as spreadsheets write it
+    np.testing.assert_array_equal(load_samples(tmp_path / "marked.csv", 1, 0), [[1], [2]])
     np.save(tmp_path / "counts.npy", np.arange(3))
     samples = load_samples(tmp_path / "counts.npy", 1, 0)
     assert (samples.dtype, samples.tolist()) == (np.float64, [[0], [1], [2]])
@@ -47,7 +49,7 @@ def test_bad_targets_are_named(tmp_path):
         load_samples("cauchy", 10, 0)
     with pytest.raises(ValueError, match="n must be at least 1, got 0"):
         load_samples("lognormal", 0, 0)
-    for text in ("a\nb\n", "1,2\n3\n"):
+    for text in ("a\nb\n", "1,2\n3\n", "1.0,x\n2,3\n"):
         (tmp_path / "bad.csv").write_text(text)
         with pytest.raises(ValueError, match=r"bad\.csv does not hold numbers, a row per sample"):
             load_samples(tmp_path / "bad.csv", 1, 0)

@@ -46,6 +46,36 @@ def test_a_finished_run_says_so(call_script, run_dir):
     assert "is finished" in again.stdout
 
 
+def test_a_run_that_ended_early_is_finished(call_script, tmp_path):
+    options = ("train_qgan.py", *TOY, "--epochs", 200, "--tol-rel-ent", 0.08, "--out", tmp_path / "run")
+    first = call_script(*options)
+    assert (first.returncode, first.stderr) == (0, "")
+    epochs = len((tmp_path / "run" / "output.csv").read_text().splitlines()) - 1
+    assert 1 < epochs < 200
+    again = call_script(*options)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert f"is finished: {epochs} epochs" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--gradient", "autograd", "--sampler", "aer"), "gradient 'autograd' needs an Ansatz on the exact engine"),
+        (("--sampler", "aer-noise:fake_nothing"), "fake_nothing"),
+        (("--sampler", "aer-noise:ionq-aria", "--shots", 0), "shots must be at least 1 on a sampler"),
+        (("--seed", -1), "seed must be a whole number"),
+        (("--seed", 2**63), "seed must be a whole number"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_nothing_behind(call_script, tmp_path, options, message):
+    for dry in ((), ("--dry-run",)):
+        result = call_script("train_qgan.py", *TOY, "--out", tmp_path / "run", *options, *dry)
+        assert result.returncode == 2
+        assert message in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+        assert not (tmp_path / "run").exists()
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one(call_script, tmp_path):
     options = ("train_qgan.py", *TOY, "--sampler", "aer", "--shots", 100, "--loss", "wgan-gp")
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -33,6 +33,8 @@ def test_a_finished_run_is_given_back_and_an_unfinished_one_only_to_resume(tmp_p
     assert run.begin(Config(), FACTS, True, "cpu")["epoch"] == 1
     checkpointed(run, 2)
     assert run.begin(Config(), FACTS, False, "cpu")["epoch"] == 2
+    run.save_checkpoint({"epoch": 1, "finished": True})
+    assert run.begin(Config(), FACTS, False, "cpu")["epoch"] == 1
 
 
 def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(tmp_path):

@@ -26,12 +26,13 @@ from qcaan.ansatz import Ansatz
 from qcaan.born import EXACT
 from qcaan.circuits import as_sampler, distribution
 from qcaan.gans.distribution_discriminator import LOSSES, Adversary, Discriminator, default_discriminator
-from qcaan.gans.distribution_generator import Generator, MakeOptimizer, Minimizer, generator_circuit
-from qcaan.gans.distribution_snapshots import EpochRecord, read_snapshot, write_snapshot
-from qcaan.grids import Floats, fit_grid, read_data
+from qcaan.gans.distribution_generator import Generator, Machine, MakeOptimizer, Minimizer, build_circuit
+from qcaan.gans.distribution_snapshots import EpochRecord, Snapshots, read_snapshot
+from qcaan.grids import Floats, fit_grid, read_data, whole
 from qcaan.training import TrainingCollapsed
 
 Device: TypeAlias = str | BaseSamplerV2 | BackendV2
+KS_ACCEPTS = 0.05  # least p-value with which a test accepts at 95 %
 
 
 class QGAN:
@@ -50,7 +51,7 @@ class QGAN:
         batch_size: samples in a batch, each of which is a step of both players. What is left of an epoch's shuffled
             samples after the last whole batch is left out of it.
         num_epochs: passes over the samples in a run.
-        seed: of everything.
+        seed: of everything; at least 0 and below 2**63.
         discriminator: a network from samples [m, k] to logits [m], a `Discriminator`, or None; see `set_discriminator`.
         generator: a circuit, a `Generator`, or None; see `set_generator`.
         tol_rel_ent: a run ends early when the relative entropy is at most this.
@@ -94,34 +95,33 @@ class QGAN:
         inside = samples[self.grid.contains(samples)]
         if not len(inside):
             raise ValueError(f"none of the {len(samples)} samples lies within the bounds {self.grid.bounds.tolist()}")
-        if not 1 <= batch_size <= len(inside):
+        self.batch_size = whole("batch_size", batch_size, 1)
+        if batch_size > len(inside):
             raise ValueError(
                 f"batch_size must be from 1 to the {len(inside)} samples within the bounds, got {batch_size}"
             )
-        if num_epochs < 1:
-            raise ValueError(f"num_epochs must be at least 1, got {num_epochs}")
-        if shots < 0:
-            raise ValueError(f"shots must be at least 0 (0 = exact probabilities), got {shots}")
+        self.num_epochs = whole("num_epochs", num_epochs, 1)
         if loss not in LOSSES:
             raise ValueError(f"unknown loss {loss!r}; choose from {', '.join(LOSSES)}")
         if quantum_instance is not None and sampler is not None:
             raise ValueError("sampler is the new name of quantum_instance; give one of them")
         self.tol_rel_ent = tol_rel_ent
-        self.num_epochs, self.batch_size, self.shots, self.loss = num_epochs, batch_size, shots, loss
-        self.snapshot_dir = None if snapshot_dir is None else Path(snapshot_dir)
+        self.loss = loss
+        self._snapshots = None if snapshot_dir is None else Snapshots(snapshot_dir)
         self._index = torch.from_numpy(self.grid.index(inside))  # (N',) places of the samples in the grid
         self.data_probs = np.bincount(self._index, minlength=len(self.grid.points)) / len(self._index)
         self._points = torch.from_numpy(self.grid.points).float()  # (2**n, k)
-        self._random_seed = seed
+        self._random_seed = whole("seed", seed, 0, 2**63)
         self._restart()
-        device = sampler if sampler is not None else quantum_instance
-        self.quantum_instance = EXACT if device is None else device
-
+        self._attach(EXACT, shots)
         if isinstance(generator, Generator):
             self._set_generator(generator)
         else:
             self.set_generator(generator)
         self.set_discriminator(discriminator)
+        device = sampler if sampler is not None else quantum_instance
+        if device is not None:
+            self.quantum_instance = device
 
     # What it is made of
 
@@ -132,17 +132,19 @@ class QGAN:
 
     @seed.setter
     def seed(self, seed: int) -> None:
-        self._random_seed = seed
+        self._random_seed = whole("seed", seed, 0, 2**63)
         self._restart()
         self.quantum_instance = self.quantum_instance  # its shots are seeded by `random`
         if self._generator_options is not None:
             self.set_generator(**self._generator_options)
         else:
             self.generator.load_state_dict(self._given_generator)
+            self._set_generator(self.generator)
         if self._given_discriminator is None:
             self.set_discriminator()
         else:
             self.discriminator.load_state_dict(copy.deepcopy(self._given_discriminator))
+            self.set_discriminator(self.discriminator)
 
     @property
     def tol_rel_ent(self) -> float | None:
@@ -162,8 +164,7 @@ class QGAN:
 
     @quantum_instance.setter
     def quantum_instance(self, device: Device) -> None:
-        self._sampler = as_sampler(device, self.random)
-        self._device = device
+        self.set_backend(device)
 
     @property
     def backend(self) -> BackendV2 | None:
@@ -175,9 +176,26 @@ class QGAN:
         self.set_backend(backend)
 
     def set_backend(self, backend: Device, shots: int | None = None) -> None:
-        """Go on with another backend or sampler, and with so many shots."""
-        self.quantum_instance = backend
-        self.shots = self.shots if shots is None else shots
+        """Go on with another backend or sampler, and with so many shots.
+
+        Raises:
+            ValueError: an unknown one, or one that cannot be had or that the generator cannot be trained on.
+        """
+        before = self._device, self.shots
+        self._attach(backend, self.shots if shots is None else shots)
+        try:
+            self._check(self.generator)
+        except Exception:
+            self._attach(*before)
+            raise
+
+    def _attach(self, device: Device, shots: int) -> None:
+        self.shots, self._sampler = whole("shots", shots, 0), as_sampler(device, self.random)
+        self._device = device
+
+    def _check(self, generator: Generator) -> None:
+        """Raise now what would else be raised in the first step of training."""
+        generator.check(generator.machine(self._sampler, self.random), self._draws)
 
     def set_generator(
         self,
@@ -189,7 +207,7 @@ class QGAN:
         initial_state: str | None = None,
         reps: int = 1,
     ) -> None:
-        """Start with a new generator; arguments as of `Generator` and `generator_circuit` in `distribution_generator`.
+        """Start with a new generator; arguments as of `Generator` and `build_circuit` in `distribution_generator`.
 
         The default circuit is H on all qubits, RY, CZ on a ring, RY. Whether a distribution is out of its reach is told by
         a relative entropy that levels off while the discriminator's loss stays below ln 2: take more `reps`, each of which
@@ -198,7 +216,7 @@ class QGAN:
         Raises:
             ValueError: any of them out of range or not matching the grid.
         """
-        self._generator_options: dict[str, Any] | None = {
+        options = {
             "generator_circuit": generator_circuit,
             "generator_init_params": generator_init_params,
             "generator_optimizer": generator_optimizer,
@@ -206,16 +224,20 @@ class QGAN:
             "initial_state": initial_state,
             "reps": reps,
         }
-        circuit = _circuit(self.grid, generator_circuit, initial_state, reps, self.data_probs, self.random)
+        circuit = build_circuit(self.grid, generator_circuit, initial_state, reps, self.data_probs, self.random)
         arguments = (generator_init_params, generator_optimizer, generator_gradient)
-        self.generator = Generator(self.grid, circuit, *arguments, rng=self.random)
+        self._set_generator(Generator(self.grid, circuit, *arguments, rng=self.random), options)
 
-    def _set_generator(self, generator: Generator) -> None:
-        if generator.grid.num_qubits != self.grid.num_qubits:
-            raise ValueError(
-                f"the generator must have {list(self.grid.num_qubits)} qubits, got {list(generator.grid.num_qubits)}"
-            )
-        self.generator, self._generator_options = generator, None
+    def _set_generator(self, generator: Generator, options: dict[str, Any] | None = None) -> None:
+        """Take over a generator: one that was given, or one that `set_generator` makes again with its options."""
+        here, there = self.grid, generator.grid
+        if there.num_qubits != here.num_qubits:
+            raise ValueError(f"the generator must have {list(here.num_qubits)} qubits, got {list(there.num_qubits)}")
+        if not np.array_equal(there.bounds, here.bounds):
+            raise ValueError(f"the generator must have bounds {here.bounds.tolist()}, got {there.bounds.tolist()}")
+        self._check(generator)
+        generator.rng = self.random
+        self.generator, self._generator_options = generator, options
         self._given_generator = copy.deepcopy(generator.state_dict())
 
     def set_discriminator(self, discriminator: nn.Module | Adversary | None = None) -> None:
@@ -239,7 +261,7 @@ class QGAN:
         except (RuntimeError, ValueError):  # torch's and our networks', of shapes that do not match
             judged = False
         if not judged:
-            raise ValueError(f"the discriminator must take samples [m, {self._points.shape[1]}] to logits [m]")
+            raise ValueError(f"the discriminator must take float32 samples [m, {self._points.shape[1]}] to logits [m]")
         self.discriminator = discriminator
         self._given_discriminator = copy.deepcopy(discriminator.state_dict())
 
@@ -274,6 +296,7 @@ class QGAN:
 
     def train(self, progress: bool = False) -> None:
         """Train `num_epochs` epochs, or until the relative entropy is at most `tol_rel_ent`."""
+        whole("num_epochs", self.num_epochs, 1)
         for _ in track(self.epochs(), "training", self.num_epochs, disable=not progress):
             pass
 
@@ -283,7 +306,7 @@ class QGAN:
         Raises:
             TrainingCollapsed: a loss is not finite.
         """
-        machine = self.generator.machine(self._sampler, self.random)
+        machine = self._machine
         n_batches = len(self._index) // self.batch_size
         for _ in range(self.num_epochs if n is None else n):
             order = torch.from_numpy(self.random.permutation(len(self._index)))
@@ -314,8 +337,8 @@ class QGAN:
             self.g_loss.append(mean_g)
             self.rel_entr.append(self.get_rel_entr())
             record = EpochRecord(len(self.rel_entr) - 1, mean_d, mean_g, self.rel_entr[-1])
-            if self.snapshot_dir is not None:
-                write_snapshot(self.snapshot_dir, record, self.generator.parameter_values, self.training_state())
+            if self._snapshots is not None:
+                self._snapshots.write(record, self.generator.parameter_values, self.training_state())
             yield record
             if self.is_good_enough:
                 return
@@ -338,7 +361,7 @@ class QGAN:
     def ks_test(self, n: int = 500) -> tuple[float, float]:
         """Two-sample Kolmogorov-Smirnov test of n samples of the model against all those of the data, on the grid.
 
-        Statistic and p-value (at least 0.05 where it accepts at 95 %) of the dimension that it accepts least.
+        Statistic and p-value (at least `KS_ACCEPTS` where it accepts at 95 %) of the dimension that it accepts least.
         """
         data = self.grid.points[self._index]
         columns = zip(self.sample(n).T, data.T, strict=True)
@@ -347,8 +370,7 @@ class QGAN:
 
     def sample(self, n: int) -> Floats:
         """n measured samples in data units, float64 [n, k]."""
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}")
+        whole("n", n, 1)
         if self._draws == 0:
             probs = self._measured()
             index = self.random.choice(len(probs), n, p=probs / probs.sum())
@@ -379,12 +401,15 @@ class QGAN:
         """Shots of an evaluation, 0 for exact probabilities."""
         return 0 if self._sampler == EXACT else self.shots
 
+    @property
+    def _machine(self) -> Machine:
+        return self.generator.machine(self._sampler, self.random)
+
     def _measured(self) -> Floats:
         return self._frequencies(self._draws)
 
     def _frequencies(self, shots: int) -> Floats:
-        machine = self.generator.machine(self._sampler, self.random)
-        return distribution(machine, self.generator.theta[None], shots)[0].numpy()
+        return distribution(self._machine, self.generator.theta[None], shots)[0].numpy()
 
     # Snapshots
 
@@ -392,6 +417,7 @@ class QGAN:
         """All that training needs to go on as if it had never stopped, for `torch.save`."""
         return {
             "epoch": len(self.rel_entr),
+            "finished": self.is_good_enough,
             "bounds": self.grid.bounds.tolist(),
             "num_qubits": list(self.grid.num_qubits),
             "generator": self.generator.state_dict(),
@@ -401,19 +427,27 @@ class QGAN:
         }
 
     def load_training_state(self, state: dict[str, Any]) -> None:
-        """Put back what `training_state` gave.
+        """Put back what `training_state` gave; one that is refused changes nothing.
 
         Raises:
-            ValueError: it is of another grid, generator or discriminator.
+            ValueError: it is of another system, grid, generator, discriminator or loss.
         """
+        before = copy.deepcopy(self.training_state())
+        if not isinstance(state, dict) or not before.keys() <= state.keys():
+            raise ValueError("the snapshot is not one of a QGAN of distributions")
         for name, here in (("bounds", self.grid.bounds.tolist()), ("num_qubits", list(self.grid.num_qubits))):
             if state[name] != here:
                 raise ValueError(f"the snapshot is of other {name}: {state[name]} there, {here} here")
         try:
-            self.generator.load_state_dict(state["generator"])
-            self.discriminator.load_state_dict(state["discriminator"])
-        except (KeyError, RuntimeError) as error:
-            raise ValueError(f"the snapshot is of another discriminator or optimiser: {error}") from None
+            self._put_back(state)
+        except Exception as error:  # of players of another kind: from deep inside torch or the user's own
+            self._put_back(before)
+            what = str(error) if isinstance(error, ValueError) else type(error).__name__
+            raise ValueError(f"the snapshot is of another generator, discriminator or optimiser ({what})") from None
+
+    def _put_back(self, state: dict[str, Any]) -> None:
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
         self.d_loss, self.g_loss, self.rel_entr = (list(values) for values in state["history"])
         self.random.bit_generator.state = state["random"]
 
@@ -423,10 +457,8 @@ class QGAN:
         Raises:
             ValueError: there is no snapshot, it is damaged, or it is of another grid, generator or discriminator.
         """
-        folder = self.snapshot_dir if snapshot_dir is None else Path(snapshot_dir)
-        if folder is None:
-            raise ValueError("snapshot_dir must be a folder to load from, got None")
-        self.load_training_state(read_snapshot(folder))
-
-
-_circuit = generator_circuit  # `set_generator` has an argument of that name, as Aqua's
+        if snapshot_dir is None:
+            if self._snapshots is None:
+                raise ValueError("snapshot_dir must be a folder to load from, got None")
+            snapshot_dir = self._snapshots.folder
+        self.load_training_state(read_snapshot(Path(snapshot_dir)))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from qcaan.grids import Floats, Grid
 from qcaan.losses import gradient_penalty
 from qcaan.networks import PointMLP
-from qcaan.optimizers import HALF_STEPS, DecayingAdam
+from qcaan.optimizers import HALF_STEPS, DecayingAdam, load_optimizer
 
 LOSSES = {
     "bce": 1,
@@ -62,7 +62,7 @@ class Discriminator:
         seed: of the points that the gradient penalty is taken at.
 
     Raises:
-        ValueError: an unknown loss.
+        ValueError: an unknown loss, a network without parameters, or what makes no optimiser.
     """
 
     def __init__(
@@ -77,7 +77,12 @@ class Discriminator:
         self.net, self.loss = net, loss
         # a rate that fell with each step of five would leave the generator behind a critic that has stopped learning
         optimizer = optimizer or partial(DecayingAdam, half_steps=HALF_STEPS * LOSSES[loss])
-        self._optimizer = optimizer(list(net.parameters()))
+        if not (weights := list[Tensor](net.parameters())):
+            raise ValueError("the discriminator must have parameters to train, got none")
+        self._optimizer = optimizer(weights)
+        if not isinstance(self._optimizer, torch.optim.Optimizer):
+            made = type(self._optimizer).__name__
+            raise ValueError(f"the optimizer must make a torch optimiser, got one that makes {made}")
         self._rng = np.random.default_rng(seed)
 
     @property
@@ -113,14 +118,17 @@ class Discriminator:
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "loss": self.loss,
             "net": self.net.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "random": self._rng.bit_generator.state,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["loss"] != self.loss:
+            raise ValueError(f"the discriminator learns by {self.loss}, the one to be loaded by {state['loss']}")
         self.net.load_state_dict(state["net"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self._optimizer, state["optimizer"])
         self._rng.bit_generator.state = state["random"]
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from qiskit import QuantumCircuit
 from qiskit.circuit.library import StatePreparation
+from qiskit.exceptions import QiskitError
 from qiskit.primitives import BaseSamplerV2
 from qiskit.providers import BackendV2
 from scipy.stats import multivariate_normal
@@ -27,19 +28,11 @@ from qcaan.circuits import (
     ordered_parameters,
     probabilities_and_slopes,
 )
-from qcaan.grids import Floats, Grid
-from qcaan.optimizers import DecayingAdam
+from qcaan.grids import Floats, Grid, reals, whole
+from qcaan.optimizers import DecayingAdam, load_optimizer
 
 GRADIENTS = ("autograd", "parameter-shift", "spsa")
 INITIAL_STATES = ("uniform", "normal", "random")
-LOSSES = {
-    "bce": 1,
-    "wgan-gp": 5,
-}  # with the discriminator's steps for each of the generator's, as their papers have them
-_PENALTY, _PENALTY_POINTS = (
-    10.0,
-    64,
-)  # weight of the gradient penalty, as in its paper, and points that it is the mean over
 _SPSA_WIDTH = 0.2  # radians
 
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -62,18 +55,19 @@ class Generator:
 
     Args:
         grid: its n qubits are those of the circuit.
-        circuit: an `Ansatz`, for our exact engine, or a Qiskit circuit without measurements.
+        circuit: an `Ansatz`, for our exact engine, or a Qiskit circuit without measurements. One that is no gate, for its
+            resets, barriers or classical bits, is kept as the RX, RY, RZ, CX, CZ and H that it comes to.
         init_params: initial angles [P] in radians, those of a Qiskit circuit in the order of their names, with numbers by
             value; default uniform in ±0.1.
         optimizer: makes a torch optimiser of [theta], as `functools.partial(torch.optim.Adam, lr=0.01)`, or minimises as
             Qiskit's do; default `DecayingAdam`.
         gradient: `autograd` (an `Ansatz` on the exact engine), `parameter-shift`, `spsa` (two evaluations; Spall 1992), or
             a function of theta [P] that gives the gradient of the loss [P]; default the first of them that is possible.
-        rng: random state of the initial angles and of SPSA.
+        rng: random state of the initial angles and of SPSA; a `QGAN` puts its own in its place.
 
     Raises:
         ValueError: a circuit of another number of qubits, without parameters, or whose parameters cannot be shifted; angles
-            of another number; an unknown gradient.
+            of another number; an unknown gradient; what makes no optimiser.
     """
 
     def __init__(
@@ -88,12 +82,13 @@ class Generator:
         _check_circuit(circuit, grid.n_qubits)
         if gradient is not None and not callable(gradient) and gradient not in GRADIENTS:
             raise ValueError(f"unknown gradient {gradient!r}; choose from {', '.join(GRADIENTS)}, or give a function")
-        self.grid, self.ansatz = grid, circuit
-        self._rng = rng or np.random.default_rng()
+        self.rng = rng or np.random.default_rng()
         if isinstance(circuit, QuantumCircuit):
-            CircuitMachine(circuit, EXACT, self._rng)  # refuses what cannot be shifted
+            machine = CircuitMachine(circuit, EXACT, self.rng)  # refuses what cannot be shifted
+            circuit = circuit if _is_gate(circuit) else machine.gates
+        self.grid, self.ansatz = grid, circuit
         self.n_params = circuit.n_params if isinstance(circuit, Ansatz) else len(ordered_parameters(circuit))
-        start = self._rng.uniform(-0.1, 0.1, self.n_params) if init_params is None else init_params
+        start = self.rng.uniform(-0.1, 0.1, self.n_params) if init_params is None else init_params
         self.theta = self._angles(start)
         self._gradient = gradient
         self.optimizer = optimizer
@@ -110,7 +105,10 @@ class Generator:
             raise ValueError(
                 f"the optimizer must make a torch optimiser or have `minimize`, got {type(optimizer).__name__}"
             )
-        self._optimizer = optimizer if isinstance(optimizer, Minimizer) else (optimizer or DecayingAdam)([self.theta])
+        made = optimizer if isinstance(optimizer, Minimizer) else (optimizer or DecayingAdam)([self.theta])
+        if not isinstance(made, torch.optim.Optimizer | Minimizer):
+            raise ValueError(f"the optimizer must make a torch optimiser, got one that makes {type(made).__name__}")
+        self._optimizer = made
 
     @property
     def parameter_values(self) -> Floats:
@@ -146,10 +144,10 @@ class Generator:
             params: angles [P] to measure at instead of the trained ones.
             shots: default 1,024.
         """
-        sampler = as_sampler(quantum_instance, self._rng)
+        sampler = as_sampler(quantum_instance, self.rng)
         theta = self.theta if params is None else self._angles(params)
-        draws = 0 if sampler == EXACT else 1024 if shots is None else shots
-        probs = distribution(self.machine(sampler, self._rng), theta[None], draws)[0].numpy()
+        draws = 0 if sampler == EXACT else whole("shots", 1024 if shots is None else shots, 0)
+        probs = distribution(self.machine(sampler, self.rng), theta[None], draws)[0].numpy()
         seen = np.arange(len(probs)) if draws == 0 else probs.nonzero()[0]
         return self.grid.points[seen].tolist(), probs[seen].tolist()
 
@@ -163,6 +161,17 @@ class Generator:
         fake, gradient = self._differentiate(machine, self.theta, shots)
         return fake, partial(self._step, gradient)
 
+    def check(self, machine: Machine, shots: int) -> None:
+        """Whether the generator can be trained by so many shots on `machine`.
+
+        Raises:
+            ValueError: there are no exact probabilities, or the gradient that was asked for cannot be had.
+        """
+        if shots == 0 and not machine.ideal:
+            raise ValueError("shots must be at least 1 on a sampler that has no exact probabilities, got 0")
+        if self._gradient == "autograd" and not (machine.differentiable and shots == 0):
+            raise ValueError("gradient 'autograd' needs an Ansatz on the exact engine; choose parameter-shift or spsa")
+
     def state_dict(self) -> dict[str, Any]:
         """Angles and the state of a torch optimiser; a `Minimizer` has none."""
         optimizer = {} if isinstance(self._optimizer, Minimizer) else self._optimizer.state_dict()
@@ -172,10 +181,15 @@ class Generator:
         """Put back what `state_dict` gave."""
         self.parameter_values = state["theta"].numpy()
         if not isinstance(self._optimizer, Minimizer):
-            self._optimizer.load_state_dict(state["optimizer"])
+            load_optimizer(self._optimizer, state["optimizer"])
 
     def _angles(self, values: ArrayLike) -> Tensor:
-        array = np.array(values, np.float64)
+        try:
+            array = reals(values)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"the generator's parameters must be {self.n_params} angles, got {type(values).__name__}"
+            ) from None
         if array.shape != (self.n_params,) or not np.isfinite(array).all():
             raise ValueError(
                 f"the generator's parameters must be {self.n_params} finite angles, got shape {list(array.shape)}"
@@ -199,31 +213,30 @@ class Generator:
 
     def _differentiate(self, machine: Machine, theta: Tensor, shots: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Probabilities [2**n] at theta [P], and what takes a slope [2**n] in them to that in theta [P]."""
-        autograd = machine.differentiable and shots == 0
+        self.check(machine, shots)
         if callable(self._gradient):
             function = self._gradient
-            probs = distribution(machine, theta[None], shots)[0]
-            return probs, lambda slope: torch.from_numpy(
-                np.array(function(theta.numpy().copy()), np.float64).reshape(-1)
-            )
+            return distribution(machine, theta[None], shots)[0], lambda slope: self._given_gradient(function, theta)
         if self._gradient == "spsa":
-            signs = torch.from_numpy(self._rng.choice([-1.0, 1.0], self.n_params))
+            signs = torch.from_numpy(self.rng.choice([-1.0, 1.0], self.n_params))
             points = torch.stack([theta, theta + _SPSA_WIDTH * signs, theta - _SPSA_WIDTH * signs])
             probs, up, down = distribution(machine, points, shots)
             return probs, lambda slope: (up - down) @ slope / (2 * _SPSA_WIDTH) * signs
-        if self._gradient == "autograd" or (self._gradient is None and autograd):
-            if not autograd:
-                raise ValueError(
-                    "gradient 'autograd' needs an Ansatz on the exact engine; choose parameter-shift or spsa"
-                )
+        if self._gradient != "parameter-shift" and machine.differentiable and shots == 0:
             point = theta.clone().requires_grad_()
             probs = distribution(machine, point[None], 0)[0]
             return probs.detach(), lambda slope: torch.autograd.grad(probs, point, slope)[0]
         probs, jacobian = probabilities_and_slopes(machine, theta, shots)  # (2**n,), (P, 2**n)
         return probs, lambda slope: jacobian @ slope
 
+    def _given_gradient(self, function: Callable[[Floats], ArrayLike], theta: Tensor) -> Tensor:
+        gradient = np.array(function(theta.numpy().copy()), np.float64).reshape(-1)
+        if len(gradient) != self.n_params:
+            raise ValueError(f"the gradient function must give {self.n_params} numbers, got {len(gradient)}")
+        return torch.from_numpy(gradient)
 
-def generator_circuit(
+
+def build_circuit(
     grid: Grid,
     circuit: Ansatz | QuantumCircuit | None,
     initial_state: str | None,
@@ -248,28 +261,27 @@ def generator_circuit(
     if initial_state is not None and initial_state not in INITIAL_STATES:
         raise ValueError(f"unknown initial_state {initial_state!r}; choose from {', '.join(INITIAL_STATES)}")
     if circuit is None:
-        if reps < 0:
-            raise ValueError(f"reps must be at least 0, got {reps}")
-        circuit = Ansatz(grid.n_qubits, ("ry", *("cz-ring", "ry") * reps))
+        circuit = Ansatz(grid.n_qubits, ("ry", *("cz-ring", "ry") * whole("reps", reps, 0)))
         initial_state = initial_state or "uniform"
     _check_circuit(circuit, grid.n_qubits)
     if initial_state is None:
         return circuit
     if initial_state == "uniform" and isinstance(circuit, Ansatz):
         return Ansatz(circuit.n_qubits, ("h", *circuit.layers))
-    whole = QuantumCircuit(grid.n_qubits)
+    trained = circuit.to_circuit() if isinstance(circuit, Ansatz) else circuit
+    start = QuantumCircuit(grid.n_qubits, trained.num_clbits)
     if initial_state == "uniform":
-        whole.h(range(grid.n_qubits))
+        start.h(range(grid.n_qubits))
     elif initial_state == "random":
         for qubit in range(grid.n_qubits):
-            whole.ry(rng.uniform(0, math.pi), qubit)
+            start.ry(rng.uniform(0, math.pi), qubit)
     else:
         centred = grid.points - data @ grid.points
         covariance = centred.T @ (data[:, None] * centred)
         logs = multivariate_normal.logpdf(centred, cov=covariance, allow_singular=True)
         density = np.exp(logs - np.max(logs))
-        whole.append(StatePreparation(np.sqrt(density / density.sum())), range(grid.n_qubits))
-    return whole.compose(circuit.to_circuit() if isinstance(circuit, Ansatz) else circuit)
+        start.append(StatePreparation(np.sqrt(density / density.sum())), range(grid.n_qubits))
+    return start.compose(trained)
 
 
 def _check_circuit(circuit: Ansatz | QuantumCircuit, n_qubits: int) -> None:
@@ -280,3 +292,11 @@ def _check_circuit(circuit: Ansatz | QuantumCircuit, n_qubits: int) -> None:
         raise ValueError(f"the generator circuit must have {n_qubits} qubits, those of the grid, got {found}")
     if not (circuit.n_params if isinstance(circuit, Ansatz) else circuit.num_parameters):
         raise ValueError("the generator circuit must have parameters to train, got none")
+
+
+def _is_gate(circuit: QuantumCircuit) -> bool:
+    try:
+        circuit.to_gate()
+    except QiskitError:
+        return False
+    return True

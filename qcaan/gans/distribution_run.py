@@ -12,9 +12,9 @@ import numpy as np
 
 from qcaan import animation
 from qcaan.devices import make_vendor
-from qcaan.gans.distribution import QGAN
+from qcaan.gans.distribution import KS_ACCEPTS, QGAN
 from qcaan.gans.distribution_discriminator import LOSSES, Discriminator, default_discriminator
-from qcaan.grids import Floats
+from qcaan.grids import Floats, whole
 from qcaan.jobs import Budget
 from qcaan.optimizers import DecayingAdam
 from qcaan.planning import Plan, plan_steps
@@ -67,6 +67,7 @@ class DistributionConfig(Budget):
         for name in ("samples", "epochs", "batch_size", "lr_half_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        whole("seed", self.seed, 0, 2**63)
         if not 0 < self.lr < 1:
             raise ValueError(f"lr must be between 0 and 1, got {self.lr}")
         if self.bounds is not None and (not self.bounds or len(self.bounds) % 2):
@@ -127,12 +128,6 @@ def run_facts(samples: Floats) -> dict[str, Any]:
     return {"data": {"shape": list(samples.shape), "mean": samples.mean(0).tolist(), "std": samples.std(0).tolist()}}
 
 
-def load_checkpoint(qgan: QGAN, checkpoint: dict[str, Any], epochs: int) -> None:
-    """Put a run's checkpoint into its QGAN, which then trains up to `epochs` in all."""
-    qgan.load_training_state(checkpoint)
-    qgan.num_epochs = epochs - len(qgan.rel_entr)
-
-
 def save_results(run: RunDirectory, qgan: QGAN, config: DistributionConfig) -> dict[str, Any]:
     """Leave scores.json and report.png in the run directory; gives the scores."""
     scores = _scores(qgan)
@@ -153,7 +148,7 @@ def _scores(qgan: QGAN) -> dict[str, Any]:
     statistic, p_value = qgan.ks_test()
     return {
         **qgan.distances(),
-        "ks_test_500": {"statistic": statistic, "p_value": p_value, "accepts": p_value >= 0.05},
+        "ks_test_500": {"statistic": statistic, "p_value": p_value, "accepts": p_value >= KS_ACCEPTS},
         "epochs": len(qgan.rel_entr),
         "samples_within_bounds": int(qgan.n_samples),
         "bounds": qgan.grid.bounds.tolist(),

@@ -26,34 +26,50 @@ class EpochRecord:
     rel_entr: float
 
 
-def write_snapshot(folder: Path, record: EpochRecord, params: Floats, state: dict[str, Any]) -> None:
-    """Leave an epoch, its angles [P] and the training's state; the checkpoint last, since it says that the epoch is done.
+class Snapshots:
+    """The folder of one training."""
 
-    Epoch 0 starts output.csv anew, and rows of epochs whose checkpoint was never written are dropped.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    row = [record.epoch, record.loss_d, record.loss_g, json.dumps(params.tolist()), record.rel_entr]
-    path = folder / "output.csv"
-    rows = read_rows(path) if record.epoch and path.is_file() else []
-    if rows and int(rows[-1]["epoch"]) == record.epoch - 1:
-        with path.open("a", newline="") as file:
-            csv.writer(file).writerow(row)
-    else:
-        kept = [list(old.values()) for old in rows if int(old["epoch"]) < record.epoch]
-        with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-            csv.writer(file).writerows([COLUMNS, *kept, row])
-    with atomic_write(folder / "checkpoint.pt") as temporary:
-        torch.save(state, temporary)
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._left = (-1, -1)  # epoch that output.csv ended with when it was last written here, and its size then
+
+    def write(self, record: EpochRecord, params: Floats, state: dict[str, Any]) -> None:
+        """Leave an epoch, its angles [P] and the training's state; the checkpoint last, since it says the epoch is done.
+
+        Epoch 0 starts output.csv anew, and rows of epochs whose checkpoint was never written are dropped.
+
+        Raises:
+            ValueError: output.csv is not one of a QGAN.
+            OSError: the folder cannot be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        row = [record.epoch, record.loss_d, record.loss_g, json.dumps(params.tolist()), record.rel_entr]
+        path = self.folder / "output.csv"
+        if path.is_file() and self._left == (record.epoch - 1, path.stat().st_size):
+            with path.open("a", newline="") as file:
+                csv.writer(file).writerow(row)
+        else:
+            kept = _rows_before(record.epoch, path) if path.is_file() else []
+            with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+                csv.writer(file).writerows([COLUMNS, *kept, row])
+        self._left = (record.epoch, path.stat().st_size)
+        with atomic_write(self.folder / "checkpoint.pt") as temporary:
+            torch.save(state, temporary)
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of an output.csv by the names of their columns."""
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+def _rows_before(epoch: int, path: Path) -> list[list[str]]:
+    try:
+        with path.open(newline="") as file:
+            header, *rows = csv.reader(file)
+            if tuple(header) == COLUMNS:
+                return [row for row in rows if int(row[0]) < epoch]
+    except (ValueError, IndexError, csv.Error):
+        pass
+    raise ValueError(f"{path} is not the history of a QGAN; name another snapshot_dir")
 
 
 def read_snapshot(folder: Path) -> dict[str, Any]:
-    """The last state that `write_snapshot` left.
+    """The last state that `Snapshots.write` left in a folder.
 
     Raises:
         ValueError: there is none, or it is damaged.
@@ -61,6 +77,16 @@ def read_snapshot(folder: Path) -> dict[str, Any]:
     path = folder / "checkpoint.pt"
     if not path.is_file():
         raise ValueError(f"{folder} holds no snapshot of a QGAN")
+    return read_state(path)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What torch saved in a file.
+
+    Raises:
+        ValueError: the file is damaged.
+        OSError: it cannot be read.
+    """
     try:
         return torch.load(path, weights_only=True)
     except OSError:

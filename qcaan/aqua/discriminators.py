@@ -1,0 +1,171 @@
+"""Aqua's discriminators, and the base class of a user's own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from qcaan.aqua.instance import AquaError, QuantumInstance, aqua_globals
+from qcaan.gans.distribution_discriminator import Discriminator
+from qcaan.gans.distribution_snapshots import read_state
+from qcaan.grids import Floats
+from qcaan.networks import PointMLP
+from qcaan.training import atomic_write
+
+SMALLEST = 1e-4  # label in a logarithm, as in Aqua
+
+
+class DiscriminativeNetwork(ABC):
+    """Base of discriminators; what a subclass's `train` and `get_label` do is what `QGAN` trains with."""
+
+    params: Any = None
+
+    @abstractmethod
+    def set_seed(self, seed: int) -> None:
+        """Set a random seed."""
+
+    @abstractmethod
+    def get_label(self, x: ArrayLike) -> Any:
+        """Samples [m, k] to labels in (0, 1), 1 for real."""
+
+    @abstractmethod
+    def save_model(self, snapshot_dir: str) -> None:
+        """Save the model in a folder."""
+
+    @abstractmethod
+    def loss(self, x: Any, y: Any, weights: Any = None) -> Any:
+        """Loss of labels x where y is right."""
+
+    @abstractmethod
+    def train(
+        self,
+        data: Sequence[ArrayLike],
+        weights: Sequence[ArrayLike],
+        penalty: bool = False,
+        quantum_instance: QuantumInstance | None = None,
+        shots: int | None = None,
+    ) -> dict[str, Any]:
+        """One step on [real, generated] samples [m, k] with their weights [m]; gives `loss` and `params`."""
+
+    def update(self, points: Tensor, real: Tensor, fake: Tensor) -> float:
+        samples = points.numpy()
+        result = self.train([samples, samples], [real.numpy(), fake.numpy()])
+        self.params = result["params"]
+        return float(np.squeeze(result["loss"]))
+
+    def slope(self, points: Tensor) -> Tensor:
+        labels = torch.as_tensor(self.get_label(points.numpy())).detach().double().flatten()
+        return -labels.clamp_min(SMALLEST).log()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027  not abstract, so that Aqua's subclasses run
+        """Nothing: a foreign discriminator's state is not known."""
+
+
+class PyTorchDiscriminator(DiscriminativeNetwork):
+    """A network of 512 and 256 hidden units.
+
+    Args:
+        n_features: dimensions of the data.
+        n_out: 1.
+    """
+
+    _widths: tuple[int, ...] = (512, 256)
+
+    def __init__(self, n_features: int = 1, n_out: int = 1) -> None:
+        if n_features < 1 or n_out != 1:
+            raise AquaError(f"n_features must be at least 1 and n_out must be 1, got {n_features} and {n_out}")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(aqua_globals.random.integers(2**31)))
+            self._net = PointMLP(torch.tensor([[-1.0, 1.0]] * n_features), self._widths)
+        self._player = Discriminator(self._net)
+
+    @property
+    def discriminator_net(self) -> nn.Module:
+        """Samples [m, k] in data units to logits [m]; may be set to another such network."""
+        return self._player.net
+
+    @discriminator_net.setter
+    def discriminator_net(self, net: nn.Module) -> None:
+        self._player = Discriminator(net)
+
+    def scale(self, bounds: Floats) -> None:
+        """Take data between `bounds` [k, 2] to [-1, 1] first; `QGAN` does this."""
+        if len(bounds) == len(self._net.centre):
+            self._net.centre.copy_(torch.from_numpy(bounds.mean(1)))
+            self._net.radius.copy_(torch.from_numpy(np.ptp(bounds, axis=1) / 2))
+
+    def set_seed(self, seed: int) -> None:
+        aqua_globals.random_seed = seed
+
+    def get_label(self, x: ArrayLike, detach: bool = False) -> Any:
+        """Labels [m, 1] in (0, 1) of samples [m, k], as a tensor, or detached as an array."""
+        samples = x if isinstance(x, Tensor) else torch.tensor(np.asarray(x), dtype=torch.float32)
+        labels = self._player.net(samples).reshape(-1, 1).sigmoid()
+        return labels.detach().numpy() if detach else labels
+
+    def loss(self, x: Any, y: Any, weights: Any = None) -> Any:
+        """Binary cross-entropy of labels x where y is right: the mean, or the sum with weights."""
+        labels, right = torch.as_tensor(x), torch.as_tensor(y)
+        each = -(right * labels.clamp_min(SMALLEST).log() + (1 - right) * (1 - labels).clamp_min(SMALLEST).log())
+        return each.mean() if weights is None else (each * torch.as_tensor(weights).reshape(each.shape)).sum()
+
+    def train(
+        self,
+        data: Sequence[ArrayLike],
+        weights: Sequence[ArrayLike],
+        penalty: bool = False,
+        quantum_instance: QuantumInstance | None = None,
+        shots: int | None = None,
+    ) -> dict[str, Any]:
+        if penalty:
+            raise AquaError("penalty is not supported; qcaan.QGAN(..., loss='wgan-gp') has one")
+        real, fake = (torch.tensor(np.asarray(part), dtype=torch.float32) for part in data)
+        points = torch.cat([part.reshape(len(part), -1) for part in (real, fake)])  # (m + m', k)
+        of_real, of_fake = (torch.tensor(np.asarray(part), dtype=torch.float32).flatten() for part in weights)
+        loss = self._player.update(
+            points, torch.cat([of_real, torch.zeros(len(fake))]), torch.cat([torch.zeros(len(real)), of_fake])
+        )
+        return {"loss": loss, "params": self._player.params}
+
+    def save_model(self, snapshot_dir: str) -> None:
+        with atomic_write(Path(snapshot_dir) / "discriminator.pt") as temporary:
+            torch.save(self.state_dict(), temporary)
+
+    def load_model(self, load_dir: str) -> None:
+        """Load what `save_model` left: its file, or the folder that it is in.
+
+        Raises:
+            AquaError: the file is damaged, or of another network.
+            OSError: it cannot be read.
+        """
+        path = Path(load_dir)
+        state = read_state(path / "discriminator.pt" if path.is_dir() else path)
+        try:
+            self.load_state_dict(state)
+        except (KeyError, TypeError, RuntimeError):
+            raise AquaError(f"{path} does not hold a discriminator of this kind") from None
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._player.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._player.load_state_dict(state)
+
+
+class NumPyDiscriminator(PyTorchDiscriminator):
+    """A network of 50 and 20 hidden units, as Aqua's had; it is run by torch all the same, and gives arrays."""
+
+    _widths = (50, 20)
+
+    def get_label(self, x: ArrayLike, detach: bool = False) -> NDArray[np.float32]:
+        return super().get_label(x, detach=True)
