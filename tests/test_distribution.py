@@ -449,7 +449,7 @@ def test_a_resumed_run_with_a_given_generator_equals_an_uninterrupted_one(tmp_pa
             r"the optimiser is of another kind",
         ),
         ({"loss": "wgan-gp"}, r"the discriminator learns by wgan-gp, the one to be loaded by bce"),
-        ({"generator": ROTATIONS}, r"parameters must be 2 finite angles, got shape \[4\]"),
+        ({"generator": ROTATIONS}, r"parameters must be 2 finite numbers, got shape \[4\]"),
     ],
 )
 def test_a_refused_snapshot_changes_nothing(tmp_path, other, message):
@@ -497,7 +497,7 @@ def test_bad_snapshots_are_named(tmp_path):
     binomial(num_epochs=1, snapshot_dir=tmp_path).run()
     with pytest.raises(ValueError, match=r"the snapshot is of other num_qubits: \[2\] there, \[3\] here"):
         binomial(num_qubits=[3]).load(tmp_path)
-    with pytest.raises(ValueError, match=r"parameters must be 2 finite angles, got shape \[4\]"):
+    with pytest.raises(ValueError, match=r"parameters must be 2 finite numbers, got shape \[4\]"):
         binomial(generator=ROTATIONS).load(tmp_path)
     with pytest.raises(ValueError, match=r"of another generator, discriminator or optimiser \(RuntimeError\)"):
         binomial(discriminator=nn.Linear(1, 1)).load(tmp_path)
@@ -700,10 +700,10 @@ def test_bad_input_is_refused_in_one_sentence(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"generator_init_params": [1.0]}, r"parameters must be 4 finite angles, got shape \[1\]"),
-        ({"generator_init_params": [1, 2, 3, math.nan]}, "parameters must be 4 finite angles"),
-        ({"generator_init_params": {"a": 1}}, "parameters must be 4 angles, got dict"),
-        ({"generator_init_params": np.ones(4) * 1j}, "parameters must be 4 angles, got ndarray"),
+        ({"generator_init_params": [1.0]}, r"parameters must be 4 finite numbers, got shape \[1\]"),
+        ({"generator_init_params": [1, 2, 3, math.nan]}, "parameters must be 4 finite numbers"),
+        ({"generator_init_params": {"a": 1}}, "parameters must be 4 finite numbers, got dict"),
+        ({"generator_init_params": np.ones(4) * 1j}, "parameters must be 4 finite numbers, got ndarray"),
         ({"reps": 1.5}, "reps must be a whole number of at least 0, got 1.5"),
         ({"generator_optimizer": lambda params: None}, "must make a torch optimiser, got one that makes NoneType"),
         ({"generator_optimizer": 3}, "the optimizer must make a torch optimiser or have `minimize`, got int"),
@@ -737,9 +737,10 @@ def test_what_is_changed_for_the_worse_is_refused_and_stays():
     with pytest.raises(ValueError, match="num_epochs must be a whole number of at least 1, got 0"):
         qgan.run()
     qgan.num_epochs = 1
-    qgan.set_generator(generator_gradient=lambda theta: theta[:1])
-    with pytest.raises(ValueError, match="the gradient function must give 4 numbers, got 1"):
-        qgan.run()
+    for wrong in ([1.0], [1j] * 4, "steep"):
+        qgan.set_generator(generator_gradient=lambda theta, wrong=wrong: wrong)
+        with pytest.raises(ValueError, match="the gradient must be 4 finite numbers, got "):
+            qgan.run()
     with pytest.raises(ValueError, match="the optimizer must make a torch optimiser, got one that makes NoneType"):
         Discriminator(nn.Linear(1, 1), optimizer=lambda params: None)
 

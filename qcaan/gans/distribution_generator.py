@@ -184,16 +184,16 @@ class Generator:
             load_optimizer(self._optimizer, state["optimizer"])
 
     def _angles(self, values: ArrayLike) -> Tensor:
+        return self._finite("the generator's parameters", values)
+
+    def _finite(self, what: str, values: ArrayLike) -> Tensor:
+        """Values [P] as a tensor of their own; refused is what is not one finite number for each angle."""
         try:
             array = reals(values)
         except (TypeError, ValueError):
-            raise ValueError(
-                f"the generator's parameters must be {self.n_params} angles, got {type(values).__name__}"
-            ) from None
+            raise ValueError(f"{what} must be {self.n_params} finite numbers, got {type(values).__name__}") from None
         if array.shape != (self.n_params,) or not np.isfinite(array).all():
-            raise ValueError(
-                f"the generator's parameters must be {self.n_params} finite angles, got shape {list(array.shape)}"
-            )
+            raise ValueError(f"{what} must be {self.n_params} finite numbers, got shape {list(array.shape)}")
         return torch.from_numpy(array)
 
     def _step(self, gradient: Callable[[Tensor], Tensor], slope: Tensor) -> None:
@@ -216,7 +216,9 @@ class Generator:
         self.check(machine, shots)
         if callable(self._gradient):
             function = self._gradient
-            return distribution(machine, theta[None], shots)[0], lambda slope: self._given_gradient(function, theta)
+            return distribution(machine, theta[None], shots)[0], lambda slope: self._finite(
+                "the gradient", function(theta.numpy().copy())
+            )
         if self._gradient == "spsa":
             signs = torch.from_numpy(self.rng.choice([-1.0, 1.0], self.n_params))
             points = torch.stack([theta, theta + _SPSA_WIDTH * signs, theta - _SPSA_WIDTH * signs])
@@ -228,12 +230,6 @@ class Generator:
             return probs.detach(), lambda slope: torch.autograd.grad(probs, point, slope)[0]
         probs, jacobian = probabilities_and_slopes(machine, theta, shots)  # (2**n,), (P, 2**n)
         return probs, lambda slope: jacobian @ slope
-
-    def _given_gradient(self, function: Callable[[Floats], ArrayLike], theta: Tensor) -> Tensor:
-        gradient = np.array(function(theta.numpy().copy()), np.float64).reshape(-1)
-        if len(gradient) != self.n_params:
-            raise ValueError(f"the gradient function must give {self.n_params} numbers, got {len(gradient)}")
-        return torch.from_numpy(gradient)
 
 
 def build_circuit(
