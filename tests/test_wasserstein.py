@@ -223,7 +223,7 @@ def test_the_sliced_distance_sees_what_columns_do_not():
         ({"ansatz": "ring"}, "unknown ansatz 'ring'"),
         ({"sampler": "warp", "switch_at": 5}, "unknown sampler 'warp'"),
         ({"shots": 5, "gradient": "backprop"}, "gradient backprop needs"),
-        ({"switch_at": -1}, "switch_at must be at least 0, got -1"),
+        ({"switch_at": -1}, "switch_at must be at least 0 and less than the run's 8000 steps, got -1"),
         ({"uploads": 0}, "uploads must be at least 1"),
     ],
 )
