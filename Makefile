@@ -10,7 +10,7 @@ test: .venv/installed-dev  ## lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 gpu: .venv/installed  ## Aer on CUDA: the two wheels share one import name, so one replaces the other
 	$(BIN)/pip uninstall -y qiskit-aer
