@@ -5,6 +5,7 @@ python scripts/classify_digits.py
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,15 +15,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
-from _cli import console, is_finished, run_script, stoppable
+from _cli import check_plan, console, is_finished, run_script, stoppable
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from qcaan import ImageSet, QuantumLayer, make_ansatz
 from qcaan.born import open_sampler
 from qcaan.data import load_splits
+from qcaan.devices import make_vendor
 from qcaan.jobs import Budget, Journal
-from qcaan.samplers import make_sampler
+from qcaan.planning import Plan, plan_steps
+from qcaan.samplers import MakeSampler, make_sampler
 from qcaan.training import RunDirectory, pick_device, random_state, seed_everything, set_random_state, write_json
 
 NAMES = ("with the circuit", "without it")
@@ -82,22 +85,18 @@ def main(
         config: the run.
         out: run directory.
         resume: go on with an unfinished run; --epochs may be raised, everything else must be as it was.
-        dry_run: check everything, say what would be run, and write nothing.
+        dry_run: check everything, say what the run would ask of a device, and write nothing.
     """
     device = pick_device(config.device)
-    seed_everything(config.seed)
-    rng = np.random.default_rng(config.seed)
-    run = RunDirectory(out)
-    journal = Journal(run.jobs_path)
-    circuit = QuantumLayer(
-        make_ansatz(config.ansatz, config.n_qubits, config.n_layers),
-        uploads=config.uploads,
-        sampler=open_sampler(config.sampler, partial(make_sampler, journal=journal, budget=config), rng),
-        shots=config.shots,
-        seed=rng,
-    )
     train_set, test_set = (part.only(config.digits) for part in load_splits("digits8x8"))
     (train_x, train_y), (test_x, test_y) = features(train_set, test_set, config, device)
+    check_plan(plan_run(config, train_x.cpu(), test_x.cpu()), config, config.epochs, dry_run)
+    if dry_run:
+        return
+    run = RunDirectory(out)
+    journal = Journal(run.jobs_path)
+    seed_everything(config.seed)
+    circuit = make_circuit(config, partial(make_sampler, journal=journal, budget=config))
 
     def classifier() -> nn.Module:
         return nn.Sequential(
@@ -106,13 +105,6 @@ def main(
 
     models = nn.ModuleList([nn.Sequential(circuit, classifier()), classifier()]).to(device)
     optimizer = torch.optim.Adam(models.parameters(), config.lr)
-    console.print(
-        f"run: {run.path}, {len(train_x)} digits to train on, {len(test_x)} to test with, {config.n_qubits} angles, "
-        f"circuit of {circuit.theta.numel()} angles, {config.epochs} epochs on {device}, sampler {config.sampler}"
-    )
-    if dry_run:
-        console.print("dry run: nothing was written")
-        return
     facts = {"data": {"name": train_set.name, "provenance": train_set.provenance, "n_images": len(train_x)}}
     checkpoint = run.begin(config, facts, resume, device)
     done = 0
@@ -123,6 +115,10 @@ def main(
         done = checkpoint["epoch"]
         if done >= config.epochs and is_finished(run, done):
             return
+    console.print(
+        f"run: {run.path}, {len(train_x)} digits to train on, {len(test_x)} to test with, {config.n_qubits} angles, "
+        f"circuit of {circuit.theta.numel()} angles, {config.epochs} epochs on {device}, sampler {config.sampler}"
+    )
 
     with stoppable(lambda: done):
         for epoch in range(done + 1, config.epochs + 1):
@@ -147,6 +143,33 @@ def main(
         scores[name]["n_weights"] = sum(weight.numel() for weight in model.parameters())
         console.print(f"{name}: test accuracy {scores[name]['test_accuracy']:.1%}, {scores[name]['n_weights']} weights")
     write_json(run.path / "scores.json", scores)
+
+
+def make_circuit(config: ClassifyConfig, samplers: MakeSampler) -> QuantumLayer:
+    """The circuit before the classifier, run by a sampler that `samplers` makes."""
+    rng = np.random.default_rng(config.seed)
+    ansatz = make_ansatz(config.ansatz, config.n_qubits, config.n_layers)
+    sampler = open_sampler(config.sampler, samplers, rng)
+    return QuantumLayer(ansatz, uploads=config.uploads, sampler=sampler, shots=config.shots, seed=rng)
+
+
+def plan_run(config: ClassifyConfig, train_x: Tensor, test_x: Tensor) -> Plan | None:
+    """What a run on these features, [N, n_qubits] on the CPU, would ask of a device; None if it asks none."""
+    full_batches, rest = divmod(len(train_x), config.batch_size)
+
+    def start(samplers: MakeSampler) -> tuple[Callable[[], object], ...]:
+        circuit = make_circuit(config, samplers)
+
+        def step(n: int) -> None:
+            circuit(train_x[:n]).sum().backward()
+
+        def score() -> None:
+            with torch.no_grad():
+                circuit(train_x), circuit(test_x)
+
+        return partial(step, config.batch_size), lambda: rest and step(rest), score
+
+    return plan_steps(start, partial(make_vendor, budget=config), config.epochs, full_batches, None)
 
 
 def features(

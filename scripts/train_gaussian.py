@@ -34,7 +34,7 @@ def main(
         config: the run.
         out: run directory; default runs/ and the target's name.
         resume: go on with an unfinished run; --epochs may be raised, everything else must be as it was.
-        dry_run: check everything, say what would be run, and write nothing.
+        dry_run: check everything, say what the run would ask of a device, and write nothing.
         eval_samples: generated samples to score at the end.
     """
     if eval_samples < 2:

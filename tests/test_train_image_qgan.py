@@ -129,6 +129,8 @@ def test_bad_input_is_one_sentence_and_status_2(call_script, tmp_path, options, 
                   "--n-layers", 1, "--batch-size", 2, "--shots", 30, "--epochs", 2, "--eval-images", 20)),
         ("train_gaussian.py", ("--steps-per-epoch", 2, "--switch-at", 3, "--batch-size", 2, "--n-critic", 1, "--shots", 30,
                                "--n-layers", 1, "--epochs", 2, "--eval-samples", 20)),
+        ("classify_digits.py", ("--digits", 3, "--n-qubits", 1, "--n-layers", 1, "--uploads", 1, "--batch-size", 100,
+                                "--shots", 20, "--epochs", 2)),
         ("train_qgan.py", ("--data", "binomial", "--samples", 200, "--batch-size", 100, "--shots", 50, "--epochs", 2)),
     ],
 )  # fmt: skip
