@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qcaan.training import RunDirectory, atomic_write
+from qcaan.training import RunDirectory, atomic_write, described
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -153,7 +153,8 @@ def sample_report(run: RunDirectory) -> Path:
     settings = config["config"]
     figure.suptitle(
         f"Hybrid WGAN-GP QGAN, {config['data']['name']}, {settings['n_qubits']} qubits, {settings['ansatz']} "
-        f"{settings['n_layers']}, {settings['penalty']} penalty, {settings['sampler']}"
+        f"{settings['n_layers']}, {settings['penalty']} penalty, "
+        + described(settings["sampler"], settings["shots"], settings["switch_at"])
     )
     target = run.path / "report.png"
     with atomic_write(target) as temporary:

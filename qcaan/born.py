@@ -63,6 +63,9 @@ class BornMachine:
         if isinstance(sampler, str):
             sampler = make_sampler(sampler, rng)
         self._sampler: BaseSamplerV2 = sampler if hasattr(sampler, "run") else sampler(rng)
+        most = getattr(self._sampler, "n_qubits", None)
+        if most is not None and ansatz.n_qubits > most:
+            raise ValueError(f"the device has {most} qubits, the circuit {ansatz.n_qubits}")
         self._circuits = [_measured(ansatz.to_circuit(basis)) for basis in bases]
         self._aer = _AerProbabilities(ansatz, bases, **aer_options(name)) if self.ideal else None
 

@@ -75,7 +75,7 @@ class Budget:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.job_timeout <= 0:
+        if not self.job_timeout > 0:
             raise ValueError(f"job_timeout must be above 0, got {self.job_timeout}")
 
     def most(self, paid: bool) -> dict[str, int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from qiskit.primitives import BaseSamplerV2
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from qcaan.ansatz import PREPARATION, ROTATIONS, Ansatz
 from qcaan.born import EXACT, BornMachine
@@ -33,7 +33,7 @@ class QuantumLayer(nn.Module):
 
     Gradients, with respect to theta and to the inputs: `backprop` through our exact engine, to any order;
     `parameter-shift` from runs at shifted angles, all in one job, on any sampler (Schuld et al., arXiv:1811.11184);
-    `finite-difference`, central ones. The two last are computed in float64, and of first order only.
+    `finite-difference`, central ones. The two last are computed in float64, and of first order only: a second one is refused.
 
     Args:
         ansatz: the trained circuit.
@@ -55,7 +55,7 @@ class QuantumLayer(nn.Module):
     def __init__(
         self,
         ansatz: Ansatz,
-        embedding: tuple[str, ...] = ("rx",),
+        embedding: str | Sequence[str] = ("rx",),
         uploads: int = 1,
         n_in: int | None = None,
         qubits: Sequence[int] | None = None,
@@ -67,6 +67,7 @@ class QuantumLayer(nn.Module):
     ) -> None:
         super().__init__()
         n = ansatz.n_qubits
+        embedding = (embedding,) if isinstance(embedding, str) else tuple(embedding)
         self._as_amplitudes = embedding == (AMPLITUDES,)
         if not self._as_amplitudes and not (set(embedding) <= {"h", *ROTATIONS} and set(embedding) & set(ROTATIONS)):
             raise ValueError(
@@ -82,7 +83,7 @@ class QuantumLayer(nn.Module):
         self.n_in = self._room if n_in is None else n_in
         if not 1 <= self.n_in <= self._room:
             raise ValueError(f"n_in must be from 1 to {self._room} for {' '.join(embedding)} on {n} qubits, got {n_in}")
-        self.qubits = tuple(range(n) if qubits is None else qubits)
+        self.qubits = tuple(range(n) if qubits is None else map(operator.index, qubits))
         if not self.qubits or len(set(self.qubits)) < len(self.qubits) or not set(self.qubits) <= set(range(n)):
             raise ValueError(f"qubits must be different ones of 0..{n - 1}, got {list(self.qubits)}")
         self.register_buffer("_measured", torch.tensor(self.qubits), persistent=False)
@@ -123,6 +124,10 @@ class QuantumLayer(nn.Module):
             raise ValueError(f"unknown gradient {gradient!r}; choose from {', '.join(GRADIENTS)}")
         if gradient == "backprop" and not can_backprop:
             raise ValueError(f"gradient backprop needs sampler {EXACT!r} without shots; choose parameter-shift")
+        if gradient == "finite-difference" and isinstance(sampler, str) and sampler.endswith(":single"):
+            raise ValueError(
+                f"gradient finite-difference of {sampler} would be rounding divided by a small step; choose parameter-shift"
+            )
         if gradient == "finite-difference" and shots:
             raise ValueError(
                 f"gradient finite-difference of {shots} shots would be noise divided by a small step; choose parameter-shift"
@@ -134,11 +139,15 @@ class QuantumLayer(nn.Module):
             raise ValueError(
                 f"inputs must be {self.theta.dtype} [B, {self.n_in}], got {inputs.dtype} {list(inputs.shape)}"
             )
+        if not len(inputs):
+            return inputs.new_zeros(0, self.n_out) + 0 * (inputs.sum() + self.theta.sum())
         if self._as_amplitudes:
-            lengths = torch.linalg.vector_norm(inputs, dim=1, keepdim=True)
-            if not lengths.all():
-                raise ValueError(f"inputs are amplitudes, but row {int(lengths.argmin())} is zero")
-            inputs = inputs / lengths
+            largest = (
+                inputs.detach().abs().amax(1, keepdim=True)
+            )  # squares of numbers within 1 neither over- nor underflow
+            if not largest.all():
+                raise ValueError(f"inputs are amplitudes, but row {int(largest.argmin())} is zero")
+            inputs = F.normalize(inputs / largest, dim=1)
         x = F.pad(inputs, (0, self._room - self.n_in))  # (B, room)
         if self.gradient == "backprop":
             return self._read(squared(self._state(x)))
@@ -164,6 +173,10 @@ class QuantumLayer(nn.Module):
         if self._as_amplitudes:
             columns = torch.cat([preparation_angles(columns[:, : self._room]), columns[:, self._room :]], 1)
         if self.shots:
+            if (
+                not columns.isfinite().all()
+            ):  # nothing can be measured of such a circuit, and samplers differ in what they say
+                return columns.new_full((len(columns), self.n_out), math.nan)
             return self._read(self._born.frequencies(columns, self.shots)[:, 0])
         return self._read(self._born.probabilities(columns)[:, 0])
 
@@ -203,8 +216,11 @@ class _Shifted(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        if (
+            torch.is_grad_enabled()
+        ):  # create_graph; torch's once_differentiable only sees it where grad itself is trained
+            raise RuntimeError(f"gradient {ctx.layer.gradient} is of first order only; choose backprop")
         (columns, outputs), layer, trained = ctx.saved_tensors, ctx.layer, ctx.trained
         differences = layer.gradient == "finite-difference"
         of_amplitudes = (trained < layer._room) & (layer._as_amplitudes and not differences)  # (T,)

@@ -54,6 +54,7 @@ class NoisySampler(BaseSamplerV2):
         self._device = device
         self._rng = rng
         self._target = None if device in ION_TRAPS else fake_device(device).target
+        self.n_qubits = ION_TRAPS[device].n_qubits if self._target is None else self._target.num_qubits  # at most
         self._built: dict[int, tuple[Transpiler, AerSampler]] = {}
 
     def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None):

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from qiskit.primitives import BaseSamplerV2, PrimitiveJob, PrimitiveResult, SamplerPubResult
+from qiskit.primitives import BaseSamplerV2, PrimitiveJob, PrimitiveResult, SamplerPubResult, StatevectorSampler
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
@@ -99,6 +99,14 @@ class Rehearsal(BaseSamplerV2):
         self.depth = max(self.depth, native.depth())
 
 
+class _StandIn(StatevectorSampler):
+    """In the place of a simulator with noise, which is slow and nobody pays for, and as wide as that."""
+
+    def __init__(self, simulator: BaseSamplerV2, rng: np.random.Generator) -> None:
+        super().__init__(seed=rng)
+        self.n_qubits = getattr(simulator, "n_qubits", None)
+
+
 class _Stage:
     """Makes the samplers of a rehearsal, and counts what is asked of the device among them, where there is one."""
 
@@ -108,7 +116,7 @@ class _Stage:
 
     def __call__(self, name: str, rng: np.random.Generator) -> BaseSamplerV2:
         if not is_device(name):
-            return make_sampler("statevector", rng)  # in the place of a simulator with noise, which nobody pays for
+            return _StandIn(make_sampler(name, rng), rng)
         rehearsal = Rehearsal(self._make_vendor(name, rng), rng)
         self.device = self.device or rehearsal
         return rehearsal

@@ -41,8 +41,11 @@ def reopened(
     Its data are looked for in `data_root` if that is given. Jobs that it asks of a device are recorded in the run's journal.
 
     Raises:
+        ValueError: a seed out of range.
         RunError: the run has no checkpoint, or is damaged, or of another system.
     """
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be at least 0 and below 2**63, got {seed}")
     record = run.config()
     try:
         options: dict[str, Any] = {

@@ -39,12 +39,14 @@ def pick_device(name: str) -> torch.device:
     """`auto` is CUDA if present, else the CPU; any other name is taken as torch takes it.
 
     Raises:
-        ValueError: not a torch device, or CUDA asked for where there is none.
+        ValueError: neither the CPU nor a CUDA device, or CUDA asked for where there is none.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError
     except RuntimeError:
         raise ValueError(f"unknown device {name!r}; choose auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -136,10 +138,20 @@ def load_training_state(gan: Trained, state: dict[str, Any]) -> None:
     set_random_state(state["random"])
 
 
-def check_switch(switch_at: int | None, n_steps: int) -> None:
-    """Raise ValueError if the sampler would never be used."""
-    if switch_at is not None and not 0 <= switch_at < n_steps:
+def check_switch(switch_at: int | None, n_steps: int, differs: bool) -> None:
+    """Raise ValueError if the sampler would never be used, or nothing `differs` where it is."""
+    if switch_at is None:
+        return
+    if not 0 <= switch_at < n_steps:
         raise ValueError(f"switch_at must be at least 0 and less than the run's {n_steps} steps, got {switch_at}")
+    if not differs:
+        raise ValueError("switch_at would change nothing: all steps are on the exact engine; name a sampler or shots")
+
+
+def described(sampler: str, shots: int, switch_at: int | None) -> str:
+    """What ran a run's circuits, in words for its console line and its report."""
+    switched = f" from step {switch_at} on" if switch_at else ""
+    return f"sampler {sampler}{switched}" + (f", {shots:,} shots" if shots else "")
 
 
 _TEMPORARY = re.compile(r"\.\w+(\.\w+)\.\w{8}\1")  # names that `atomic_write` gives

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import tyro
+
+# read when torch is loaded: threads that wait by spinning make an epoch many times longer where others use the cores too
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -20,7 +25,7 @@ from qcaan.jobs import Budget, JobError, Journal
 from qcaan.planning import Plan
 from qcaan.training import RunDirectory, RunError, TrainingCollapsed
 
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, markup=False)  # what is in brackets is ours or the user's, not a style
 
 
 def run_script(main: Callable[..., None]) -> None:
@@ -34,6 +39,11 @@ def run_script(main: Callable[..., None]) -> None:
         known = isinstance(error, OSError) and error.filename is not None
         message = f"{error.filename}: {error.strerror}" if known else str(error)
         print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except (MemoryError, RuntimeError) as error:  # torch has no type of its own for the CPU's memory
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        print("error: the memory does not hold this; ask for smaller batches, networks or numbers", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -382,6 +382,10 @@ def main(
         raise ValueError(f"repeats must be at least 1 and epochs at least 0, got {repeats} and {epochs}")
     if qgan_steps < 0:
         raise ValueError(f"qgan_steps must be at least 0, got {qgan_steps}")
+    if not min((*qubits, *layer_qubits), default=1) >= 1:
+        raise ValueError(f"qubits and layer_qubits must be at least 1, got {qubits} and {layer_qubits}")
+    if json and not json.parent.is_dir():
+        raise ValueError(f"{json.parent} is not a folder to write {json.name} into")
     where = pick_device(device)
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"{os.cpu_count()} CPU cores"
     sections = {"cost evaluation, 8 qubits, 2,000 shots": cost_evaluations(repeats)}

@@ -136,10 +136,12 @@ def main(
             run.save_checkpoint({"epoch": epoch, **state})
             done = epoch
 
+    journal.begin(done)
     scores: dict[str, Any] = {"n_train": len(train_x), "n_test": len(test_x)}
     for name, model in zip(NAMES, models, strict=True):
         parts = {"train": (train_x, train_y), "test": (test_x, test_y)}
-        scores[name] = {f"{part}_accuracy": accuracy(model, *data) for part, data in parts.items()}
+        with stoppable(lambda: done):
+            scores[name] = {f"{part}_accuracy": accuracy(model, *data) for part, data in parts.items()}
         scores[name]["n_weights"] = sum(weight.numel() for weight in model.parameters())
         console.print(f"{name}: test accuracy {scores[name]['test_accuracy']:.1%}, {scores[name]['n_weights']} weights")
     write_json(run.path / "scores.json", scores)

@@ -37,7 +37,8 @@ def main(
         sequence: digits to write, from draws that the data set's classifier reads as them.
         out: picture, .png, or .gif for a sequence shown one by one; default grid.png or sequence.png in the run.
         npz: file for the images (uint8 [n, H, W] or [n, H, W, 3]) and what they were drawn from: `bits` (uint8
-            [n, n_bits]), `latents` (float32) of a prior without bits, `noise` (float32) of an image QGAN.
+            [n, n_bits]), `latents` (float32) of a prior without bits, `noise` (float32) of an image QGAN, or its
+            `expectations` where shots are the noise.
         seed: of the draws.
         device: auto, cpu, cuda, cuda:N.
         data_root: where the run's data set lies, if not where it did.

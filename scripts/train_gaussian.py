@@ -18,7 +18,7 @@ from qcaan.gans import wasserstein, wasserstein_run
 from qcaan.gans.wasserstein import EpochRecord, WassersteinConfig, WassersteinGAN
 from qcaan.jobs import Journal
 from qcaan.samplers import make_sampler
-from qcaan.training import RunDirectory, pick_device
+from qcaan.training import RunDirectory, described, pick_device
 
 
 def main(
@@ -54,9 +54,7 @@ def main(
         return
     console.print(
         f"run: {run.path}, {config.n_qubits} qubits ({config.ansatz} {config.n_layers}), {config.epochs} epochs of "
-        f"{config.steps_per_epoch} steps on {device}, sampler {config.sampler}"
-        + (f" from step {config.switch_at} on" if config.switch_at else "")
-        + (f", {config.shots} shots" if config.shots else "")
+        f"{config.steps_per_epoch} steps on {device}, " + described(config.sampler, config.shots, config.switch_at)
     )
 
     def end_epoch(record: EpochRecord, seconds: float) -> str:

@@ -10,6 +10,7 @@ from qiskit.primitives import StatevectorSampler
 from qcaan import load_images
 from qcaan.gans.image import PRESETS, EpochRecord, ImageConfig, ImageGAN, StepRecord, train
 from qcaan.gans.image_networks import make_discriminator
+from qcaan.gans.image_run import report_title
 from qcaan.training import TrainingCollapsed
 
 CPU = torch.device("cpu")
@@ -199,6 +200,17 @@ def test_a_picture_does_not_depend_on_those_drawn_beside_it(images):
     torch.testing.assert_close(gan.draw(noise)[:3], gan.draw(noise[:3]))
 
 
+def test_shots_as_noise_are_told_and_given_with_the_images():
+    gan = toy(**SHOTS)
+    _, measured = gan.generate(6)
+    assert gan.drawn_from == "expectations" and toy().drawn_from == "noise"
+    assert len(measured.unique(dim=0)) > 1
+    torch.testing.assert_close(measured * 10, (measured * 10).round())  # of 20 shots each
+    assert "sampler exact, 20 shots" in report_title(gan.config, "mnist")
+    switched = ImageConfig(sampler="aer", shots=1000, switch_at=7)
+    assert "sampler aer from step 7 on, 1,000 shots" in report_title(switched, "mnist")
+
+
 def test_losses_that_are_not_finite_stop_it(images):
     gan = toy()
     with torch.no_grad():
@@ -214,6 +226,9 @@ def test_losses_that_are_not_finite_stop_it(images):
         ({"discriminator": "oracle"}, "unknown discriminator 'oracle'; choose from cnn, dcgan, quantum, qcnn"),
         ({"noise": "shots"}, "noise shots needs --shots"),
         ({"noise": "none", "shots": 9}, "9 shots are noise shots"),
+        ({"circuit": "none", "theta_noise": 0.1}, "circuit none has no angles, uploads, gradient or switch_at to set"),
+        ({"circuit": "frozen", "theta_noise": 0.1}, "circuit frozen keeps its angles, and theta_noise 0.1 would move"),
+        ({"discriminator": "quantum", "discriminator_qubits": 26}, "parameter sets of 26 qubits need"),
         ({"noise": "none", "circuit": "none"}, "circuit none hands the noise to the decoder"),
         ({"circuit": "none", "shots": 9}, "circuit none has nothing to run on sampler 'exact' or with 9 shots"),
         ({"n_qubits": 26}, "more than half of the"),

@@ -110,6 +110,38 @@ def test_second_derivatives_are_right_on_the_exact_path(kind):
     assert torch.autograd.gradgradcheck(function, (inputs, layer.theta))
 
 
+@pytest.mark.parametrize("gradient", ["parameter-shift", "finite-difference"])
+def test_second_derivatives_are_refused_where_there_are_none(gradient):
+    layer, inputs = layer_and_inputs({"gradient": gradient})
+    with pytest.raises(RuntimeError, match=f"gradient {gradient} is of first order only; choose backprop"):
+        torch.autograd.grad(layer(inputs).sum(), inputs, create_graph=True)
+
+
+@EVERY_KIND
+@pytest.mark.parametrize("engine", [{}, {"shots": 9}, {"sampler": "aer"}, {"sampler": "aer", "shots": 9}], ids=str)
+def test_no_rows_are_no_outputs(kind, engine):
+    layer, inputs = layer_and_inputs({**kind, **engine})
+    nothing = inputs.detach()[:0].requires_grad_()
+    outputs = layer(nothing)
+    assert outputs.shape == (0, layer.n_out)
+    outputs.sum().backward()
+    assert nothing.grad.shape == nothing.shape
+    assert not layer.theta.grad.any()
+
+
+@pytest.mark.parametrize("engine", [{}, {"shots": 9}, {"sampler": "aer", "shots": 9}], ids=str)
+def test_angles_that_are_not_finite_give_nothing_that_looks_like_a_measurement(engine):
+    layer = QuantumLayer(CIRCUIT, seed=0, **engine)
+    layer.theta.data[0, 0] = math.nan
+    assert layer(torch.zeros(2, 3)).isnan().any()
+
+
+def test_amplitudes_may_be_of_any_size():
+    layer = QuantumLayer(CIRCUIT, embedding="amplitudes", output="probabilities")
+    for size in (1e-30, 3e19):
+        torch.testing.assert_close(layer(torch.full((1, 8), size)), layer(torch.ones(1, 8)))
+
+
 @pytest.mark.parametrize(
     ("embedding", "uploads"),
     [(("rx",), 1), (("h", "rz"), 2), (("amplitudes",), 1)],
@@ -233,6 +265,11 @@ def test_a_loaded_layer_draws_the_same_shots_as_the_one_saved():
         ({"sampler": "aer", "gradient": "backprop"}, "gradient backprop needs sampler 'exact' without shots"),
         ({"shots": 9, "gradient": "backprop"}, "gradient backprop needs sampler 'exact' without shots"),
         ({"shots": 9, "gradient": "finite-difference"}, "gradient finite-difference of 9 shots would be noise"),
+        (
+            {"sampler": "aer:single", "gradient": "finite-difference"},
+            "finite-difference of aer:single would be rounding",
+        ),
+        ({"sampler": "aer-noise:ionq-aria", "shots": 9, "embedding": "cx"}, "embedding must be amplitudes, or of"),
         ({"sampler": StatevectorSampler()}, "shots 0 asks for exact probabilities, which this sampler does not give"),
     ],
 )

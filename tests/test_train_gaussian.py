@@ -102,6 +102,13 @@ def test_a_dry_run_checks_and_writes_nothing(run_script, tmp_path, script):
         ("train_gaussian.py", ("--shots", 9, "--gradient", "finite-difference"), "finite-difference of 9 shots"),
         ("train_gaussian.py", ("--eval-samples", 1), "eval_samples must be at least 2, got 1"),
         ("train_gaussian.py", ("--resume",), "holds no run to resume"),
+        ("train_gaussian.py", ("--sampler", "bogus"), "unknown sampler 'bogus'; choose from exact"),
+        (
+            "train_gaussian.py",
+            ("--sampler", "aer-noise:fake_manila", "--shots", 9, "--n-qubits", 6, "--dry-run"),
+            "the device has 5 qubits, the circuit 6",
+        ),
+        ("train_gaussian.py", ("--batch-size", 10**11), "the memory does not hold this"),
         ("classify_digits.py", ("--digits", 3, 12), "12 is not a label of digits8x8"),
     ],
 )

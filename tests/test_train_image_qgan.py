@@ -72,9 +72,10 @@ def test_resumed_equals_uninterrupted(call_script, run_dir, tmp_path):
 
 def test_its_runs_can_be_drawn_from_and_scored_like_those_of_the_main_job(call_script, run_dir, tmp_path):
     drawn = call_script(
-        "generate.py", run_dir, "--n", 9, "--out", tmp_path / "grid.png", "--npz", tmp_path / "images.npz"
+        "generate.py", run_dir, "--n", 9, "--out", tmp_path / "grid[1].png", "--npz", tmp_path / "images.npz"
     )
     assert drawn.returncode == 0, drawn.stderr
+    assert "grid[1].png" in drawn.stdout and (tmp_path / "grid[1].png").is_file()
     with np.load(tmp_path / "images.npz", allow_pickle=False) as arrays:
         assert (arrays["images"].shape, arrays["noise"].shape) == ((9, 28, 28), (9, 3))
     scored = call_script("evaluate.py", run_dir, "--n", 40)
@@ -107,6 +108,7 @@ def test_a_dry_run_checks_and_writes_nothing(call_script, tmp_path, monkeypatch)
     [
         (("--digits", 3, 12), "12 is not a label of digits8x8"),
         (("--noise", "shots"), "noise shots needs --shots of at least 1"),
+        (("--noise", "shots", "--shots", 9, "--switch-at", 1), "switch_at would change nothing"),
         (("--eval-images", 1), "eval_images must be 0 or at least 2, got 1"),
         (("--resume",), "holds no run to resume"),
         (("--device", "abacus"), "unknown device 'abacus'"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 
 import numpy as np
@@ -145,6 +146,16 @@ def test_files_are_targets_and_rescaled_ones_are_drawn_in_their_own_units(tmp_pa
     assert load_target(WassersteinConfig(target=str(tmp_path / "line.npy")))[0].shape == (240, 1)
 
 
+def test_rescaled_data_may_lie_far_from_zero(tmp_path):
+    np.save(tmp_path / "times.npy", 1.7e9 + np.random.default_rng(0).normal(0, 0.2, 500))
+    gan, samples, _ = made(target=str(tmp_path / "times.npy"), rescale=True, **TOY)
+    for _ in train(gan, samples):
+        pass
+    drawn = gan.generate(200)
+    assert abs(drawn - 1.7e9).max() < 2
+    assert len(drawn.unique()) > 100
+
+
 def test_bad_targets_are_named(tmp_path):
     def refused(message, **options):
         with pytest.raises((ValueError, OSError), match=re.escape(message)):
@@ -224,6 +235,13 @@ def test_the_sliced_distance_sees_what_columns_do_not():
         ({"sampler": "warp", "switch_at": 5}, "unknown sampler 'warp'"),
         ({"shots": 5, "gradient": "backprop"}, "gradient backprop needs"),
         ({"switch_at": -1}, "switch_at must be at least 0 and less than the run's 8000 steps, got -1"),
+        ({"switch_at": 5}, "switch_at would change nothing: all steps are on the exact engine"),
+        ({"mean": math.nan}, "mean must be finite, got nan"),
+        (
+            {"target": "lognormal", "rescale": True, "std": 1.0},
+            "mean and std are of the normal target, not of lognormal",
+        ),
+        ({"n_qubits": 26}, "320 parameter sets of 26 qubits need"),
         ({"uploads": 0}, "uploads must be at least 1"),
     ],
 )

@@ -26,6 +26,7 @@ from qcaan.gans.image_networks import (
     DECODERS,
     DISCRIMINATORS,
     NOISES,
+    QUANTUM_DISCRIMINATORS,
     QuantumGenerator,
     make_decoder,
     make_discriminator,
@@ -149,13 +150,20 @@ class ImageConfig(Budget):
             raise ValueError(f"circuit none hands the noise to the decoder, and noise {self.noise} hands it nothing")
         if self.circuit == "none" and (self.sampler != EXACT or self.shots):
             raise ValueError(f"circuit none has nothing to run on sampler {self.sampler!r} or with {self.shots} shots")
+        of_circuits = self.theta_noise, self.uploads > 1, self.gradient, self.switch_at is not None
+        if self.circuit == "none" and any(of_circuits):
+            raise ValueError("circuit none has no angles, uploads, gradient or switch_at to set")
+        if self.circuit == "frozen" and self.theta_noise:
+            raise ValueError(f"circuit frozen keeps its angles, and theta_noise {self.theta_noise} would move them")
         if self.gradient_draws > 1 and not self.shots:
             raise ValueError("gradient_draws averages over draws of shots; without --shots they are all the same")
 
     def resolved(self, n_images: int) -> ImageConfig:
         """The configuration with the default that depends on the number of training images filled in."""
         steps = self.steps_per_epoch or max(n_images // self.batch_size, 140)
-        check_switch(self.switch_at, self.epochs * steps)
+        differs = self.sampler != EXACT or (self.shots > 0 and self.noise != "shots")
+        differs |= self.gradient not in (None, "backprop")
+        check_switch(self.switch_at, self.epochs * steps, differs)
         return replace(self, steps_per_epoch=steps)
 
 
@@ -239,10 +247,12 @@ class ImageGAN(nn.Module):
         adam = partial(DecayingAdam, lr=config.lr, betas=(config.beta_1, 0.999), half_steps=half_steps, n_steps=1)
         self.optimizer_g, self.optimizer_d = adam(trained), adam(self.discriminator.parameters())
         self.epoch = self.step = 0
-        if self.generator.circuit is not None:  # one batch on the exact engine tells whether the memory will do
-            rows = config.batch_size * max(config.gradient_draws, config.n_critic - 1)
-            with torch.no_grad():
+        with torch.no_grad():  # one batch on the exact engine tells whether the memory will do
+            if self.generator.circuit is not None and (config.sampler == EXACT or config.switch_at):
+                rows = config.batch_size * max(config.gradient_draws, config.n_critic - 1)
                 self.generator.features(torch.ones(rows, self.generator.noise_dim, device=device))
+            if config.discriminator in QUANTUM_DISCRIMINATORS:
+                self.discriminator(torch.zeros(config.batch_size, *image_shape, device=device))
         self._use(self._sampler, config.shots, config.gradient)  # refuses bad options before any training
         self.choose_engine()
 
@@ -266,19 +276,32 @@ class ImageGAN(nn.Module):
 
         Equal features give equal images: another place in a batch would change their last digits.
         """
+        return self._decode(self._features(noise))
+
+    def _features(self, noise: Tensor) -> Tensor:
         network = self.average.module
         assert isinstance(network, QuantumGenerator)
-        features = torch.cat([network.features(part) for part in noise.split(self.config.batch_size)])
+        return torch.cat([network.features(part) for part in noise.split(self.config.batch_size)])
+
+    def _decode(self, features: Tensor) -> Tensor:
+        network = self.average.module
+        assert isinstance(network, QuantumGenerator)
         different, place = features.unique(dim=0, return_inverse=True)
         images = torch.cat([network.decoder(part).cpu() for part in different.split(self.config.batch_size)])
         return images[place.cpu()]
 
-    drawn_from = "noise"  # what `generate` gives beside the images
+    @property
+    def drawn_from(self) -> str:
+        """What `generate` gives beside the images: `noise`, or `expectations` where the shots are the noise."""
+        return "expectations" if self.config.noise == "shots" else "noise"
 
+    @torch.no_grad()
     def generate(self, n: int) -> tuple[Tensor, Tensor]:
-        """n images [n, C, H, W] in [-1, 1] and the noise they were drawn from [n, noise_dim], on the CPU."""
+        """n images [n, C, H, W] in [-1, 1] and what they were drawn from, on the CPU: noise [n, noise_dim], or the
+        expectations [n, n_qubits] that were measured."""
         noise = self.generator.make_noise(n)
-        return self.draw(noise), noise.cpu()
+        features = self._features(noise)
+        return self._decode(features), (features if self.config.noise == "shots" else noise).cpu()
 
     def reseed(self, seed: int) -> None:
         """Draw by `seed` from now on."""

@@ -17,7 +17,8 @@ from qcaan.networks import Discriminator, Generator
 NOISES = ("none", "angles", "amplitudes", "shots")
 CIRCUITS = ("trained", "frozen", "none")
 DECODERS = ("dense", "convolutional")
-DISCRIMINATORS = ("cnn", "dcgan", "quantum", "qcnn")
+QUANTUM_DISCRIMINATORS = ("quantum", "qcnn")
+DISCRIMINATORS = ("cnn", "dcgan", *QUANTUM_DISCRIMINATORS)
 
 
 class QuantumGenerator(nn.Module):

@@ -18,7 +18,7 @@ from qcaan.gans.image import EpochRecord, ImageConfig, ImageGAN
 from qcaan.planning import Plan, plan_steps
 from qcaan.reopening import reopened, run_data
 from qcaan.samplers import MakeSampler
-from qcaan.training import RunDirectory, write_json
+from qcaan.training import RunDirectory, described, write_json
 
 
 def plan_run(config: ImageConfig, image_shape: tuple[int, int, int], n_scored: int) -> Plan | None:
@@ -55,7 +55,8 @@ def _pictures(gan: ImageGAN) -> tuple[Tensor, Tensor]:
 
 def report_title(config: ImageConfig, data_name: str) -> str:
     """What stands above a run's report."""
-    circuit = f"{config.n_qubits} qubits ({config.circuit}, {config.ansatz} {config.n_layers}, {config.sampler})"
+    runs_on = described(config.sampler, config.shots, config.switch_at)
+    circuit = f"{config.n_qubits} qubits ({config.circuit}, {config.ansatz} {config.n_layers}, {runs_on})"
     circuit = "no circuit" if config.circuit == "none" else circuit
     return f"Image QGAN, {data_name}, noise {config.noise}, {circuit}, {config.decoder} decoder, {config.discriminator}"
 

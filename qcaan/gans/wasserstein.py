@@ -102,9 +102,14 @@ class WassersteinConfig(Budget):
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if not 0 <= self.penalty_weight < math.inf:
             raise ValueError(f"penalty_weight must be at least 0, got {self.penalty_weight}")
+        if self.target != "normal" and (self.mean, self.std) != (0.0, 0.2):
+            raise ValueError(f"mean and std are of the normal target, not of {self.target}")
+        if not math.isfinite(self.mean):
+            raise ValueError(f"mean must be finite, got {self.mean}")
         if not 0 < self.std < math.inf:
             raise ValueError(f"std must be above 0, got {self.std}")
-        check_switch(self.switch_at, self.epochs * self.steps_per_epoch)
+        differs = self.sampler != EXACT or self.shots > 0 or self.gradient not in (None, "backprop")
+        check_switch(self.switch_at, self.epochs * self.steps_per_epoch, differs)
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be at least 0 and below 2**63, got {self.seed}")
 
@@ -194,8 +199,8 @@ class WassersteinGAN(nn.Module):
             raise ValueError(f"a column of {config.target} is constant and cannot be rescaled")
         identity = torch.zeros(n_columns), torch.ones(n_columns)
         center, scale = ((low + high) / 2, (high - low) / 2 / _FILLED) if config.rescale else identity
-        self.register_buffer("center", center.float())
-        self.register_buffer("scale", scale.float())
+        self.register_buffer("center", center.double())  # data may be far from 0 and close together
+        self.register_buffer("scale", scale.double())
         circuit = QuantumLayer(
             make_ansatz(config.ansatz, config.n_qubits, config.n_layers),
             uploads=config.uploads,
@@ -211,6 +216,9 @@ class WassersteinGAN(nn.Module):
         self.optimizer_g = torch.optim.Adam(self.generator.parameters(), config.lr, (0.0, 0.9))
         self.optimizer_d = torch.optim.Adam(self.critic.parameters(), config.lr, (0.0, 0.9))
         self.epoch = self.step = 0
+        if config.sampler == EXACT or config.switch_at:  # a batch tells whether the memory will do
+            with torch.no_grad():
+                self.generator(torch.zeros(config.n_critic * config.batch_size, config.latent_dim, device=device))
         circuit.use(self._sampler, config.shots, config.gradient, self._rng)  # refuses bad options before any training
         self.choose_engine()
 
@@ -229,7 +237,7 @@ class WassersteinGAN(nn.Module):
     def draw(self, latents: Tensor) -> Tensor:
         """Noise [n, latent_dim] to samples float64 [n, k] in the data's units, on the CPU, by the averaged generator."""
         outputs = torch.cat([self.average(part) for part in latents.split(1000)])  # (n, k) in [-1, 1]
-        return (self.center + self.scale * outputs).double().cpu()
+        return (self.center + self.scale * outputs.double()).cpu()
 
     def generate(self, n: int) -> Tensor:
         """n samples float64 [n, k] in the data's units, on the CPU."""
@@ -257,7 +265,7 @@ def train(gan: WassersteinGAN, samples: Tensor) -> Iterator[StepRecord | EpochRe
         TrainingCollapsed: a loss is not finite.
     """
     config, critic = gan.config, gan.critic
-    data = (samples.to(gan.center) - gan.center) / gan.scale  # (N, k) in the outputs' range
+    data = ((samples.to(gan.center) - gan.center) / gan.scale).float()  # (N, k) in the outputs' range
     while gan.epoch < config.epochs:
         sums = torch.zeros(3, dtype=torch.float64)
         for _ in range(config.steps_per_epoch):
