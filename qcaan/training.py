@@ -54,6 +54,11 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def use_one_thread() -> None:
+    """Compute on one CPU thread: where matrices are small, the others only wait for the first."""
+    torch.set_num_threads(1)
+
+
 def random_state() -> dict[str, Tensor]:
     """State of torch's generators on the CPU and, where there is one, the GPU."""
     state = {"cpu": torch.get_rng_state()}

@@ -12,8 +12,9 @@ from typing import Any
 
 import tyro
 
-# read when torch is loaded: threads that wait by spinning make an epoch many times longer where others use the cores too
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read when torch is loaded. Threads that spin for long while they wait make an epoch many times longer where others use the
+# cores too; libgomp itself takes this number where it knows that it has fewer cores than threads.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from rich.console import Console
 from rich.logging import RichHandler

@@ -18,7 +18,9 @@ from qcaan.gans import wasserstein, wasserstein_run
 from qcaan.gans.wasserstein import EpochRecord, WassersteinConfig, WassersteinGAN
 from qcaan.jobs import Journal
 from qcaan.samplers import make_sampler
-from qcaan.training import RunDirectory, described, pick_device
+from qcaan.training import RunDirectory, described, pick_device, use_one_thread
+
+_THREADS_PAY = 8  # qubits from which on a second thread is worth waiting for
 
 
 def main(
@@ -47,6 +49,8 @@ def main(
     if dry_run:
         return
 
+    if config.n_qubits < _THREADS_PAY:
+        use_one_thread()
     run = RunDirectory(out or Path("runs") / Path(config.target).stem)
     journal = Journal(run.jobs_path)
     gan = WassersteinGAN(config, samples, device, partial(make_sampler, journal=journal, budget=config))
