@@ -21,7 +21,7 @@ from qiskit_aer import AerSimulator
 from torch import Tensor
 
 from qcaan.ansatz import ROTATIONS, Ansatz, basis_params, check_bases
-from qcaan.samplers import IDEAL, MakeSampler, aer_options, make_sampler
+from qcaan.samplers import IDEAL, MakeSampler, aer_options, check_width, make_sampler
 from qcaan.statevector import all_probabilities
 
 EXACT = "exact"  # the name, among those of samplers, of our own engine in torch
@@ -63,9 +63,7 @@ class BornMachine:
         if isinstance(sampler, str):
             sampler = make_sampler(sampler, rng)
         self._sampler: BaseSamplerV2 = sampler if hasattr(sampler, "run") else sampler(rng)
-        most = getattr(self._sampler, "n_qubits", None)
-        if most is not None and ansatz.n_qubits > most:
-            raise ValueError(f"the device has {most} qubits, the circuit {ansatz.n_qubits}")
+        check_width(self._sampler, ansatz.n_qubits)
         self._circuits = [_measured(ansatz.to_circuit(basis)) for basis in bases]
         self._aer = _AerProbabilities(ansatz, bases, **aer_options(name)) if self.ideal else None
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from qcaan.ansatz import Ansatz
 from qcaan.born import EXACT, BornMachine, bits_to_index, check_memory, is_ideal, parameter_shift
-from qcaan.samplers import SAMPLERS, is_sampler, make_sampler
+from qcaan.samplers import SAMPLERS, check_width, is_sampler, make_sampler
 from qcaan.simulators import TranspiledSampler
 
 Floats = NDArray[np.float64]
@@ -65,6 +65,8 @@ class CircuitMachine:
         self._sampler = None if sampler == EXACT else sampler
         if isinstance(self._sampler, str):
             self._sampler = make_sampler(self._sampler, rng)
+        if self._sampler is not None:
+            check_width(self._sampler, circuit.num_qubits)
         self._measured = self._circuit.copy()
         self._measured.measure_all()
 

@@ -142,9 +142,7 @@ class QuantumLayer(nn.Module):
         if not len(inputs):
             return inputs.new_zeros(0, self.n_out) + 0 * (inputs.sum() + self.theta.sum())
         if self._as_amplitudes:
-            largest = (
-                inputs.detach().abs().amax(1, keepdim=True)
-            )  # squares of numbers within 1 neither over- nor underflow
+            largest = inputs.detach().abs().amax(1, keepdim=True)  # so that no square over- or underflows
             if not largest.all():
                 raise ValueError(f"inputs are amplitudes, but row {int(largest.argmin())} is zero")
             inputs = F.normalize(inputs / largest, dim=1)
@@ -173,9 +171,7 @@ class QuantumLayer(nn.Module):
         if self._as_amplitudes:
             columns = torch.cat([preparation_angles(columns[:, : self._room]), columns[:, self._room :]], 1)
         if self.shots:
-            if (
-                not columns.isfinite().all()
-            ):  # nothing can be measured of such a circuit, and samplers differ in what they say
+            if not columns.isfinite().all():  # samplers differ in what they measure of such a circuit
                 return columns.new_full((len(columns), self.n_out), math.nan)
             return self._read(self._born.frequencies(columns, self.shots)[:, 0])
         return self._read(self._born.probabilities(columns)[:, 0])
@@ -217,9 +213,8 @@ class _Shifted(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        if (
-            torch.is_grad_enabled()
-        ):  # create_graph; torch's once_differentiable only sees it where grad itself is trained
+        # create_graph, which torch's own once_differentiable only sees where grad itself is trained
+        if torch.is_grad_enabled():
             raise RuntimeError(f"gradient {ctx.layer.gradient} is of first order only; choose backprop")
         (columns, outputs), layer, trained = ctx.saved_tensors, ctx.layer, ctx.trained
         differences = layer.gradient == "finite-difference"

@@ -12,7 +12,7 @@ import torch
 from qcaan.data import ImageSet, load_splits
 from qcaan.jobs import Budget, Journal
 from qcaan.samplers import MakeSampler, make_sampler
-from qcaan.training import RunDirectory, RunError
+from qcaan.training import RunDirectory, RunError, check_seed
 
 
 class Reopenable(Protocol):
@@ -44,8 +44,7 @@ def reopened(
         ValueError: a seed out of range.
         RunError: the run has no checkpoint, or is damaged, or of another system.
     """
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be at least 0 and below 2**63, got {seed}")
+    check_seed(seed)
     record = run.config()
     try:
         options: dict[str, Any] = {

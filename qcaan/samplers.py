@@ -64,6 +64,13 @@ def make_sampler(
     raise ValueError(f"unknown sampler {name!r}; choose from {', '.join(('exact', *SAMPLERS))}")
 
 
+def check_width(sampler: BaseSamplerV2, n_qubits: int) -> None:
+    """Raise ValueError if the sampler says that its device has fewer qubits."""
+    most = getattr(sampler, "n_qubits", None)
+    if most is not None and n_qubits > most:
+        raise ValueError(f"the device has {most} qubits, the circuit {n_qubits}")
+
+
 def aer_options(name: str) -> dict[str, Any]:
     """Device and precision of Aer for a named sampler.
 

@@ -35,6 +35,12 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def check_seed(seed: int) -> None:
+    """Raise ValueError if it is no seed for torch and NumPy alike."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be at least 0 and below 2**63, got {seed}")
+
+
 def pick_device(name: str) -> torch.device:
     """`auto` is CUDA if present, else the CPU; any other name is taken as torch takes it.
 
@@ -45,10 +51,10 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError
     except RuntimeError:
-        raise ValueError(f"unknown device {name!r}; choose auto, cpu, cuda or cuda:N") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"unknown device {name!r}; choose auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {name!r} asks for a CUDA device, and torch sees {torch.cuda.device_count()}")
     return device

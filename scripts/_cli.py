@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -46,6 +47,12 @@ def run_script(main: Callable[..., None]) -> None:
             raise
         print("error: the memory does not hold this; ask for smaller batches, networks or numbers", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a file that could not be written at the end, before the work is done."""
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent} is not a folder to write {path.name} into")
 
 
 def image_system(run: RunDirectory) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from _cli import console, run_script
+from _cli import check_folder, console, run_script
 from qiskit import transpile
 from qiskit.quantum_info import Statevector
 from qiskit_aer import AerSimulator
@@ -384,8 +384,8 @@ def main(
         raise ValueError(f"qgan_steps must be at least 0, got {qgan_steps}")
     if not min((*qubits, *layer_qubits), default=1) >= 1:
         raise ValueError(f"qubits and layer_qubits must be at least 1, got {qubits} and {layer_qubits}")
-    if json and not json.parent.is_dir():
-        raise ValueError(f"{json.parent} is not a folder to write {json.name} into")
+    if json:
+        check_folder(json)
     where = pick_device(device)
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"{os.cpu_count()} CPU cores"
     sections = {"cost evaluation, 8 qubits, 2,000 shots": cost_evaluations(repeats)}

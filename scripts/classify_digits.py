@@ -26,7 +26,16 @@ from qcaan.devices import make_vendor
 from qcaan.jobs import Budget, Journal
 from qcaan.planning import Plan, plan_steps
 from qcaan.samplers import MakeSampler, make_sampler
-from qcaan.training import RunDirectory, pick_device, random_state, seed_everything, set_random_state, write_json
+from qcaan.training import (
+    RunDirectory,
+    check_seed,
+    described,
+    pick_device,
+    random_state,
+    seed_everything,
+    set_random_state,
+    write_json,
+)
 
 NAMES = ("with the circuit", "without it")
 
@@ -69,8 +78,7 @@ class ClassifyConfig(Budget):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 < self.lr < 1:
             raise ValueError(f"lr must be between 0 and 1, got {self.lr}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be at least 0 and below 2**63, got {self.seed}")
+        check_seed(self.seed)
 
 
 def main(
@@ -117,12 +125,13 @@ def main(
             return
     console.print(
         f"run: {run.path}, {len(train_x)} digits to train on, {len(test_x)} to test with, {config.n_qubits} angles, "
-        f"circuit of {circuit.theta.numel()} angles, {config.epochs} epochs on {device}, sampler {config.sampler}"
+        f"circuit of {circuit.theta.numel()} angles, {config.epochs} epochs on {device}, "
+        + described(config.sampler, config.shots, None)
     )
 
+    journal.begin(done)
     with stoppable(lambda: done):
         for epoch in range(done + 1, config.epochs + 1):
-            journal.begin(done)
             sums = torch.zeros(len(models))
             for batch in torch.randperm(len(train_x), device=device).split(config.batch_size):
                 # the two share no weights, so the gradient of their losses' sum is that of each
@@ -135,14 +144,14 @@ def main(
             state = {"models": models.state_dict(), "optimizer": optimizer.state_dict(), "random": random_state()}
             run.save_checkpoint({"epoch": epoch, **state})
             done = epoch
+            journal.begin(done)
 
-    journal.begin(done)
-    scores: dict[str, Any] = {"n_train": len(train_x), "n_test": len(test_x)}
-    for name, model in zip(NAMES, models, strict=True):
+        scores: dict[str, Any] = {"n_train": len(train_x), "n_test": len(test_x)}
         parts = {"train": (train_x, train_y), "test": (test_x, test_y)}
-        with stoppable(lambda: done):
+        for name, model in zip(NAMES, models, strict=True):
             scores[name] = {f"{part}_accuracy": accuracy(model, *data) for part, data in parts.items()}
-        scores[name]["n_weights"] = sum(weight.numel() for weight in model.parameters())
+            scores[name]["n_weights"] = sum(weight.numel() for weight in model.parameters())
+    for name in NAMES:
         console.print(f"{name}: test accuracy {scores[name]['test_accuracy']:.1%}, {scores[name]['n_weights']} weights")
     write_json(run.path / "scores.json", scores)
 

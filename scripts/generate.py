@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from _cli import console, image_system, run_script
+from _cli import check_folder, console, image_system, run_script
 
 from qcaan import animation, metrics
 from qcaan.reopening import run_data
@@ -72,13 +72,12 @@ def main(
 
 
 def check_target(path: Path | None, suffixes: tuple[str, ...]) -> None:
-    """Refuse a file that could not be written at the end, before the work is done."""
+    """Refuse a file of another kind, or that could not be written at the end."""
     if path is None:
         return
     if path.suffix not in suffixes:
         raise ValueError(f"{path} must end in {' or '.join(suffixes)}")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path.parent} is not a folder to write {path.name} into")
+    check_folder(path)
 
 
 if __name__ == "__main__":

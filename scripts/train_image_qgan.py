@@ -80,8 +80,7 @@ def main(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument(
-        "--preset", nargs="?", default="tuned"
-    )  # first of all: it decides the defaults of all other options
+    # first of all, since it decides the defaults of all other options
+    parser.add_argument("--preset", nargs="?", default="tuned")
     chosen = PRESETS.get(parser.parse_known_args()[0].preset, PRESETS["tuned"])
     run_script(partial(main, config=chosen))

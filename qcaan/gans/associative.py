@@ -25,7 +25,7 @@ from qcaan.optimizers import DecayingAdam
 from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
 from qcaan.qcbm import QCBM, Shuffled
 from qcaan.samplers import MakeSampler, make_sampler
-from qcaan.training import EMA, TrainingCollapsed, load_training_state, seed_everything, training_state
+from qcaan.training import EMA, TrainingCollapsed, check_seed, load_training_state, seed_everything, training_state
 
 LATENTS = ("bottleneck", "skip", "inverse")
 _DEFAULT_STEPS = 2860  # 20 passes of 128 over MNIST 3/7/9: where its digits stop getting better within ten minutes
@@ -136,8 +136,7 @@ class AssociativeConfig(Budget):
             raise ValueError(f"associative_weight must be at least 0, got {self.associative_weight}")
         if self.switch_at is not None and self.switch_at < 1:
             raise ValueError(f"switch_at must be at least 1, got {self.switch_at}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be at least 0 and below 2**63, got {self.seed}")
+        check_seed(self.seed)
 
     def resolved(self, n_images: int) -> AssociativeConfig:
         """The configuration with the defaults that depend on the number of training images filled in."""

@@ -34,7 +34,15 @@ from qcaan.gans.image_networks import (
 from qcaan.jobs import Budget
 from qcaan.optimizers import DecayingAdam
 from qcaan.samplers import MakeSampler, make_sampler
-from qcaan.training import EMA, TrainingCollapsed, check_switch, load_training_state, seed_everything, training_state
+from qcaan.training import (
+    EMA,
+    TrainingCollapsed,
+    check_seed,
+    check_switch,
+    load_training_state,
+    seed_everything,
+    training_state,
+)
 
 LOSSES = ("bce", "wgan-gp")
 FIXED_NOISE = 64
@@ -140,8 +148,7 @@ class ImageConfig(Budget):
         for name in ("penalty_weight", "theta_noise", "shots"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be at least 0 and below 2**63, got {self.seed}")
+        check_seed(self.seed)
         if self.noise == "shots" and not self.shots:
             raise ValueError("noise shots needs --shots of at least 1, from which the expectations are estimated")
         if self.noise == "none" and self.shots:
@@ -228,10 +235,9 @@ class ImageGAN(nn.Module):
         n_features = (
             2**config.n_qubits if config.circuit == "none" and config.noise == "amplitudes" else config.n_qubits
         )
-        # a circuit's expectations differ little from one noise to another, those from shots by 1 / sqrt(shots)
-        normalised = (
-            config.decoder == "convolutional" and config.noise != "none"
-        )  # where all are the same it gives zeros
+        # a circuit's expectations differ little from one noise to another, those from shots by 1 / sqrt(shots); where all
+        # are the same, normalisation would give zeros
+        normalised = config.decoder == "convolutional" and config.noise != "none"
         decoder = make_decoder(config.decoder, n_features, image_shape, config.width, normalised)
         self.generator = QuantumGenerator(
             ansatz, config.noise, config.uploads, config.circuit, decoder, config.theta_noise
@@ -276,19 +282,16 @@ class ImageGAN(nn.Module):
 
         Equal features give equal images: another place in a batch would change their last digits.
         """
-        return self._decode(self._features(noise))
+        return self._drawn(noise)[0]
 
-    def _features(self, noise: Tensor) -> Tensor:
-        network = self.average.module
+    def _drawn(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Images, and the features [n, n_features] that the decoder saw."""
+        network, n = self.average.module, self.config.batch_size
         assert isinstance(network, QuantumGenerator)
-        return torch.cat([network.features(part) for part in noise.split(self.config.batch_size)])
-
-    def _decode(self, features: Tensor) -> Tensor:
-        network = self.average.module
-        assert isinstance(network, QuantumGenerator)
+        features = torch.cat([network.features(part) for part in noise.split(n)])
         different, place = features.unique(dim=0, return_inverse=True)
-        images = torch.cat([network.decoder(part).cpu() for part in different.split(self.config.batch_size)])
-        return images[place.cpu()]
+        images = torch.cat([network.decoder(part).cpu() for part in different.split(n)])
+        return images[place.cpu()], features
 
     @property
     def drawn_from(self) -> str:
@@ -300,8 +303,8 @@ class ImageGAN(nn.Module):
         """n images [n, C, H, W] in [-1, 1] and what they were drawn from, on the CPU: noise [n, noise_dim], or the
         expectations [n, n_qubits] that were measured."""
         noise = self.generator.make_noise(n)
-        features = self._features(noise)
-        return self._decode(features), (features if self.config.noise == "shots" else noise).cpu()
+        images, features = self._drawn(noise)
+        return images, (features if self.drawn_from == "expectations" else noise).cpu()
 
     def reseed(self, seed: int) -> None:
         """Draw by `seed` from now on."""

@@ -24,7 +24,15 @@ from qcaan.layers import QuantumLayer
 from qcaan.networks import PointMLP
 from qcaan.samplers import MakeSampler, make_sampler
 from qcaan.targets import load_samples
-from qcaan.training import EMA, TrainingCollapsed, check_switch, load_training_state, seed_everything, training_state
+from qcaan.training import (
+    EMA,
+    TrainingCollapsed,
+    check_seed,
+    check_switch,
+    load_training_state,
+    seed_everything,
+    training_state,
+)
 
 PENALTIES = ("one-sided", "two-sided")
 _TARGET_SAMPLES = 100_000  # of a named target: their mean is within 0.001 of its own
@@ -102,7 +110,7 @@ class WassersteinConfig(Budget):
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if not 0 <= self.penalty_weight < math.inf:
             raise ValueError(f"penalty_weight must be at least 0, got {self.penalty_weight}")
-        if self.target != "normal" and (self.mean, self.std) != (0.0, 0.2):
+        if self.target != "normal" and (self.mean, self.std) != (WassersteinConfig.mean, WassersteinConfig.std):
             raise ValueError(f"mean and std are of the normal target, not of {self.target}")
         if not math.isfinite(self.mean):
             raise ValueError(f"mean must be finite, got {self.mean}")
@@ -110,8 +118,7 @@ class WassersteinConfig(Budget):
             raise ValueError(f"std must be above 0, got {self.std}")
         differs = self.sampler != EXACT or self.shots > 0 or self.gradient not in (None, "backprop")
         check_switch(self.switch_at, self.epochs * self.steps_per_epoch, differs)
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be at least 0 and below 2**63, got {self.seed}")
+        check_seed(self.seed)
 
 
 def load_target(config: WassersteinConfig) -> tuple[Tensor, Tensor]:
