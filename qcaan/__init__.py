@@ -2,7 +2,8 @@
 
 from qcaan.ansatz import Ansatz, make_ansatz
 from qcaan.boltzmann import QBM, RBM
-from qcaan.data import ImageSet, load_images
+from qcaan.data.images import ImageSet, load_images
+from qcaan.data.samples import load_samples
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN
 from qcaan.gans.distribution import QGAN
 from qcaan.layers import QuantumLayer
@@ -10,7 +11,6 @@ from qcaan.networks import Discriminator, Generator
 from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
 from qcaan.qcbm import QCBM, Shuffled
 from qcaan.samplers import make_sampler
-from qcaan.targets import load_samples
 
 __all__ = [
     "QBM",

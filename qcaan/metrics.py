@@ -25,7 +25,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from qcaan.data import ImageSet
+from qcaan.data.images import ImageSet
 
 NUM_FEATURES = 64
 FID_RELIABLE_FROM = 1000  # images; below, a 64x64 covariance is mostly noise and FID is biased upwards

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from qcaan.data import ImageSet, load_splits
+from qcaan.data.images import ImageSet, load_splits
 from qcaan.jobs import Budget, Journal
 from qcaan.samplers import MakeSampler, make_sampler
 from qcaan.training import RunDirectory, RunError, check_seed

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from qcaan import ImageSet, QuantumLayer, make_ansatz
 from qcaan.born import open_sampler
-from qcaan.data import load_splits
+from qcaan.data.images import load_splits
 from qcaan.devices import make_vendor
 from qcaan.jobs import Budget, Journal
 from qcaan.planning import Plan, plan_steps

@@ -19,7 +19,7 @@ from typing import Any
 from _cli import console, run_script
 
 from qcaan import animation, metrics
-from qcaan.data import load_splits
+from qcaan.data.images import load_splits
 from qcaan.gans import associative
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord
 from qcaan.training import RunError, atomic_write, pick_device, write_json

@@ -20,8 +20,8 @@ import pytest
 import torch
 from PIL import Image
 
-from qcaan import readers
-from qcaan.data import DataError, load_images
+from qcaan.data import readers
+from qcaan.data.images import DataError, load_images
 
 Damage = Callable[[bytes], bytes]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from qcaan import metrics
-from qcaan.data import load_images
+from qcaan.data.images import load_images
 
 
 def test_fid_of_equal_covariances_is_the_squared_distance_of_the_means():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qcaan.targets import TARGETS, load_samples
+from qcaan.data.samples import TARGETS, load_samples
 
 
 @pytest.mark.parametrize("name", TARGETS)

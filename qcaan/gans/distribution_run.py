@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from qcaan import animation
+from qcaan.data.samples import TARGETS, load_samples
 from qcaan.devices import make_vendor
 from qcaan.gans.distribution import KS_ACCEPTS, QGAN
 from qcaan.gans.distribution_discriminator import LOSSES, Discriminator, default_discriminator
@@ -19,7 +20,6 @@ from qcaan.jobs import Budget
 from qcaan.optimizers import DecayingAdam
 from qcaan.planning import Plan, plan_steps
 from qcaan.samplers import MakeSampler, is_device, make_sampler
-from qcaan.targets import TARGETS, load_samples
 from qcaan.training import RunDirectory, write_json
 
 

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from qcaan import losses
 from qcaan.ansatz import make_ansatz
 from qcaan.born import EXACT, open_sampler
+from qcaan.data.samples import load_samples
 from qcaan.jobs import Budget
 from qcaan.layers import QuantumLayer
 from qcaan.networks import PointMLP
 from qcaan.samplers import MakeSampler, make_sampler
-from qcaan.targets import load_samples
 from qcaan.training import (
     EMA,
     TrainingCollapsed,
@@ -46,7 +46,7 @@ class WassersteinConfig(Budget):
     """A run of the hybrid WGAN-GP QGAN: everything that decides its numbers."""
 
     target: str = "normal"
-    """normal (with --mean and --std), a name of `qcaan.targets.TARGETS`, or an .npy or .csv file of samples: a row each, a
+    """normal (with --mean and --std), a name of `qcaan.data.samples.TARGETS`, or an .npy or .csv file of samples: a row each, a
     column for each dimension."""
     mean: float = 0.0
     """Of the normal target."""

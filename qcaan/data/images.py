@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from qcaan.readers import SIZES, DataError, NotAvailable, Pictures, expanded, read
+from qcaan.data.readers import SIZES, DataError, NotAvailable, Pictures, expanded, read
 
 SPLITS = ("train", "test")
 
@@ -75,7 +75,7 @@ def load_images(
     """Read one split of a data set, whole or only the images of `classes`, in the data set's order.
 
     Args:
-        name: one of `qcaan.readers.DATA_NAMES`, or the path of an `.npz` file or of a folder of class folders. `auto` is
+        name: one of `qcaan.data.readers.DATA_NAMES`, or the path of an `.npz` file or of a folder of class folders. `auto` is
             `mnist`, or `digits8x8` (which ships with scikit-learn) where MNIST is neither in `root` nor downloadable. An
             `.npz` has x_train uint8 [N, H, W] or [N, H, W, 1 or 3] and y_train int [N], and may have x_test, y_test and
             `classes`, the names of the labels 0, 1, ... Class folders are labelled 0, 1, ... in sorted order, or by their names
@@ -88,7 +88,7 @@ def load_images(
 
     Raises:
         DataError: an argument outside its allowed set; a data set that is neither there nor downloaded within
-            `qcaan.readers.DOWNLOAD_SECONDS`; a damaged file, under `auto` too.
+            `qcaan.data.readers.DOWNLOAD_SECONDS`; a damaged file, under `auto` too.
     """
     if split not in SPLITS:
         raise DataError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")

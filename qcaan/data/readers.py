@@ -47,7 +47,7 @@ class Pictures(NamedTuple):
 
 
 def read(name: str, root: Path, split: str, size: int | None) -> Pictures:
-    """The data set `name`, or where it has a test part the asked `split` of it; see `qcaan.data.load_images`."""
+    """The data set `name`, or where it has a test part the asked `split` of it; see `qcaan.data.images.load_images`."""
     match name:
         case "mnist":
             return _read_mnist("MNIST", _DIGITS, root, split)

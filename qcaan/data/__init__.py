@@ -1,0 +1,1 @@
+"""Data sets: labelled images, and samples of distributions over real numbers."""
