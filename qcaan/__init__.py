@@ -10,7 +10,7 @@ from qcaan.layers import QuantumLayer
 from qcaan.networks import Discriminator, Generator
 from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
 from qcaan.qcbm import QCBM, Shuffled
-from qcaan.samplers import make_sampler
+from qcaan.samplers.names import make_sampler
 
 __all__ = [
     "QBM",

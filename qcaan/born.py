@@ -21,7 +21,7 @@ from qiskit_aer import AerSimulator
 from torch import Tensor
 
 from qcaan.ansatz import ROTATIONS, Ansatz, basis_params, check_bases
-from qcaan.samplers import IDEAL, MakeSampler, aer_options, check_width, make_sampler
+from qcaan.samplers.names import IDEAL, MakeSampler, aer_options, check_width, make_sampler
 from qcaan.statevector import all_probabilities
 
 EXACT = "exact"  # the name, among those of samplers, of our own engine in torch
@@ -35,7 +35,7 @@ class BornMachine:
         ansatz: the circuit U.
         bases: names of measurement bases; `t` adds n_qubits angles to the end of theta.
         sampler: `exact` for our differentiable engine, which draws shots on theta's device from torch's global random
-            state; or a name of `qcaan.samplers.SAMPLERS`, or any `BaseSamplerV2`, or what makes one of `rng`.
+            state; or a name of `qcaan.samplers.names.SAMPLERS`, or any `BaseSamplerV2`, or what makes one of `rng`.
         rng: random state of the named samplers and of the pairing of shots.
 
     Attributes:

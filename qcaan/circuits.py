@@ -24,8 +24,8 @@ from torch import Tensor
 
 from qcaan.ansatz import Ansatz
 from qcaan.born import EXACT, BornMachine, bits_to_index, check_memory, is_ideal, parameter_shift
-from qcaan.samplers import SAMPLERS, check_width, is_sampler, make_sampler
-from qcaan.simulators import TranspiledSampler
+from qcaan.samplers.names import SAMPLERS, check_width, is_sampler, make_sampler
+from qcaan.samplers.simulators import TranspiledSampler
 
 Floats = NDArray[np.float64]
 _BASIS = ("rx", "ry", "rz", "cx", "cz", "h")  # the last two only to save `Statevector` their decomposition
@@ -36,7 +36,7 @@ class CircuitMachine:
 
     Args:
         circuit: without measurements, with at least one parameter.
-        sampler: `exact` for Qiskit's `Statevector`, a name of `qcaan.samplers.SAMPLERS`, or any `BaseSamplerV2`.
+        sampler: `exact` for Qiskit's `Statevector`, a name of `qcaan.samplers.names.SAMPLERS`, or any `BaseSamplerV2`.
         rng: random state of the named samplers.
 
     Attributes:

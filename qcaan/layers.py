@@ -101,7 +101,7 @@ class QuantumLayer(nn.Module):
         """Run from now on with another engine and another gradient; what was trained stays.
 
         Args:
-            sampler: `exact` (our engine), a name of `qcaan.samplers.SAMPLERS`, or any `BaseSamplerV2`.
+            sampler: `exact` (our engine), a name of `qcaan.samplers.names.SAMPLERS`, or any `BaseSamplerV2`.
             shots: per row of the inputs, and per shifted parameter set; 0 for exact probabilities where the sampler has a
                 name.
             gradient: `backprop` (exact and without shots only), `parameter-shift` or `finite-difference` (without shots

@@ -13,11 +13,11 @@ from qiskit.primitives import BaseSamplerV2, PrimitiveJob, PrimitiveResult, Samp
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from qcaan.jobs import Budget, Limits, Vendor, split_jobs, split_shots
 from qcaan.priors import Prior
 from qcaan.qcbm import QCBM
-from qcaan.samplers import MakeSampler, is_device, make_sampler
-from qcaan.simulators import finished, pub_result
+from qcaan.samplers.jobs import Budget, Limits, Vendor, split_jobs, split_shots
+from qcaan.samplers.names import MakeSampler, is_device, make_sampler
+from qcaan.samplers.simulators import finished, pub_result
 
 MakeVendor: TypeAlias = "Callable[[str, np.random.Generator], Vendor]"
 

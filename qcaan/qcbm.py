@@ -34,7 +34,7 @@ class QCBM(BitPrior):
     Args:
         n_qubits, n_layers, ansatz: the circuit, see `qcaan.ansatz`.
         bases: measurement bases, different ones of z, o, t.
-        sampler: `exact` (our engine: gradients, shots on the device), a name of `qcaan.samplers.SAMPLERS`, any
+        sampler: `exact` (our engine: gradients, shots on the device), a name of `qcaan.samplers.names.SAMPLERS`, any
             `BaseSamplerV2`, or what makes one of a random state.
         train_sampler: what fits run on, where that is not `sampler`: train on a simulator, draw from a device.
         switch_at: fits after which banks are drawn by `sampler`, and by `train_sampler` (default `exact`) before; the

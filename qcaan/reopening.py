@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from qcaan.data.images import ImageSet, load_splits
-from qcaan.jobs import Budget, Journal
-from qcaan.samplers import MakeSampler, make_sampler
+from qcaan.samplers.jobs import Budget, Journal
+from qcaan.samplers.names import MakeSampler, make_sampler
 from qcaan.training import RunDirectory, RunError, check_seed
 
 

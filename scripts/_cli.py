@@ -23,8 +23,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from qcaan.gans import associative_run, image_run
-from qcaan.jobs import Budget, JobError, Journal
 from qcaan.planning import Plan
+from qcaan.samplers.jobs import Budget, JobError, Journal
 from qcaan.training import RunDirectory, RunError, TrainingCollapsed
 
 console = Console(soft_wrap=True, markup=False)  # what is in brackets is ours or the user's, not a style

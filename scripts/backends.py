@@ -11,9 +11,9 @@ import numpy as np
 from _cli import console, run_script
 from rich.table import Table
 
-from qcaan.devices import make_vendor
-from qcaan.noise import ION_TRAPS, fake_devices
-from qcaan.samplers import is_device, make_sampler
+from qcaan.samplers.names import is_device, make_sampler
+from qcaan.samplers.noise import ION_TRAPS, fake_devices
+from qcaan.samplers.vendors import make_vendor
 
 _PACKAGES = {
     "exact": "torch",

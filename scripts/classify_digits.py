@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from qcaan import ImageSet, QuantumLayer, make_ansatz
 from qcaan.born import open_sampler
 from qcaan.data.images import load_splits
-from qcaan.devices import make_vendor
-from qcaan.jobs import Budget, Journal
 from qcaan.planning import Plan, plan_steps
-from qcaan.samplers import MakeSampler, make_sampler
+from qcaan.samplers.jobs import Budget, Journal
+from qcaan.samplers.names import MakeSampler, make_sampler
+from qcaan.samplers.vendors import make_vendor
 from qcaan.training import (
     RunDirectory,
     check_seed,

@@ -16,8 +16,8 @@ from rich.table import Table
 from qcaan import animation
 from qcaan.gans import wasserstein, wasserstein_run
 from qcaan.gans.wasserstein import EpochRecord, WassersteinConfig, WassersteinGAN
-from qcaan.jobs import Journal
-from qcaan.samplers import make_sampler
+from qcaan.samplers.jobs import Journal
+from qcaan.samplers.names import make_sampler
 from qcaan.training import RunDirectory, described, pick_device, use_one_thread
 
 _THREADS_PAY = 8  # qubits from which on a second thread is worth waiting for

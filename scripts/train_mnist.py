@@ -15,8 +15,8 @@ from _cli import begun, check_plan, console, print_data, print_scores, run_scrip
 from qcaan import animation, load_images, metrics
 from qcaan.gans import associative, associative_run
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord
-from qcaan.jobs import Journal
-from qcaan.samplers import make_sampler
+from qcaan.samplers.jobs import Journal
+from qcaan.samplers.names import make_sampler
 from qcaan.training import RunDirectory, pick_device
 
 

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from qcaan.gans import distribution_run
 from qcaan.gans.distribution_run import DistributionConfig
-from qcaan.jobs import Journal
-from qcaan.samplers import make_sampler
+from qcaan.samplers.jobs import Journal
+from qcaan.samplers.names import make_sampler
 from qcaan.training import RunDirectory
 
 

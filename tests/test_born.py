@@ -17,7 +17,7 @@ from qcaan.born import (
     index_to_bits,
     product_probabilities,
 )
-from qcaan.samplers import make_sampler
+from qcaan.samplers.names import make_sampler
 
 
 def machine(name="ion-trap", n_qubits=3, n_layers=2, bases=("z",), seed=0, sampler="aer"):

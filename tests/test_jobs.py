@@ -9,8 +9,18 @@ from hypothesis import strategies as st
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
-from qcaan.jobs import Budget, JobError, JobFailed, Journal, Limits, Unsearchable, scrubbed, split_jobs, split_shots
-from qcaan.samplers import make_sampler
+from qcaan.samplers.jobs import (
+    Budget,
+    JobError,
+    JobFailed,
+    Journal,
+    Limits,
+    Unsearchable,
+    scrubbed,
+    split_jobs,
+    split_shots,
+)
+from qcaan.samplers.names import make_sampler
 
 
 def turned(n_sets=3):
@@ -169,7 +179,7 @@ def test_a_vendor_that_cannot_be_searched_stops_the_run_and_says_so(tmp_path):
 
 
 def test_an_option_that_ibms_local_mode_ignores_is_said_once(caplog):
-    from qcaan.devices import _say_once
+    from qcaan.samplers.vendors import _say_once
 
     _say_once.cache_clear()
     for _ in range(2):

@@ -9,7 +9,7 @@ from qcaan.boltzmann import QBM, RBM
 from qcaan.born import histogram, index_to_bits, product_probabilities
 from qcaan.priors import Bernoulli, Gaussian, Histogram, Product
 from qcaan.qcbm import QCBM, Shuffled
-from qcaan.samplers import make_sampler
+from qcaan.samplers.names import make_sampler
 
 
 def correlated_bits(m: int = 4000) -> torch.Tensor:

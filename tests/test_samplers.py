@@ -12,8 +12,8 @@ from qiskit_aer.noise import NoiseModel
 
 from qcaan.ansatz import make_ansatz
 from qcaan.born import BornMachine, mitigated
-from qcaan.noise import ION_TRAPS, cut, fake_device, ion_trap
-from qcaan.samplers import make_sampler
+from qcaan.samplers.names import make_sampler
+from qcaan.samplers.noise import ION_TRAPS, cut, fake_device, ion_trap
 from qcaan.statevector import probabilities
 
 IDEAL = ("aer", "aer:single", "statevector", "aqt:ideal", "ionq:simulator", "ionq:qpu.forte-1")

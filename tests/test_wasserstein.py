@@ -20,7 +20,7 @@ from qcaan.gans.wasserstein import (
     train,
 )
 from qcaan.gans.wasserstein_run import sliced_wasserstein
-from qcaan.samplers import make_sampler
+from qcaan.samplers.names import make_sampler
 from qcaan.training import TrainingCollapsed
 
 CPU = torch.device("cpu")

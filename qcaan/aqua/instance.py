@@ -11,7 +11,7 @@ from qiskit.providers import BackendV2
 from qcaan.born import EXACT
 from qcaan.circuits import as_sampler
 from qcaan.grids import whole
-from qcaan.samplers import make_sampler
+from qcaan.samplers.names import make_sampler
 
 AquaError = ValueError  # so that `except AquaError` meets whatever a user can get wrong
 # of QuantumInstance: after the first two, what only steered the transpiler, the job, or a mitigation that is not asked for

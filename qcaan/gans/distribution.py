@@ -58,7 +58,7 @@ class QGAN:
         snapshot_dir: folder that each epoch leaves a row of output.csv and a checkpoint in; see `load`. Those of an earlier
             training are overwritten unless they were loaded.
         quantum_instance: Aqua's name of `sampler`.
-        sampler: `exact` (our engine, the default), a name of `qcaan.samplers.SAMPLERS`, a `BaseSamplerV2`, or a Qiskit
+        sampler: `exact` (our engine, the default), a name of `qcaan.samplers.names.SAMPLERS`, a `BaseSamplerV2`, or a Qiskit
             backend.
         shots: of every circuit on a sampler; 0 for exact probabilities on one that has a name.
         loss: `bce` or `wgan-gp`, of the default discriminator or of a network.

@@ -12,14 +12,14 @@ import numpy as np
 
 from qcaan import animation
 from qcaan.data.samples import TARGETS, load_samples
-from qcaan.devices import make_vendor
 from qcaan.gans.distribution import KS_ACCEPTS, QGAN
 from qcaan.gans.distribution_discriminator import LOSSES, Discriminator, default_discriminator
 from qcaan.grids import Floats, whole
-from qcaan.jobs import Budget
 from qcaan.optimizers import DecayingAdam
 from qcaan.planning import Plan, plan_steps
-from qcaan.samplers import MakeSampler, is_device, make_sampler
+from qcaan.samplers.jobs import Budget
+from qcaan.samplers.names import MakeSampler, is_device, make_sampler
+from qcaan.samplers.vendors import make_vendor
 from qcaan.training import RunDirectory, write_json
 
 

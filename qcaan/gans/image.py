@@ -31,9 +31,9 @@ from qcaan.gans.image_networks import (
     make_decoder,
     make_discriminator,
 )
-from qcaan.jobs import Budget
 from qcaan.optimizers import DecayingAdam
-from qcaan.samplers import MakeSampler, make_sampler
+from qcaan.samplers.jobs import Budget
+from qcaan.samplers.names import MakeSampler, make_sampler
 from qcaan.training import (
     EMA,
     TrainingCollapsed,

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from qcaan import animation, metrics
-from qcaan.devices import make_vendor
 from qcaan.gans import image
 from qcaan.gans.image import EpochRecord, ImageConfig, ImageGAN
 from qcaan.planning import Plan, plan_steps
 from qcaan.reopening import reopened, run_data
-from qcaan.samplers import MakeSampler
+from qcaan.samplers.names import MakeSampler
+from qcaan.samplers.vendors import make_vendor
 from qcaan.training import RunDirectory, described, write_json
 
 

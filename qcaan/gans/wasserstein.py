@@ -20,10 +20,10 @@ from qcaan import losses
 from qcaan.ansatz import make_ansatz
 from qcaan.born import EXACT, open_sampler
 from qcaan.data.samples import load_samples
-from qcaan.jobs import Budget
 from qcaan.layers import QuantumLayer
 from qcaan.networks import PointMLP
-from qcaan.samplers import MakeSampler, make_sampler
+from qcaan.samplers.jobs import Budget
+from qcaan.samplers.names import MakeSampler, make_sampler
 from qcaan.training import (
     EMA,
     TrainingCollapsed,

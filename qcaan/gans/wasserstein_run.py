@@ -12,11 +12,11 @@ import torch
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
-from qcaan.devices import make_vendor
 from qcaan.gans import wasserstein
 from qcaan.gans.wasserstein import EpochRecord, WassersteinConfig, WassersteinGAN, column_scores
 from qcaan.planning import Plan, plan_steps
-from qcaan.samplers import MakeSampler
+from qcaan.samplers.names import MakeSampler
+from qcaan.samplers.vendors import make_vendor
 from qcaan.training import RunDirectory, write_json
 
 

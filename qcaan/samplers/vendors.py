@@ -1,4 +1,5 @@
-"""Devices of IBM, AQT and IonQ, each as what `qcaan.jobs.Vendor` asks for. A vendor's package is imported when it is named.
+"""Devices of IBM, AQT and IonQ, each as what `qcaan.samplers.jobs.Vendor` asks for. A vendor's package is
+imported when it is named.
 
 Accounts are the vendors' own: IBM's saved account or `QISKIT_IBM_TOKEN`; AQT's log-in (`AQT_TOKEN` and the like, see
 qiskit-aqt-provider); IonQ's `IONQ_API_KEY`, with `IONQ_API_URL` for another address.
@@ -20,9 +21,9 @@ from qiskit import QuantumCircuit, transpile
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2, JobStatus
 
-from qcaan.jobs import Budget, JobError, JobFailed, Limits, Unsearchable, Vendor, scrubbed
-from qcaan.noise import fake_device
-from qcaan.simulators import Transpiler, shuffled_shots
+from qcaan.samplers.jobs import Budget, JobError, JobFailed, Limits, Unsearchable, Vendor, scrubbed
+from qcaan.samplers.noise import fake_device
+from qcaan.samplers.simulators import Transpiler, shuffled_shots
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from qiskit.transpiler import CouplingMap, InstructionProperties, Target
 from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error, thermal_relaxation_error
 from qiskit_aer.noise.device import basic_device_gate_errors, basic_device_readout_errors
 
-from qcaan.simulators import AerSampler, Transpiler, finished
+from qcaan.samplers.simulators import AerSampler, Transpiler, finished
 
 
 @dataclass(frozen=True)

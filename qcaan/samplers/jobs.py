@@ -20,7 +20,7 @@ from qiskit.primitives import BaseSamplerV2, PrimitiveJob, PrimitiveResult, Samp
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from qcaan.simulators import finished, pub_result
+from qcaan.samplers.simulators import finished, pub_result
 
 _SECRETS = ("QISKIT_IBM_TOKEN", "IONQ_API_KEY", "IONQ_API_TOKEN", "QISKIT_IONQ_API_TOKEN", "AQT_TOKEN")
 _TRANSIENT_NAMES = {"IonQRetriableError", "ConnectionError", "Timeout", "TransportError", "AQTRequestError"}

@@ -16,10 +16,10 @@ import torch
 from qiskit.primitives import BaseSamplerV2, StatevectorSampler
 from qiskit_aer import AerSimulator
 
-from qcaan.devices import make_vendor
-from qcaan.jobs import Budget, DeviceSampler, Journal
-from qcaan.noise import NoisySampler
-from qcaan.simulators import AerSampler, TranspiledSampler
+from qcaan.samplers.jobs import Budget, DeviceSampler, Journal
+from qcaan.samplers.noise import NoisySampler
+from qcaan.samplers.simulators import AerSampler, TranspiledSampler
+from qcaan.samplers.vendors import make_vendor
 
 MakeSampler: TypeAlias = "Callable[[str, np.random.Generator], BaseSamplerV2]"
 IDEAL = ("aer", "aer:single", "aer-gpu", "aer-gpu:single", "statevector")  # without noise: exact probabilities exist
@@ -37,9 +37,9 @@ def make_sampler(
     """The named sampler.
 
     `aer` (Qiskit Aer on one CPU thread) and `aer-gpu` (on CUDA), either `:single` in precision; `aer-noise:fake_NAME` with
-    the noise of an IBM fake device, `aer-noise:ionq-aria` with that of an ion trap (see `qcaan.noise`); `statevector`
-    (Qiskit's reference); and devices (see `qcaan.devices`): `ibm:BACKEND`, `ibm:least_busy`, `ibm:fake_NAME`, `aqt:ideal`,
-    `aqt:noisy`, `aqt:RESOURCE`, `ionq:simulator`, `ionq:BACKEND`.
+    the noise of an IBM fake device, `aer-noise:ionq-aria` with that of an ion trap (see `qcaan.samplers.noise`); `statevector`
+    (Qiskit's reference); and devices (see `qcaan.samplers.vendors`): `ibm:BACKEND`, `ibm:least_busy`, `ibm:fake_NAME`,
+    `aqt:ideal`, `aqt:noisy`, `aqt:RESOURCE`, `ionq:simulator`, `ionq:BACKEND`.
 
     Args:
         name: as above.
