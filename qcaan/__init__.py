@@ -1,12 +1,12 @@
 """Quantum circuits as priors of image GANs: the quantum circuit associative adversarial network and its parts."""
 
-from qcaan.ansatz import Ansatz, make_ansatz
 from qcaan.boltzmann import QBM, RBM
+from qcaan.circuits.ansatz import Ansatz, make_ansatz
+from qcaan.circuits.layers import QuantumLayer
 from qcaan.data.images import ImageSet, load_images
 from qcaan.data.samples import load_samples
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN
 from qcaan.gans.distribution import QGAN
-from qcaan.layers import QuantumLayer
 from qcaan.networks import Discriminator, Generator
 from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
 from qcaan.qcbm import QCBM, Shuffled

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from qcaan.born import index_to_bits
+from qcaan.circuits.born import index_to_bits
 from qcaan.priors import (
     MAX_HISTOGRAM_BITS,
     BitPrior,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcaan.born import check_memory
+from qcaan.circuits.born import check_memory
 
 Floats = NDArray[np.float64]
 EMPTY = 1e-10  # probability of a cell that no sample fell into, so that the relative entropy stays finite

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from qcaan import losses
-from qcaan.born import histogram, index_to_bits, product_probabilities
+from qcaan.circuits.born import histogram, index_to_bits, product_probabilities
 
 INDEPENDENT = 0.05  # nats: a product distribution this near to the target means that its bits are independent
 MAX_HISTOGRAM_BITS = 16  # 65,536 cells; more are emptier than any number of images could fill

@@ -15,8 +15,16 @@ from scipy.optimize import least_squares
 from torch import Tensor
 
 from qcaan import losses
-from qcaan.ansatz import make_ansatz
-from qcaan.born import EXACT, BornMachine, SamplerLike, index_to_bits, mitigated, parameter_shift, product_probabilities
+from qcaan.circuits.ansatz import make_ansatz
+from qcaan.circuits.born import (
+    EXACT,
+    BornMachine,
+    SamplerLike,
+    index_to_bits,
+    mitigated,
+    parameter_shift,
+    product_probabilities,
+)
 from qcaan.optimizers import OPTIMIZERS, fewest_evaluations
 from qcaan.priors import BitPrior, FitReport, check_bits, compare, positive, target_probabilities
 
@@ -32,7 +40,7 @@ class QCBM(BitPrior):
     over the bases.
 
     Args:
-        n_qubits, n_layers, ansatz: the circuit, see `qcaan.ansatz`.
+        n_qubits, n_layers, ansatz: the circuit, see `qcaan.circuits.ansatz`.
         bases: measurement bases, different ones of z, o, t.
         sampler: `exact` (our engine: gradients, shots on the device), a name of `qcaan.samplers.names.SAMPLERS`, any
             `BaseSamplerV2`, or what makes one of a random state.

@@ -27,15 +27,15 @@ from qiskit_aer.primitives import SamplerV2
 from rich.table import Table
 
 from qcaan import losses
-from qcaan.ansatz import Ansatz, make_ansatz
-from qcaan.born import BornMachine
+from qcaan.circuits.ansatz import Ansatz, make_ansatz
+from qcaan.circuits.born import BornMachine
+from qcaan.circuits.layers import QuantumLayer
+from qcaan.circuits.statevector import probabilities
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
 from qcaan.gans.distribution_discriminator import Discriminator
 from qcaan.gans.distribution_generator import Generator
 from qcaan.grids import make_grid
-from qcaan.layers import QuantumLayer
 from qcaan.networks import PointMLP
-from qcaan.statevector import probabilities
 from qcaan.training import pick_device, write_json
 
 SHOTS = 2000

@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from qcaan import ImageSet, QuantumLayer, make_ansatz
-from qcaan.born import open_sampler
+from qcaan.circuits.born import open_sampler
 from qcaan.data.images import load_splits
 from qcaan.planning import Plan, plan_steps
 from qcaan.samplers.jobs import Budget, Journal

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from qcaan import animation, load_images
 from qcaan.boltzmann import RBM
-from qcaan.born import bits_to_index, histogram, index_to_bits, product_probabilities
+from qcaan.circuits.born import bits_to_index, histogram, index_to_bits, product_probabilities
 from qcaan.gans import associative_run
 from qcaan.priors import MAX_HISTOGRAM_BITS
 from qcaan.qcbm import QCBM

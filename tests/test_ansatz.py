@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qiskit.quantum_info import Operator, Statevector
 
-from qcaan.ansatz import Ansatz, fixed_pairs, make_ansatz, qcnn_ansatz
+from qcaan.circuits.ansatz import Ansatz, fixed_pairs, make_ansatz, qcnn_ansatz
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from scipy.linalg import expm
 
 from qcaan import losses
 from qcaan.boltzmann import QBM, RBM
-from qcaan.born import histogram, index_to_bits
+from qcaan.circuits.born import histogram, index_to_bits
 
 
 @pytest.fixture

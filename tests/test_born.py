@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit.quantum_info import Statevector
 
-from qcaan.ansatz import ANSATZE, make_ansatz
-from qcaan.born import (
+from qcaan.circuits.ansatz import ANSATZE, make_ansatz
+from qcaan.circuits.born import (
     EXACT,
     BornMachine,
     bits_to_index,

@@ -11,8 +11,8 @@ from qiskit.providers.basic_provider import BasicSimulator
 from qiskit.quantum_info import Statevector
 from qiskit_aer import AerSimulator
 
-from qcaan.ansatz import Ansatz, make_ansatz
-from qcaan.circuits import (
+from qcaan.circuits.ansatz import Ansatz, make_ansatz
+from qcaan.circuits.qiskit_circuits import (
     CircuitMachine,
     as_sampler,
     distribution,

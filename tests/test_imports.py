@@ -10,7 +10,6 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "qcaan"
 # Every folder and top-level module of the package, lowest first, with exactly what it imports: only lines above its own.
 IMPORTS = {
-    "ansatz": set(),
     "data": set(),
     "losses": set(),
     "networks": set(),
@@ -18,23 +17,20 @@ IMPORTS = {
     "samplers": set(),
     "training": set(),
     "animation": {"training"},
+    "circuits": {"losses", "samplers"},
     "metrics": {"data"},
     "reopening": {"data", "samplers", "training"},
-    "statevector": {"ansatz", "losses"},
-    "born": {"ansatz", "samplers", "statevector"},
-    "circuits": {"ansatz", "born", "samplers"},
-    "grids": {"born"},
-    "layers": {"ansatz", "born", "statevector"},
-    "priors": {"born", "losses"},
-    "boltzmann": {"born", "priors"},
-    "qcbm": {"ansatz", "born", "losses", "optimizers", "priors"},
+    "grids": {"circuits"},
+    "priors": {"circuits", "losses"},
+    "boltzmann": {"circuits", "priors"},
+    "qcbm": {"circuits", "losses", "optimizers", "priors"},
     "planning": {"priors", "qcbm", "samplers"},
     "gans": {
-        "animation", "ansatz", "boltzmann", "born", "circuits", "data", "grids", "layers",
-        "losses", "metrics", "networks", "optimizers", "planning", "priors", "qcbm",
-        "reopening", "samplers", "training",
+        "animation", "boltzmann", "circuits", "data", "grids", "losses", "metrics",
+        "networks", "optimizers", "planning", "priors", "qcbm", "reopening", "samplers",
+        "training",
     },
-    "aqua": {"ansatz", "born", "circuits", "gans", "grids", "networks", "samplers", "training"},
+    "aqua": {"circuits", "gans", "grids", "networks", "samplers", "training"},
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from qiskit.primitives import BaseSamplerV2, StatevectorSampler
 from torch import nn
 
 from qcaan import QuantumLayer
-from qcaan.ansatz import Ansatz, make_ansatz
+from qcaan.circuits.ansatz import Ansatz, make_ansatz
 
 CIRCUIT = Ansatz(3, ("ry", "rx", "cx", "rz", "ry"))
 KINDS = {

@@ -6,7 +6,7 @@ import torch
 
 from qcaan import losses
 from qcaan.boltzmann import QBM, RBM
-from qcaan.born import histogram, index_to_bits, product_probabilities
+from qcaan.circuits.born import histogram, index_to_bits, product_probabilities
 from qcaan.priors import Bernoulli, Gaussian, Histogram, Product
 from qcaan.qcbm import QCBM, Shuffled
 from qcaan.samplers.names import make_sampler

@@ -10,11 +10,11 @@ from qiskit.circuit import Parameter
 from qiskit.quantum_info import average_gate_fidelity
 from qiskit_aer.noise import NoiseModel
 
-from qcaan.ansatz import make_ansatz
-from qcaan.born import BornMachine, mitigated
+from qcaan.circuits.ansatz import make_ansatz
+from qcaan.circuits.born import BornMachine, mitigated
+from qcaan.circuits.statevector import probabilities
 from qcaan.samplers.names import make_sampler
 from qcaan.samplers.noise import ION_TRAPS, cut, fake_device, ion_trap
-from qcaan.statevector import probabilities
 
 IDEAL = ("aer", "aer:single", "statevector", "aqt:ideal", "ionq:simulator", "ionq:qpu.forte-1")
 NOISY = ("aer-noise:fake_guadalupe", "aer-noise:ionq-aria", "ibm:fake_guadalupe", "aqt:noisy")

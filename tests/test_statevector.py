@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit.quantum_info import Pauli, Statevector
 
-from qcaan.ansatz import ANSATZE, BASES, GATES, Ansatz, make_ansatz
-from qcaan.statevector import all_probabilities, amplitudes, expectations, preparation_angles, probabilities
+from qcaan.circuits.ansatz import ANSATZE, BASES, GATES, Ansatz, make_ansatz
+from qcaan.circuits.statevector import all_probabilities, amplitudes, expectations, preparation_angles, probabilities
 
 
 def parameters(ansatz, basis, seed, k=2):

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import ArrayLike
 from qiskit import QuantumCircuit
 
-from qcaan.ansatz import Ansatz
 from qcaan.aqua.discriminators import SMALLEST, DiscriminativeNetwork
 from qcaan.aqua.instance import AquaError, QuantumInstance, aqua_globals
 from qcaan.aqua.optimizers import ADAM
-from qcaan.born import EXACT
-from qcaan.circuits import as_sampler
+from qcaan.circuits.ansatz import Ansatz
+from qcaan.circuits.born import EXACT
+from qcaan.circuits.qiskit_circuits import as_sampler
 from qcaan.gans.distribution_generator import Generator, MakeOptimizer, Minimizer, build_circuit
 from qcaan.grids import Floats, make_grid
 

@@ -8,8 +8,8 @@ import numpy as np
 from qiskit.primitives import BaseSamplerV2
 from qiskit.providers import BackendV2
 
-from qcaan.born import EXACT
-from qcaan.circuits import as_sampler
+from qcaan.circuits.born import EXACT
+from qcaan.circuits.qiskit_circuits import as_sampler
 from qcaan.grids import whole
 from qcaan.samplers.names import make_sampler
 

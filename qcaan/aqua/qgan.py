@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike
 from qiskit import QuantumCircuit
 from qiskit.primitives import BaseSamplerV2
 
-from qcaan.ansatz import Ansatz
 from qcaan.aqua.discriminators import DiscriminativeNetwork, NumPyDiscriminator, PyTorchDiscriminator
 from qcaan.aqua.generators import QuantumGenerator
 from qcaan.aqua.instance import AquaError, QuantumInstance, aqua_globals
+from qcaan.circuits.ansatz import Ansatz
 from qcaan.gans import distribution
 from qcaan.gans.distribution_generator import MakeOptimizer, Minimizer
 from qcaan.grids import Floats

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from qcaan import losses
 from qcaan.boltzmann import QBM, RBM
-from qcaan.born import SamplerLike, is_ideal
+from qcaan.circuits.born import SamplerLike, is_ideal
 from qcaan.networks import Discriminator, Generator
 from qcaan.optimizers import DecayingAdam
 from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product

@@ -22,9 +22,9 @@ from rich.progress import track
 from scipy.stats import ks_2samp
 from torch import nn
 
-from qcaan.ansatz import Ansatz
-from qcaan.born import EXACT
-from qcaan.circuits import as_sampler, distribution
+from qcaan.circuits.ansatz import Ansatz
+from qcaan.circuits.born import EXACT
+from qcaan.circuits.qiskit_circuits import as_sampler, distribution
 from qcaan.gans.distribution_discriminator import LOSSES, Adversary, Discriminator, default_discriminator
 from qcaan.gans.distribution_generator import Generator, Machine, MakeOptimizer, Minimizer, build_circuit
 from qcaan.gans.distribution_snapshots import EpochRecord, Snapshots, read_snapshot

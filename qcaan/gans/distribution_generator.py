@@ -18,9 +18,9 @@ from qiskit.providers import BackendV2
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
-from qcaan.ansatz import Ansatz
-from qcaan.born import EXACT, BornMachine
-from qcaan.circuits import (
+from qcaan.circuits.ansatz import Ansatz
+from qcaan.circuits.born import EXACT, BornMachine
+from qcaan.circuits.qiskit_circuits import (
     CircuitMachine,
     as_sampler,
     distribution,

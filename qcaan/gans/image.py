@@ -19,8 +19,8 @@ from qiskit.primitives import BaseSamplerV2
 from torch import Tensor, nn
 
 from qcaan import losses
-from qcaan.ansatz import make_ansatz
-from qcaan.born import EXACT, open_sampler
+from qcaan.circuits.ansatz import make_ansatz
+from qcaan.circuits.born import EXACT, open_sampler
 from qcaan.gans.image_networks import (
     CIRCUITS,
     DECODERS,

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import parametrize
 
-from qcaan.ansatz import Ansatz, make_ansatz, qcnn_ansatz
-from qcaan.layers import AMPLITUDES, QuantumLayer
+from qcaan.circuits.ansatz import Ansatz, make_ansatz, qcnn_ansatz
+from qcaan.circuits.layers import AMPLITUDES, QuantumLayer
 from qcaan.networks import Discriminator, Generator
 
 NOISES = ("none", "angles", "amplitudes", "shots")

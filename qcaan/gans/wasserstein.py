@@ -17,10 +17,10 @@ from scipy.stats import ks_2samp, wasserstein_distance
 from torch import Tensor, nn
 
 from qcaan import losses
-from qcaan.ansatz import make_ansatz
-from qcaan.born import EXACT, open_sampler
+from qcaan.circuits.ansatz import make_ansatz
+from qcaan.circuits.born import EXACT, open_sampler
+from qcaan.circuits.layers import QuantumLayer
 from qcaan.data.samples import load_samples
-from qcaan.layers import QuantumLayer
 from qcaan.networks import PointMLP
 from qcaan.samplers.jobs import Budget
 from qcaan.samplers.names import MakeSampler, make_sampler

@@ -20,9 +20,9 @@ from qiskit.primitives import BaseSamplerV2
 from qiskit_aer import AerSimulator
 from torch import Tensor
 
-from qcaan.ansatz import ROTATIONS, Ansatz, basis_params, check_bases
+from qcaan.circuits.ansatz import ROTATIONS, Ansatz, basis_params, check_bases
+from qcaan.circuits.statevector import all_probabilities
 from qcaan.samplers.names import IDEAL, MakeSampler, aer_options, check_width, make_sampler
-from qcaan.statevector import all_probabilities
 
 EXACT = "exact"  # the name, among those of samplers, of our own engine in torch
 SamplerLike: TypeAlias = "str | BaseSamplerV2 | Callable[[np.random.Generator], BaseSamplerV2]"

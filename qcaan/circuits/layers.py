@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from qiskit.primitives import BaseSamplerV2
 from torch import Tensor, nn
 
-from qcaan.ansatz import PREPARATION, ROTATIONS, Ansatz
-from qcaan.born import EXACT, BornMachine
-from qcaan.statevector import amplitudes, expectations, preparation_angles, squared
+from qcaan.circuits.ansatz import PREPARATION, ROTATIONS, Ansatz
+from qcaan.circuits.born import EXACT, BornMachine
+from qcaan.circuits.statevector import amplitudes, expectations, preparation_angles, squared
 
 AMPLITUDES = "amplitudes"
 OUTPUTS = ("expectations", "probabilities")

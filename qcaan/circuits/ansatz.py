@@ -11,7 +11,7 @@ Bases: `z` measures the state as it is; `o` applies RX(pi/2) to every qubit firs
 trained angle per qubit first (Rudolph et al., arXiv:2012.03924).
 
 One more layer, `real-state`, can only come first: from |0...0> it makes any state of real amplitudes, by 2**n - 1 RY and
-by CX between them (Mottonen et al., quant-ph/0407010). `qcaan.statevector.preparation_angles` tells its angles.
+by CX between them (Mottonen et al., quant-ph/0407010). `qcaan.circuits.statevector.preparation_angles` tells its angles.
 """
 
 from __future__ import annotations

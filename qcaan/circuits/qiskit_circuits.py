@@ -1,6 +1,6 @@
 """Any parametrised Qiskit circuit as a distribution over bitstrings, and gradients by parameter shifts.
 
-The circuits of `qcaan.ansatz` run on `BornMachine`; what has been built by hand runs here, with the same methods.
+The circuits of `qcaan.circuits.ansatz` run on `BornMachine`; what has been built by hand runs here, with the same methods.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from qiskit.quantum_info import Statevector
 from qiskit_aer.backends.aerbackend import AerBackend
 from torch import Tensor
 
-from qcaan.ansatz import Ansatz
-from qcaan.born import EXACT, BornMachine, bits_to_index, check_memory, is_ideal, parameter_shift
+from qcaan.circuits.ansatz import Ansatz
+from qcaan.circuits.born import EXACT, BornMachine, bits_to_index, check_memory, is_ideal, parameter_shift
 from qcaan.samplers.names import SAMPLERS, check_width, is_sampler, make_sampler
 from qcaan.samplers.simulators import TranspiledSampler
 

@@ -20,7 +20,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from qcaan.ansatz import COUPLINGS, PREPARATION, ROTATIONS, Ansatz, acted_on, basis_params, check_bases, fixed_pairs
+from qcaan.circuits.ansatz import (
+    COUPLINGS,
+    PREPARATION,
+    ROTATIONS,
+    Ansatz,
+    acted_on,
+    basis_params,
+    check_bases,
+    fixed_pairs,
+)
 from qcaan.losses import walsh_hadamard
 
 _BLOCK = 4  # qubits in a Kronecker block: 16 x 16 matrices keep a core busy, larger ones waste its work
