@@ -1,6 +1,5 @@
 """Quantum circuits as priors of image GANs: the quantum circuit associative adversarial network and its parts."""
 
-from qcaan.boltzmann import QBM, RBM
 from qcaan.circuits.ansatz import Ansatz, make_ansatz
 from qcaan.circuits.layers import QuantumLayer
 from qcaan.data.images import ImageSet, load_images
@@ -8,8 +7,10 @@ from qcaan.data.samples import load_samples
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN
 from qcaan.gans.distribution import QGAN
 from qcaan.networks import Discriminator, Generator
-from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
-from qcaan.qcbm import QCBM, Shuffled
+from qcaan.priors.base import FitReport, Prior
+from qcaan.priors.boltzmann import QBM, RBM
+from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
+from qcaan.priors.qcbm import QCBM, Shuffled
 from qcaan.samplers.names import make_sampler
 
 __all__ = [

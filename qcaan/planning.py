@@ -13,8 +13,8 @@ from qiskit.primitives import BaseSamplerV2, PrimitiveJob, PrimitiveResult, Samp
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from qcaan.priors import Prior
-from qcaan.qcbm import QCBM
+from qcaan.priors.base import Prior
+from qcaan.priors.qcbm import QCBM
 from qcaan.samplers.jobs import Budget, Limits, Vendor, split_jobs, split_shots
 from qcaan.samplers.names import MakeSampler, is_device, make_sampler
 from qcaan.samplers.simulators import finished, pub_result

@@ -18,11 +18,11 @@ from rich.table import Table
 from torch import Tensor
 
 from qcaan import animation, load_images
-from qcaan.boltzmann import RBM
 from qcaan.circuits.born import bits_to_index, histogram, index_to_bits, product_probabilities
 from qcaan.gans import associative_run
-from qcaan.priors import MAX_HISTOGRAM_BITS
-from qcaan.qcbm import QCBM
+from qcaan.priors.base import MAX_HISTOGRAM_BITS
+from qcaan.priors.boltzmann import RBM
+from qcaan.priors.qcbm import QCBM
 from qcaan.training import RunDirectory, RunError, atomic_write, pick_device
 
 # COBYLA as the default run has it; the others with our engine

@@ -8,8 +8,8 @@ import torch
 from scipy.linalg import expm
 
 from qcaan import losses
-from qcaan.boltzmann import QBM, RBM
 from qcaan.circuits.born import histogram, index_to_bits
+from qcaan.priors.boltzmann import QBM, RBM
 
 
 @pytest.fixture

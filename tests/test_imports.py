@@ -21,14 +21,11 @@ IMPORTS = {
     "metrics": {"data"},
     "reopening": {"data", "samplers", "training"},
     "grids": {"circuits"},
-    "priors": {"circuits", "losses"},
-    "boltzmann": {"circuits", "priors"},
-    "qcbm": {"circuits", "losses", "optimizers", "priors"},
-    "planning": {"priors", "qcbm", "samplers"},
+    "priors": {"circuits", "losses", "optimizers"},
+    "planning": {"priors", "samplers"},
     "gans": {
-        "animation", "boltzmann", "circuits", "data", "grids", "losses", "metrics",
-        "networks", "optimizers", "planning", "priors", "qcbm", "reopening", "samplers",
-        "training",
+        "animation", "circuits", "data", "grids", "losses", "metrics", "networks",
+        "optimizers", "planning", "priors", "reopening", "samplers", "training",
     },
     "aqua": {"circuits", "gans", "grids", "networks", "samplers", "training"},
 }  # fmt: skip

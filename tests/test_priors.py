@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from qcaan import losses
-from qcaan.boltzmann import QBM, RBM
 from qcaan.circuits.born import histogram, index_to_bits, product_probabilities
-from qcaan.priors import Bernoulli, Gaussian, Histogram, Product
-from qcaan.qcbm import QCBM, Shuffled
+from qcaan.priors.boltzmann import QBM, RBM
+from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
+from qcaan.priors.qcbm import QCBM, Shuffled
 from qcaan.samplers.names import make_sampler
 
 

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from qcaan import losses
-from qcaan.boltzmann import QBM, RBM
 from qcaan.circuits.born import SamplerLike, is_ideal
 from qcaan.networks import Discriminator, Generator
 from qcaan.optimizers import DecayingAdam
-from qcaan.priors import Bernoulli, FitReport, Gaussian, Histogram, Prior, Product
-from qcaan.qcbm import QCBM, Shuffled
+from qcaan.priors.base import FitReport, Prior
+from qcaan.priors.boltzmann import QBM, RBM
+from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
+from qcaan.priors.qcbm import QCBM, Shuffled
 from qcaan.samplers.jobs import Budget
 from qcaan.samplers.names import MakeSampler, make_sampler
 from qcaan.training import EMA, TrainingCollapsed, check_seed, load_training_state, seed_everything, training_state

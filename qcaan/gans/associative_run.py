@@ -15,8 +15,8 @@ from qcaan import animation, metrics
 from qcaan.gans import associative
 from qcaan.gans.associative import FIXED_LATENTS, AssociativeConfig, AssociativeGAN, EpochRecord
 from qcaan.planning import Plan, plan_prior
-from qcaan.priors import target_probabilities
-from qcaan.qcbm import QCBM
+from qcaan.priors.base import target_probabilities
+from qcaan.priors.qcbm import QCBM
 from qcaan.reopening import reopened, run_data
 from qcaan.samplers.vendors import make_vendor
 from qcaan.training import RunDirectory, write_json

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qcaan.circuits.born import index_to_bits
-from qcaan.priors import (
+from qcaan.priors.base import (
     MAX_HISTOGRAM_BITS,
     BitPrior,
     FitReport,

@@ -26,7 +26,7 @@ from qcaan.circuits.born import (
     product_probabilities,
 )
 from qcaan.optimizers import OPTIMIZERS, fewest_evaluations
-from qcaan.priors import BitPrior, FitReport, check_bits, compare, positive, target_probabilities
+from qcaan.priors.base import BitPrior, FitReport, check_bits, compare, positive, target_probabilities
 
 _REPEATS = 5  # evaluations from shots that the loss before and after a fit is the mean of
 
