@@ -5,7 +5,7 @@ from qcaan.circuits.layers import QuantumLayer
 from qcaan.data.images import ImageSet, load_images
 from qcaan.data.samples import load_samples
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN
-from qcaan.gans.distribution import QGAN
+from qcaan.gans.distribution.qgan import QGAN
 from qcaan.networks import Discriminator, Generator
 from qcaan.priors.base import FitReport, Prior
 from qcaan.priors.boltzmann import QBM, RBM

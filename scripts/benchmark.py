@@ -32,9 +32,9 @@ from qcaan.circuits.born import BornMachine
 from qcaan.circuits.layers import QuantumLayer
 from qcaan.circuits.statevector import probabilities
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
-from qcaan.gans.distribution_discriminator import Discriminator
-from qcaan.gans.distribution_generator import Generator
-from qcaan.grids import make_grid
+from qcaan.gans.distribution.discriminator import Discriminator
+from qcaan.gans.distribution.generator import Generator
+from qcaan.gans.distribution.grid import make_grid
 from qcaan.networks import PointMLP
 from qcaan.training import pick_device, write_json
 

@@ -15,7 +15,7 @@ from _cli import console, run_script
 from rich.table import Table
 
 from qcaan.gans import distribution_run
-from qcaan.gans.distribution import KS_ACCEPTS
+from qcaan.gans.distribution.qgan import KS_ACCEPTS
 from qcaan.gans.distribution_run import DistributionConfig
 from qcaan.training import atomic_write
 

@@ -24,10 +24,10 @@ from scipy.stats import entropy
 from torch import nn
 
 from qcaan import QGAN, Ansatz, load_samples
-from qcaan.gans import distribution_snapshots
-from qcaan.gans.distribution_discriminator import Discriminator
-from qcaan.gans.distribution_generator import Generator
-from qcaan.grids import make_grid
+from qcaan.gans.distribution import snapshots as distribution_snapshots
+from qcaan.gans.distribution.discriminator import Discriminator
+from qcaan.gans.distribution.generator import Generator
+from qcaan.gans.distribution.grid import make_grid
 from qcaan.losses import gradient_penalty
 from qcaan.training import TrainingCollapsed
 

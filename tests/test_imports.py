@@ -20,14 +20,13 @@ IMPORTS = {
     "circuits": {"losses", "samplers"},
     "metrics": {"data"},
     "reopening": {"data", "samplers", "training"},
-    "grids": {"circuits"},
     "priors": {"circuits", "losses", "optimizers"},
     "planning": {"priors", "samplers"},
     "gans": {
-        "animation", "circuits", "data", "grids", "losses", "metrics", "networks",
-        "optimizers", "planning", "priors", "reopening", "samplers", "training",
+        "animation", "circuits", "data", "losses", "metrics", "networks", "optimizers",
+        "planning", "priors", "reopening", "samplers", "training",
     },
-    "aqua": {"circuits", "gans", "grids", "networks", "samplers", "training"},
+    "aqua": {"circuits", "gans", "networks", "samplers", "training"},
 }  # fmt: skip
 
 

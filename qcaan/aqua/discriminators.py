@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from qcaan.aqua.instance import AquaError, QuantumInstance, aqua_globals
-from qcaan.gans.distribution_discriminator import Discriminator
-from qcaan.gans.distribution_snapshots import read_state
-from qcaan.grids import Floats
+from qcaan.gans.distribution.discriminator import Discriminator
+from qcaan.gans.distribution.grid import Floats
+from qcaan.gans.distribution.snapshots import read_state
 from qcaan.networks import PointMLP
 from qcaan.training import atomic_write
 

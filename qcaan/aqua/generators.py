@@ -18,8 +18,8 @@ from qcaan.aqua.optimizers import ADAM
 from qcaan.circuits.ansatz import Ansatz
 from qcaan.circuits.born import EXACT
 from qcaan.circuits.qiskit_circuits import as_sampler
-from qcaan.gans.distribution_generator import Generator, MakeOptimizer, Minimizer, build_circuit
-from qcaan.grids import Floats, make_grid
+from qcaan.gans.distribution.generator import Generator, MakeOptimizer, Minimizer, build_circuit
+from qcaan.gans.distribution.grid import Floats, make_grid
 
 
 class GenerativeNetwork(ABC):

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
 
-from qcaan.grids import Floats
+from qcaan.gans.distribution.grid import Floats
 
 _RHOBEG = 0.02  # radians
 

@@ -13,9 +13,9 @@ from qcaan.aqua.discriminators import DiscriminativeNetwork, NumPyDiscriminator,
 from qcaan.aqua.generators import QuantumGenerator
 from qcaan.aqua.instance import AquaError, QuantumInstance, aqua_globals
 from qcaan.circuits.ansatz import Ansatz
-from qcaan.gans import distribution
-from qcaan.gans.distribution_generator import MakeOptimizer, Minimizer
-from qcaan.grids import Floats
+from qcaan.gans.distribution import qgan as distribution
+from qcaan.gans.distribution.generator import MakeOptimizer, Minimizer
+from qcaan.gans.distribution.grid import Floats
 
 
 class QGAN(distribution.QGAN):

@@ -12,9 +12,9 @@ import numpy as np
 
 from qcaan import animation
 from qcaan.data.samples import TARGETS, load_samples
-from qcaan.gans.distribution import KS_ACCEPTS, QGAN
-from qcaan.gans.distribution_discriminator import LOSSES, Discriminator, default_discriminator
-from qcaan.grids import Floats, whole
+from qcaan.gans.distribution.discriminator import LOSSES, Discriminator, default_discriminator
+from qcaan.gans.distribution.grid import Floats, whole
+from qcaan.gans.distribution.qgan import KS_ACCEPTS, QGAN
 from qcaan.optimizers import DecayingAdam
 from qcaan.planning import Plan, plan_steps
 from qcaan.samplers.jobs import Budget

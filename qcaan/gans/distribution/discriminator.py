@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qcaan.grids import Floats, Grid
+from qcaan.gans.distribution.grid import Floats, Grid
 from qcaan.losses import gradient_penalty
 from qcaan.networks import PointMLP
 from qcaan.optimizers import HALF_STEPS, DecayingAdam, load_optimizer

@@ -28,7 +28,7 @@ from qcaan.circuits.qiskit_circuits import (
     ordered_parameters,
     probabilities_and_slopes,
 )
-from qcaan.grids import Floats, Grid, reals, whole
+from qcaan.gans.distribution.grid import Floats, Grid, reals, whole
 from qcaan.optimizers import DecayingAdam, load_optimizer
 
 GRADIENTS = ("autograd", "parameter-shift", "spsa")

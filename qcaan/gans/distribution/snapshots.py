@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from qcaan.grids import Floats
+from qcaan.gans.distribution.grid import Floats
 from qcaan.training import atomic_write
 
 COLUMNS = ("epoch", "loss_discriminator", "loss_generator", "params_generator", "rel_entropy")

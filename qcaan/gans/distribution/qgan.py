@@ -25,10 +25,10 @@ from torch import nn
 from qcaan.circuits.ansatz import Ansatz
 from qcaan.circuits.born import EXACT
 from qcaan.circuits.qiskit_circuits import as_sampler, distribution
-from qcaan.gans.distribution_discriminator import LOSSES, Adversary, Discriminator, default_discriminator
-from qcaan.gans.distribution_generator import Generator, Machine, MakeOptimizer, Minimizer, build_circuit
-from qcaan.gans.distribution_snapshots import EpochRecord, Snapshots, read_snapshot
-from qcaan.grids import Floats, fit_grid, read_data, whole
+from qcaan.gans.distribution.discriminator import LOSSES, Adversary, Discriminator, default_discriminator
+from qcaan.gans.distribution.generator import Generator, Machine, MakeOptimizer, Minimizer, build_circuit
+from qcaan.gans.distribution.grid import Floats, fit_grid, read_data, whole
+from qcaan.gans.distribution.snapshots import EpochRecord, Snapshots, read_snapshot
 from qcaan.training import TrainingCollapsed
 
 Device: TypeAlias = str | BaseSamplerV2 | BackendV2
@@ -39,7 +39,7 @@ class QGAN:
     """A circuit that learns, against a classical discriminator, the distribution of samples on a grid.
 
     Samples outside the inclusive bounds are dropped; each other goes to the nearest of the 2**m values between them, m
-    qubits to a dimension. The points' order is that of `qcaan.grids`: dimension 0 first.
+    qubits to a dimension. The points' order is that of `qcaan.gans.distribution.grid`: dimension 0 first.
 
     `run` trains `num_epochs` epochs and, called again, as many more from where it stands: angles, networks, optimisers and
     histories go on. Setting `seed` starts anew.
