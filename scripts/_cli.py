@@ -22,10 +22,12 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from qcaan.gans import associative_run, image_run
-from qcaan.planning import Plan
+from qcaan.runs import associative as associative_run
+from qcaan.runs import image as image_run
+from qcaan.runs.directory import RunDirectory, RunError
+from qcaan.runs.planning import Plan
 from qcaan.samplers.jobs import Budget, JobError, Journal
-from qcaan.training import RunDirectory, RunError, TrainingCollapsed
+from qcaan.training import TrainingCollapsed
 
 console = Console(soft_wrap=True, markup=False)  # what is in brackets is ours or the user's, not a style
 

@@ -31,12 +31,13 @@ from qcaan.circuits.ansatz import Ansatz, make_ansatz
 from qcaan.circuits.born import BornMachine
 from qcaan.circuits.layers import QuantumLayer
 from qcaan.circuits.statevector import probabilities
+from qcaan.files import write_json
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
 from qcaan.gans.distribution.discriminator import Discriminator
 from qcaan.gans.distribution.generator import Generator
 from qcaan.gans.distribution.grid import make_grid
 from qcaan.networks import PointMLP
-from qcaan.training import pick_device, write_json
+from qcaan.training import pick_device
 
 SHOTS = 2000
 _STATEVECTOR_QUBITS, _BACKPROP_QUBITS, _BATCH_QUBITS = 16, 10, 12  # above, a row would take minutes or the memory

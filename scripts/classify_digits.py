@@ -22,20 +22,13 @@ from torch import Tensor, nn
 from qcaan import ImageSet, QuantumLayer, make_ansatz
 from qcaan.circuits.born import open_sampler
 from qcaan.data.images import load_splits
-from qcaan.planning import Plan, plan_steps
+from qcaan.files import write_json
+from qcaan.runs.directory import RunDirectory
+from qcaan.runs.planning import Plan, plan_steps
 from qcaan.samplers.jobs import Budget, Journal
 from qcaan.samplers.names import MakeSampler, make_sampler
 from qcaan.samplers.vendors import make_vendor
-from qcaan.training import (
-    RunDirectory,
-    check_seed,
-    described,
-    pick_device,
-    random_state,
-    seed_everything,
-    set_random_state,
-    write_json,
-)
+from qcaan.training import check_seed, described, pick_device, random_state, seed_everything, set_random_state
 
 NAMES = ("with the circuit", "without it")
 

@@ -17,13 +17,16 @@ from _cli import console, run_script
 from rich.table import Table
 from torch import Tensor
 
-from qcaan import animation, load_images
+from qcaan import load_images
 from qcaan.circuits.born import bits_to_index, histogram, index_to_bits, product_probabilities
-from qcaan.gans import associative_run
+from qcaan.files import atomic_write
 from qcaan.priors.base import MAX_HISTOGRAM_BITS
 from qcaan.priors.boltzmann import RBM
 from qcaan.priors.qcbm import QCBM
-from qcaan.training import RunDirectory, RunError, atomic_write, pick_device
+from qcaan.runs import associative as associative_run
+from qcaan.runs import pictures as animation
+from qcaan.runs.directory import RunDirectory, RunError
+from qcaan.training import pick_device
 
 # COBYLA as the default run has it; the others with our engine
 _OPTIMIZERS = {"cobyla": "aer", "spsa": "exact", "cma-es": "exact", "adam": "exact"}

@@ -18,11 +18,14 @@ from typing import Any
 
 from _cli import console, run_script
 
-from qcaan import animation, metrics
+from qcaan import metrics
 from qcaan.data.images import load_splits
+from qcaan.files import atomic_write, write_json
 from qcaan.gans import associative
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord
-from qcaan.training import RunError, atomic_write, pick_device, write_json
+from qcaan.runs import pictures as animation
+from qcaan.runs.directory import RunError
+from qcaan.training import pick_device
 
 # The circuits are fitted by Adam through the exact engine: the table is about priors, not about how well they are fitted.
 _QUANTUM = {"sampler": "exact", "optimizer": "adam"}

@@ -11,7 +11,8 @@ import tyro
 from _cli import image_system, print_scores, run_script
 
 from qcaan import metrics
-from qcaan.training import RunDirectory, pick_device
+from qcaan.runs.directory import RunDirectory
+from qcaan.training import pick_device
 
 
 def main(

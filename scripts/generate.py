@@ -14,9 +14,12 @@ import torch
 import tyro
 from _cli import check_folder, console, image_system, run_script
 
-from qcaan import animation, metrics
-from qcaan.reopening import run_data
-from qcaan.training import RunDirectory, atomic_write, pick_device
+from qcaan import metrics
+from qcaan.files import atomic_write
+from qcaan.runs import pictures as animation
+from qcaan.runs.directory import RunDirectory
+from qcaan.runs.loading import run_data
+from qcaan.training import pick_device
 
 
 def main(

@@ -14,10 +14,10 @@ from pathlib import Path
 from _cli import console, run_script
 from rich.table import Table
 
-from qcaan.gans import distribution_run
+from qcaan.files import atomic_write
 from qcaan.gans.distribution.qgan import KS_ACCEPTS
-from qcaan.gans.distribution_run import DistributionConfig
-from qcaan.training import atomic_write
+from qcaan.runs import distribution as distribution_run
+from qcaan.runs.distribution import DistributionConfig
 
 _BINOMIAL = DistributionConfig(data="binomial", samples=1000, epochs=500)
 CASES = {

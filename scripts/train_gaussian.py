@@ -13,12 +13,14 @@ import tyro
 from _cli import begun, check_plan, console, run_script, run_training, stoppable
 from rich.table import Table
 
-from qcaan import animation
-from qcaan.gans import wasserstein, wasserstein_run
+from qcaan.gans import wasserstein
 from qcaan.gans.wasserstein import EpochRecord, WassersteinConfig, WassersteinGAN
+from qcaan.runs import pictures as animation
+from qcaan.runs import wasserstein as wasserstein_run
+from qcaan.runs.directory import RunDirectory
 from qcaan.samplers.jobs import Journal
 from qcaan.samplers.names import make_sampler
-from qcaan.training import RunDirectory, described, pick_device, use_one_thread
+from qcaan.training import described, pick_device, use_one_thread
 
 _THREADS_PAY = 8  # qubits from which on a second thread is worth waiting for
 

@@ -12,12 +12,15 @@ from typing import Annotated
 import tyro
 from _cli import begun, check_plan, console, print_data, print_scores, run_script, run_training, stoppable
 
-from qcaan import animation, load_images, metrics
-from qcaan.gans import associative, associative_run
+from qcaan import load_images, metrics
+from qcaan.gans import associative
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord
+from qcaan.runs import associative as associative_run
+from qcaan.runs import pictures as animation
+from qcaan.runs.directory import RunDirectory
 from qcaan.samplers.jobs import Journal
 from qcaan.samplers.names import make_sampler
-from qcaan.training import RunDirectory, pick_device
+from qcaan.training import pick_device
 
 
 def main(

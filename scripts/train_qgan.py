@@ -14,11 +14,11 @@ from _cli import check_plan, console, is_finished, run_script, stoppable
 from rich.progress import track
 from rich.table import Table
 
-from qcaan.gans import distribution_run
-from qcaan.gans.distribution_run import DistributionConfig
+from qcaan.runs import distribution as distribution_run
+from qcaan.runs.directory import RunDirectory
+from qcaan.runs.distribution import DistributionConfig
 from qcaan.samplers.jobs import Journal
 from qcaan.samplers.names import make_sampler
-from qcaan.training import RunDirectory
 
 
 def main(

@@ -10,7 +10,7 @@ from qiskit.primitives import StatevectorSampler
 from qcaan import load_images
 from qcaan.gans.image import PRESETS, EpochRecord, ImageConfig, ImageGAN, StepRecord, train
 from qcaan.gans.image_networks import make_discriminator
-from qcaan.gans.image_run import report_title
+from qcaan.runs.image import report_title
 from qcaan.training import TrainingCollapsed
 
 CPU = torch.device("cpu")

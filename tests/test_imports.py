@@ -11,22 +11,21 @@ PACKAGE = Path(__file__).parent.parent / "qcaan"
 # Every folder and top-level module of the package, lowest first, with exactly what it imports: only lines above its own.
 IMPORTS = {
     "data": set(),
+    "files": set(),
     "losses": set(),
     "networks": set(),
     "optimizers": set(),
     "samplers": set(),
     "training": set(),
-    "animation": {"training"},
     "circuits": {"losses", "samplers"},
     "metrics": {"data"},
-    "reopening": {"data", "samplers", "training"},
     "priors": {"circuits", "losses", "optimizers"},
-    "planning": {"priors", "samplers"},
     "gans": {
-        "animation", "circuits", "data", "losses", "metrics", "networks", "optimizers",
-        "planning", "priors", "reopening", "samplers", "training",
+        "circuits", "data", "files", "losses", "networks", "optimizers", "priors",
+        "samplers", "training",
     },
-    "aqua": {"circuits", "gans", "networks", "samplers", "training"},
+    "aqua": {"circuits", "files", "gans", "networks", "samplers"},
+    "runs": {"data", "files", "gans", "metrics", "optimizers", "priors", "samplers", "training"},
 }  # fmt: skip
 
 

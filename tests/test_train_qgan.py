@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from qcaan.gans.distribution_run import DistributionConfig, configured_samples, make_qgan
+from qcaan.runs.distribution import DistributionConfig, configured_samples, make_qgan
 
 TOY = ("--data", "binomial", "--samples", 500, "--batch-size", 250)
 

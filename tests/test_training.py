@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from qcaan.training import EMA, RunDirectory, RunError, atomic_write, pick_device
+from qcaan.files import atomic_write
+from qcaan.runs.directory import RunDirectory, RunError
+from qcaan.training import EMA, pick_device
 
 FACTS = {"data": {"name": "toy", "n_images": 3}}
 

@@ -19,7 +19,7 @@ from qcaan.gans.wasserstein import (
     load_target,
     train,
 )
-from qcaan.gans.wasserstein_run import sliced_wasserstein
+from qcaan.runs.wasserstein import sliced_wasserstein
 from qcaan.samplers.names import make_sampler
 from qcaan.training import TrainingCollapsed
 

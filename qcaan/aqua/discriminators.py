@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from qcaan.aqua.instance import AquaError, QuantumInstance, aqua_globals
+from qcaan.files import atomic_write
 from qcaan.gans.distribution.discriminator import Discriminator
 from qcaan.gans.distribution.grid import Floats
 from qcaan.gans.distribution.snapshots import read_state
 from qcaan.networks import PointMLP
-from qcaan.training import atomic_write
 
 SMALLEST = 1e-4  # label in a logarithm, as in Aqua
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from qcaan.files import atomic_write
 from qcaan.gans.distribution.grid import Floats
-from qcaan.training import atomic_write
 
 COLUMNS = ("epoch", "loss_discriminator", "loss_generator", "params_generator", "rel_entropy")
 

@@ -11,15 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qcaan import animation, metrics
+from qcaan import metrics
+from qcaan.files import write_json
 from qcaan.gans import associative
 from qcaan.gans.associative import FIXED_LATENTS, AssociativeConfig, AssociativeGAN, EpochRecord
-from qcaan.planning import Plan, plan_prior
 from qcaan.priors.base import target_probabilities
 from qcaan.priors.qcbm import QCBM
-from qcaan.reopening import reopened, run_data
+from qcaan.runs import pictures as animation
+from qcaan.runs.directory import RunDirectory
+from qcaan.runs.loading import reopened, run_data
+from qcaan.runs.planning import Plan, plan_prior
 from qcaan.samplers.vendors import make_vendor
-from qcaan.training import RunDirectory, write_json
 
 
 def plan_run(config: AssociativeConfig, n_scored: int) -> Plan | None:
@@ -30,7 +32,7 @@ def plan_run(config: AssociativeConfig, n_scored: int) -> Plan | None:
 
 
 def load_run(run: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None) -> AssociativeGAN:
-    """The gan of a run directory; see `qcaan.reopening.reopened`."""
+    """The gan of a run directory; see `qcaan.runs.loading.reopened`."""
     return reopened(run, AssociativeConfig, AssociativeGAN, device, seed, data_root)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from qcaan import animation
+from qcaan.runs import pictures as animation
 
 
 def test_grid_places_images_row_by_row_with_a_border():

@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from qcaan import animation
 from qcaan.data.samples import TARGETS, load_samples
+from qcaan.files import write_json
 from qcaan.gans.distribution.discriminator import LOSSES, Discriminator, default_discriminator
 from qcaan.gans.distribution.grid import Floats, whole
 from qcaan.gans.distribution.qgan import KS_ACCEPTS, QGAN
 from qcaan.optimizers import DecayingAdam
-from qcaan.planning import Plan, plan_steps
+from qcaan.runs import pictures as animation
+from qcaan.runs.directory import RunDirectory
+from qcaan.runs.planning import Plan, plan_steps
 from qcaan.samplers.jobs import Budget
 from qcaan.samplers.names import MakeSampler, is_device, make_sampler
 from qcaan.samplers.vendors import make_vendor
-from qcaan.training import RunDirectory, write_json
 
 
 @dataclass(frozen=True)

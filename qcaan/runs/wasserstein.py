@@ -12,12 +12,13 @@ import torch
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
+from qcaan.files import write_json
 from qcaan.gans import wasserstein
 from qcaan.gans.wasserstein import EpochRecord, WassersteinConfig, WassersteinGAN, column_scores
-from qcaan.planning import Plan, plan_steps
+from qcaan.runs.directory import RunDirectory
+from qcaan.runs.planning import Plan, plan_steps
 from qcaan.samplers.names import MakeSampler
 from qcaan.samplers.vendors import make_vendor
-from qcaan.training import RunDirectory, write_json
 
 
 def sliced_wasserstein(generated: Tensor, real: Tensor, n_directions: int = 100) -> float:

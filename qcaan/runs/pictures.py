@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qcaan.training import RunDirectory, atomic_write, described
+from qcaan.files import atomic_write
+from qcaan.runs.directory import RunDirectory
+from qcaan.training import described
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,14 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qcaan import animation, metrics
+from qcaan import metrics
+from qcaan.files import write_json
 from qcaan.gans import image
 from qcaan.gans.image import EpochRecord, ImageConfig, ImageGAN
-from qcaan.planning import Plan, plan_steps
-from qcaan.reopening import reopened, run_data
+from qcaan.runs import pictures as animation
+from qcaan.runs.directory import RunDirectory
+from qcaan.runs.loading import reopened, run_data
+from qcaan.runs.planning import Plan, plan_steps
 from qcaan.samplers.names import MakeSampler
 from qcaan.samplers.vendors import make_vendor
-from qcaan.training import RunDirectory, described, write_json
+from qcaan.training import described
 
 
 def plan_run(config: ImageConfig, image_shape: tuple[int, int, int], n_scored: int) -> Plan | None:
@@ -35,7 +38,7 @@ def plan_run(config: ImageConfig, image_shape: tuple[int, int, int], n_scored: i
 
 
 def load_run(run: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None) -> ImageGAN:
-    """The gan of a run directory; see `qcaan.reopening.reopened`."""
+    """The gan of a run directory; see `qcaan.runs.loading.reopened`."""
     return reopened(run, ImageConfig, ImageGAN, device, seed, data_root)
 
 
