@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qcaan.bits import walsh_hadamard
+
 CLIP = 1e-6  # smallest model probability in a logarithm, as in Rudolph et al., arXiv:2012.03924
 
 
@@ -96,17 +98,6 @@ def mmd(target: Tensor, model: Tensor, bandwidths: tuple[float, ...] = (0.5, 1.0
         eigenvalues += (1 + a) ** (n - order) * (1 - a) ** order / len(bandwidths)
     spectrum = walsh_hadamard(target - model)
     return (eigenvalues * spectrum**2).sum(-1) / 2**n
-
-
-def walsh_hadamard(values: Tensor) -> Tensor:
-    """Unnormalised Walsh-Hadamard transform of [..., 2**n] over the last axis: sum_x (-1)^(x . s) values[x] at s."""
-    size = values.shape[-1]
-    half = 1
-    while half < size:
-        low, high = values.reshape(*values.shape[:-1], -1, 2, half).unbind(-2)
-        values = torch.stack((low + high, low - high), -2).flatten(-3)
-        half *= 2
-    return values
 
 
 BIT_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mmd": mmd, "kl": kl, "nll": nll}

@@ -19,12 +19,6 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def check_seed(seed: int) -> None:
-    """Raise ValueError if it is no seed for torch and NumPy alike."""
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be at least 0 and below 2**63, got {seed}")
-
-
 def pick_device(name: str) -> torch.device:
     """`auto` is CUDA if present, else the CPU; any other name is taken as torch takes it.
 

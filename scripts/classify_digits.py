@@ -20,6 +20,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from qcaan import ImageSet, QuantumLayer, make_ansatz
+from qcaan.checks import check_seed
 from qcaan.circuits.born import open_sampler
 from qcaan.data.images import load_splits
 from qcaan.files import write_json
@@ -28,7 +29,7 @@ from qcaan.runs.planning import Plan, plan_steps
 from qcaan.samplers.jobs import Budget, Journal
 from qcaan.samplers.names import MakeSampler, make_sampler
 from qcaan.samplers.vendors import make_vendor
-from qcaan.training import check_seed, described, pick_device, random_state, seed_everything, set_random_state
+from qcaan.training import described, pick_device, random_state, seed_everything, set_random_state
 
 NAMES = ("with the circuit", "without it")
 

@@ -18,13 +18,13 @@ from rich.table import Table
 from torch import Tensor
 
 from qcaan import load_images
-from qcaan.circuits.born import bits_to_index, histogram, index_to_bits, product_probabilities
+from qcaan.bits import bits_to_index, histogram, index_to_bits, product_probabilities
 from qcaan.files import atomic_write
 from qcaan.priors.base import MAX_HISTOGRAM_BITS
 from qcaan.priors.boltzmann import RBM
 from qcaan.priors.qcbm import QCBM
 from qcaan.runs import associative as associative_run
-from qcaan.runs import pictures as animation
+from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory, RunError
 from qcaan.training import pick_device
 
@@ -100,7 +100,7 @@ def optimizers(
         folder / "fits.csv", ["optimizer", "sampler", "bases", "evaluations", "seconds", "kl", "kl_product"], rows
     )
     labels = ("seconds of a fit from the marginals", "KL(latent bits || QCBM), share of the product's")
-    console.print(f"wrote {animation.curves(folder / 'fits.png', panels, *labels)}")
+    console.print(f"wrote {pictures.curves(folder / 'fits.png', panels, *labels)}")
 
 
 def models(bits: Tensor, evaluations: int, deep_evaluations: int, folder: Path, seed: int) -> None:

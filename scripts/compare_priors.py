@@ -23,7 +23,7 @@ from qcaan.data.images import load_splits
 from qcaan.files import atomic_write, write_json
 from qcaan.gans import associative
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord
-from qcaan.runs import pictures as animation
+from qcaan.runs import pictures
 from qcaan.runs.directory import RunError
 from qcaan.training import pick_device
 
@@ -177,7 +177,7 @@ def report(out: Path) -> None:
         temporary.write_text(table)
     console.print(table)
     console.print(
-        f"wrote {out / 'table.md'}, {out / 'table.csv'}, {animation.spread_plot(out / 'fid.png', means, 'FID')}"
+        f"wrote {out / 'table.md'}, {out / 'table.csv'}, {pictures.spread_plot(out / 'fid.png', means, 'FID')}"
     )
 
 

@@ -16,7 +16,7 @@ from _cli import check_folder, console, image_system, run_script
 
 from qcaan import metrics
 from qcaan.files import atomic_write
-from qcaan.runs import pictures as animation
+from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.loading import run_data
 from qcaan.training import pick_device
@@ -63,14 +63,14 @@ def main(
             console.print(f"{digit} <- {' '.join(f'{value:g}' for value in values)}")
     if out:
         if sequence:
-            animation.save_strip(out, images)
+            pictures.save_strip(out, images)
         else:
-            animation.save_picture(out, animation.grid(images))
+            pictures.save_picture(out, pictures.grid(images))
         console.print(f"wrote {out}")
     if npz:
         drawn = {gan.drawn_from: (samples.to(torch.uint8) if gan.drawn_from == "bits" else samples).numpy()}
         with atomic_write(npz) as temporary:
-            np.savez(temporary, images=animation.to_pixels(images), **drawn)
+            np.savez(temporary, images=pictures.to_pixels(images), **drawn)
         console.print(f"wrote {npz}")
 
 

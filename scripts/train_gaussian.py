@@ -15,7 +15,7 @@ from rich.table import Table
 
 from qcaan.gans import wasserstein
 from qcaan.gans.wasserstein import EpochRecord, WassersteinConfig, WassersteinGAN
-from qcaan.runs import pictures as animation
+from qcaan.runs import pictures
 from qcaan.runs import wasserstein as wasserstein_run
 from qcaan.runs.directory import RunDirectory
 from qcaan.samplers.jobs import Journal
@@ -72,7 +72,7 @@ def main(
 
     with stoppable(lambda: gan.epoch):
         scores = wasserstein_run.score_run(run, gan, samples, held_out, eval_samples)
-    console.print(f"picture: {animation.sample_report(run)}")
+    console.print(f"picture: {pictures.sample_report(run)}")
     table = Table("score", "generated", "training samples", title=f"scores of {run.path} against held-out samples")
     for key, value in scores["real"].items():
         table.add_row(key, listed(scores[key]), listed(value))

@@ -18,7 +18,7 @@ from qcaan import load_images, metrics
 from qcaan.gans import image
 from qcaan.gans.image import PRESETS, EpochRecord, ImageConfig, ImageGAN
 from qcaan.runs import image as image_run
-from qcaan.runs import pictures as animation
+from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
 from qcaan.samplers.jobs import Journal
 from qcaan.samplers.names import make_sampler
@@ -61,7 +61,7 @@ def main(
     gan = ImageGAN(config, (channels, height, width), device, samplers)
     if not begun(run, gan, {"data": train_set.facts}, resume, journal, scored=eval_images > 0):
         return
-    animation.save_picture(run.path / "samples" / "real.png", animation.grid(train_set.images[:64]))
+    pictures.save_picture(run.path / "samples" / "real.png", pictures.grid(train_set.images[:64]))
     title = image_run.report_title(config, data.name)
     console.print(
         f"run: {run.path}, {title}, digits {' '.join(map(str, config.digits))}, {len(train_set.images)} images, "
@@ -74,7 +74,7 @@ def main(
 
     run_training(gan, image.train(gan, train_set.images.to(device)), EpochRecord, end_epoch, journal)
 
-    console.print(f"pictures: {animation.progress_gif(run)} {animation.report(run, title, config.loss == 'bce')}")
+    console.print(f"pictures: {pictures.progress_gif(run)} {pictures.report(run, title, config.loss == 'bce')}")
     if eval_images:
         with stoppable(lambda: gan.epoch):
             scores = image_run.score_run(run, gan, eval_images)

@@ -16,7 +16,7 @@ from qcaan import load_images, metrics
 from qcaan.gans import associative
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord
 from qcaan.runs import associative as associative_run
-from qcaan.runs import pictures as animation
+from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
 from qcaan.samplers.jobs import Journal
 from qcaan.samplers.names import make_sampler
@@ -57,7 +57,7 @@ def main(
     gan = AssociativeGAN(config, tuple(train_set.images.shape[1:]), device, samplers)
     if not begun(run, gan, {"data": train_set.facts}, resume, journal, scored=eval_images > 0):
         return
-    animation.save_picture(run.path / "samples" / "real.png", animation.grid(train_set.images[:64]))
+    pictures.save_picture(run.path / "samples" / "real.png", pictures.grid(train_set.images[:64]))
     console.print(
         f"run: {run.path}, digits {' '.join(map(str, config.digits))}, prior {config.prior} ({gan.prior.dim} wide), "
         f"{len(train_set.images)} images, {config.epochs} epochs of {config.steps_per_epoch} steps on {device}"
@@ -71,7 +71,7 @@ def main(
     run_training(gan, associative.train(gan, train_set.images.to(device)), EpochRecord, end_epoch, journal)
 
     title = associative_run.report_title(config, data.name)
-    console.print(f"pictures: {animation.progress_gif(run)} {animation.report(run, title)}")
+    console.print(f"pictures: {pictures.progress_gif(run)} {pictures.report(run, title)}")
     if eval_images:
         with stoppable(lambda: gan.epoch):
             scores = associative_run.score_run(run, gan, eval_images)

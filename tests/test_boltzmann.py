@@ -8,7 +8,7 @@ import torch
 from scipy.linalg import expm
 
 from qcaan import losses
-from qcaan.circuits.born import histogram, index_to_bits
+from qcaan.bits import histogram, index_to_bits
 from qcaan.priors.boltzmann import QBM, RBM
 
 

@@ -7,16 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit.quantum_info import Statevector
 
+from qcaan.bits import bits_to_index, histogram, index_to_bits, product_probabilities
+from qcaan.checks import check_memory
 from qcaan.circuits.ansatz import ANSATZE, make_ansatz
-from qcaan.circuits.born import (
-    EXACT,
-    BornMachine,
-    bits_to_index,
-    check_memory,
-    histogram,
-    index_to_bits,
-    product_probabilities,
-)
+from qcaan.circuits.born import EXACT, BornMachine
 from qcaan.samplers.names import make_sampler
 
 

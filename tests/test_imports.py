@@ -10,22 +10,27 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "qcaan"
 # Every folder and top-level module of the package, lowest first, with exactly what it imports: only lines above its own.
 IMPORTS = {
+    "bits": set(),
+    "checks": set(),
     "data": set(),
     "files": set(),
-    "losses": set(),
     "networks": set(),
     "optimizers": set(),
     "samplers": set(),
     "training": set(),
-    "circuits": {"losses", "samplers"},
+    "circuits": {"bits", "checks", "samplers"},
+    "losses": {"bits"},
     "metrics": {"data"},
-    "priors": {"circuits", "losses", "optimizers"},
+    "priors": {"bits", "checks", "circuits", "losses", "optimizers"},
     "gans": {
-        "circuits", "data", "files", "losses", "networks", "optimizers", "priors",
+        "checks", "circuits", "data", "files", "losses", "networks", "optimizers", "priors",
         "samplers", "training",
     },
-    "aqua": {"circuits", "files", "gans", "networks", "samplers"},
-    "runs": {"data", "files", "gans", "metrics", "optimizers", "priors", "samplers", "training"},
+    "aqua": {"checks", "circuits", "files", "gans", "networks", "samplers"},
+    "runs": {
+        "bits", "checks", "data", "files", "gans", "metrics", "optimizers", "priors",
+        "samplers", "training",
+    },
 }  # fmt: skip
 
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from qcaan.runs import pictures as animation
+from qcaan.runs import pictures
 
 
 def test_grid_places_images_row_by_row_with_a_border():
     images = torch.stack([torch.full((1, 2, 2), value) for value in (-1.0, 0.0, 1.0)])
-    pixels = animation.grid(images, n_columns=2, scale=1)
+    pixels = pictures.grid(images, n_columns=2, scale=1)
     assert pixels.tolist() == [
         [60, 60, 60, 60, 60, 60, 60, 60],
         [60, 0, 0, 60, 60, 128, 128, 60],
@@ -21,14 +21,14 @@ def test_grid_places_images_row_by_row_with_a_border():
         [60, 255, 255, 60, 60, 60, 60, 60],
         [60, 60, 60, 60, 60, 60, 60, 60],
     ]
-    assert animation.grid(torch.zeros(4, 3, 28, 28), scale=2).shape == (120, 120, 3)
+    assert pictures.grid(torch.zeros(4, 3, 28, 28), scale=2).shape == (120, 120, 3)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_strips_are_written_as_png_and_as_gif(tmp_path, channels):
     images = torch.linspace(-1, 1, 4).reshape(4, 1, 1, 1).expand(4, channels, 28, 28)
-    animation.save_strip(tmp_path / "strip.png", images)
-    animation.save_strip(tmp_path / "strip.gif", images)
+    pictures.save_strip(tmp_path / "strip.png", images)
+    pictures.save_strip(tmp_path / "strip.gif", images)
     with Image.open(tmp_path / "strip.png") as picture:
         assert picture.size == (480, 120)
         assert np.asarray(picture.convert("L"))[60, [60, 180, 300, 420]].tolist() == [0, 85, 170, 255]
@@ -39,6 +39,6 @@ def test_strips_are_written_as_png_and_as_gif(tmp_path, channels):
 
 
 def test_a_gif_of_one_frame_is_written(tmp_path):
-    animation.save_gif(tmp_path / "one.gif", [np.zeros((4, 4), np.uint8)], seconds=0.3)
+    pictures.save_gif(tmp_path / "one.gif", [np.zeros((4, 4), np.uint8)], seconds=0.3)
     with Image.open(tmp_path / "one.gif") as picture:
         assert picture.n_frames == 1

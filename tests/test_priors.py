@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from qcaan import losses
-from qcaan.circuits.born import histogram, index_to_bits, product_probabilities
+from qcaan.bits import histogram, index_to_bits, product_probabilities
 from qcaan.priors.boltzmann import QBM, RBM
 from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
 from qcaan.priors.qcbm import QCBM, Shuffled

@@ -8,9 +8,9 @@ import numpy as np
 from qiskit.primitives import BaseSamplerV2
 from qiskit.providers import BackendV2
 
+from qcaan.checks import whole
 from qcaan.circuits.born import EXACT
 from qcaan.circuits.qiskit_circuits import as_sampler
-from qcaan.gans.distribution.grid import whole
 from qcaan.samplers.names import make_sampler
 
 AquaError = ValueError  # so that `except AquaError` meets whatever a user can get wrong

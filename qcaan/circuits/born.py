@@ -8,7 +8,6 @@ lowest bit. Tensors stay on the device of the angles.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -20,6 +19,8 @@ from qiskit.primitives import BaseSamplerV2
 from qiskit_aer import AerSimulator
 from torch import Tensor
 
+from qcaan.bits import bits_to_index, index_to_bits
+from qcaan.checks import check_memory
 from qcaan.circuits.ansatz import ROTATIONS, Ansatz, basis_params, check_bases
 from qcaan.circuits.statevector import all_probabilities
 from qcaan.samplers.names import IDEAL, MakeSampler, aer_options, check_width, make_sampler
@@ -201,35 +202,3 @@ class _AerProbabilities:
 def _measured(circuit: QuantumCircuit) -> QuantumCircuit:
     circuit.measure_all()  # before transpiling, so that classical bit i stays qubit i wherever that one is placed
     return circuit
-
-
-def bits_to_index(bits: Tensor) -> Tensor:
-    """Bits [..., n] to their indices int64 [...] in a probability vector."""
-    return (bits.long() << torch.arange(bits.shape[-1], device=bits.device)).sum(-1)
-
-
-def index_to_bits(index: Tensor, n_qubits: int) -> Tensor:
-    """Indices [...] to bits uint8 [..., n_qubits], the inverse of `bits_to_index`."""
-    return (index[..., None] >> torch.arange(n_qubits, device=index.device) & 1).to(torch.uint8)
-
-
-def histogram(bits: Tensor) -> Tensor:
-    """Frequencies float64 [2**n] of bitstrings [m, n]."""
-    return torch.bincount(bits_to_index(bits), minlength=1 << bits.shape[-1]).double() / len(bits)
-
-
-def product_probabilities(marginals: Tensor) -> Tensor:
-    """The product distribution [2**n] of independent bits with P(bit i = 1) = marginals[i]."""
-    probs = marginals.new_ones(1)
-    for p in marginals:  # qubit 0 first, so that it ends up as the lowest bit
-        probs = torch.cat([probs * (1 - p), probs * p])
-    return probs
-
-
-def check_memory(n_qubits: int) -> None:
-    """Raise ValueError if a state of `n_qubits` with its probabilities needs over half of the machine's memory."""
-    needed = 64 * 2**n_qubits  # complex128 amplitudes, and the probabilities copied twice on their way to NumPy
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory / 2:
-        most = (memory // 128).bit_length() - 1
-        raise ValueError(f"n_qubits must be at most {most} on this machine ({memory / 2**30:.0f} GiB), got {n_qubits}")

@@ -22,8 +22,10 @@ from qiskit.quantum_info import Statevector
 from qiskit_aer.backends.aerbackend import AerBackend
 from torch import Tensor
 
+from qcaan.bits import bits_to_index
+from qcaan.checks import check_memory
 from qcaan.circuits.ansatz import Ansatz
-from qcaan.circuits.born import EXACT, BornMachine, bits_to_index, check_memory, is_ideal, parameter_shift
+from qcaan.circuits.born import EXACT, BornMachine, is_ideal, parameter_shift
 from qcaan.samplers.names import SAMPLERS, check_width, is_sampler, make_sampler
 from qcaan.samplers.simulators import TranspiledSampler
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from qcaan.bits import walsh_hadamard
 from qcaan.circuits.ansatz import (
     COUPLINGS,
     PREPARATION,
@@ -30,7 +31,6 @@ from qcaan.circuits.ansatz import (
     check_bases,
     fixed_pairs,
 )
-from qcaan.losses import walsh_hadamard
 
 _BLOCK = 4  # qubits in a Kronecker block: 16 x 16 matrices keep a core busy, larger ones waste its work
 _H = torch.tensor([[1, 1], [1, -1]], dtype=torch.complex128) / math.sqrt(2)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from qcaan import losses
+from qcaan.checks import check_seed
 from qcaan.circuits.born import SamplerLike, is_ideal
 from qcaan.networks import Discriminator, Generator
 from qcaan.optimizers import DecayingAdam
@@ -26,7 +27,7 @@ from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
 from qcaan.priors.qcbm import QCBM, Shuffled
 from qcaan.samplers.jobs import Budget
 from qcaan.samplers.names import MakeSampler, make_sampler
-from qcaan.training import EMA, TrainingCollapsed, check_seed, load_training_state, seed_everything, training_state
+from qcaan.training import EMA, TrainingCollapsed, load_training_state, seed_everything, training_state
 
 LATENTS = ("bottleneck", "skip", "inverse")
 _DEFAULT_STEPS = 2860  # 20 passes of 128 over MNIST 3/7/9: where its digits stop getting better within ten minutes

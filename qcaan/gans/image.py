@@ -19,6 +19,7 @@ from qiskit.primitives import BaseSamplerV2
 from torch import Tensor, nn
 
 from qcaan import losses
+from qcaan.checks import check_seed
 from qcaan.circuits.ansatz import make_ansatz
 from qcaan.circuits.born import EXACT, open_sampler
 from qcaan.gans.image_networks import (
@@ -34,15 +35,7 @@ from qcaan.gans.image_networks import (
 from qcaan.optimizers import DecayingAdam
 from qcaan.samplers.jobs import Budget
 from qcaan.samplers.names import MakeSampler, make_sampler
-from qcaan.training import (
-    EMA,
-    TrainingCollapsed,
-    check_seed,
-    check_switch,
-    load_training_state,
-    seed_everything,
-    training_state,
-)
+from qcaan.training import EMA, TrainingCollapsed, check_switch, load_training_state, seed_everything, training_state
 
 LOSSES = ("bce", "wgan-gp")
 FIXED_NOISE = 64

@@ -17,6 +17,7 @@ from scipy.stats import ks_2samp, wasserstein_distance
 from torch import Tensor, nn
 
 from qcaan import losses
+from qcaan.checks import check_seed
 from qcaan.circuits.ansatz import make_ansatz
 from qcaan.circuits.born import EXACT, open_sampler
 from qcaan.circuits.layers import QuantumLayer
@@ -24,15 +25,7 @@ from qcaan.data.samples import load_samples
 from qcaan.networks import PointMLP
 from qcaan.samplers.jobs import Budget
 from qcaan.samplers.names import MakeSampler, make_sampler
-from qcaan.training import (
-    EMA,
-    TrainingCollapsed,
-    check_seed,
-    check_switch,
-    load_training_state,
-    seed_everything,
-    training_state,
-)
+from qcaan.training import EMA, TrainingCollapsed, check_switch, load_training_state, seed_everything, training_state
 
 PENALTIES = ("one-sided", "two-sided")
 _TARGET_SAMPLES = 100_000  # of a named target: their mean is within 0.001 of its own

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from qcaan import losses
-from qcaan.circuits.born import histogram, index_to_bits, product_probabilities
+from qcaan.bits import index_to_bits, product_probabilities, target_probabilities
+from qcaan.checks import positive
 
 INDEPENDENT = 0.05  # nats: a product distribution this near to the target means that its bits are independent
 MAX_HISTOGRAM_BITS = 16  # 65,536 cells; more are emptier than any number of images could fill
@@ -138,11 +139,6 @@ class TabulatedPrior(BitPrior):
         return index_to_bits(torch.multinomial(self.probs, n, replacement=True), self.dim).float()
 
 
-def target_probabilities(bits: Tensor, n_bases: int) -> Tensor:
-    """Bits {0, 1} [m, n_bases * n] to their observed distribution in each basis, float64 [n_bases, 2**n]."""
-    return torch.stack([histogram(part) for part in bits.chunk(n_bases, dim=1)])
-
-
 def compare(target: Tensor, model: Tensor, bits: Tensor) -> dict[str, Any]:
     """KL, TVD and the product's KL, summed over the bases, of [n_bases, 2**n] against the same."""
     marginals = bits.double().mean(0).view(len(target), -1)
@@ -159,9 +155,3 @@ def check_bits(bits: Tensor, dim: int) -> None:
         raise ValueError(f"bits must have shape [m, {dim}] with m >= 1, got {list(bits.shape)}")
     if not ((bits == 0) | (bits == 1)).all():
         raise ValueError("bits must be 0 or 1")
-
-
-def positive(name: str, value: int) -> int:
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
-    return value

@@ -11,17 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from qcaan.circuits.born import index_to_bits
-from qcaan.priors.base import (
-    MAX_HISTOGRAM_BITS,
-    BitPrior,
-    FitReport,
-    TabulatedPrior,
-    check_bits,
-    compare,
-    positive,
-    target_probabilities,
-)
+from qcaan.bits import index_to_bits, target_probabilities
+from qcaan.checks import positive
+from qcaan.priors.base import MAX_HISTOGRAM_BITS, BitPrior, FitReport, TabulatedPrior, check_bits, compare
 
 
 class RBM(BitPrior):

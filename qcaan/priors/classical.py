@@ -10,18 +10,9 @@ import torch
 from torch import Tensor
 
 from qcaan import losses
-from qcaan.circuits.born import product_probabilities
-from qcaan.priors.base import (
-    MAX_HISTOGRAM_BITS,
-    BitPrior,
-    FitReport,
-    Prior,
-    TabulatedPrior,
-    check_bits,
-    compare,
-    positive,
-    target_probabilities,
-)
+from qcaan.bits import product_probabilities, target_probabilities
+from qcaan.checks import positive
+from qcaan.priors.base import MAX_HISTOGRAM_BITS, BitPrior, FitReport, Prior, TabulatedPrior, check_bits, compare
 
 
 class Gaussian(Prior):

@@ -15,18 +15,12 @@ from scipy.optimize import least_squares
 from torch import Tensor
 
 from qcaan import losses
+from qcaan.bits import shuffled, target_probabilities
+from qcaan.checks import positive
 from qcaan.circuits.ansatz import make_ansatz
-from qcaan.circuits.born import (
-    EXACT,
-    BornMachine,
-    SamplerLike,
-    index_to_bits,
-    mitigated,
-    parameter_shift,
-    product_probabilities,
-)
+from qcaan.circuits.born import EXACT, BornMachine, SamplerLike, mitigated, parameter_shift
 from qcaan.optimizers import OPTIMIZERS, fewest_evaluations
-from qcaan.priors.base import BitPrior, FitReport, check_bits, compare, positive, target_probabilities
+from qcaan.priors.base import BitPrior, FitReport, check_bits, compare
 
 _REPEATS = 5  # evaluations from shots that the loss before and after a fit is the mean of
 
@@ -332,12 +326,6 @@ class _Objective:
 
     def _value(self, probs: Tensor) -> Tensor:  # [K, n_bases, 2**n] -> [K]
         return torch.stack([self._loss(t, probs[:, b]) for b, t in enumerate(self._targets)]).sum(0)
-
-
-def shuffled(probs: Tensor) -> Tensor:
-    """The product of the marginals of `probs` [2**n]."""
-    n = probs.shape[0].bit_length() - 1
-    return product_probabilities(probs @ index_to_bits(torch.arange(2**n, device=probs.device), n).to(probs))
 
 
 def _gradient_evaluations(born: BornMachine, shots: int) -> int:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from qcaan import metrics
+from qcaan.bits import target_probabilities
 from qcaan.files import write_json
 from qcaan.gans import associative
 from qcaan.gans.associative import FIXED_LATENTS, AssociativeConfig, AssociativeGAN, EpochRecord
-from qcaan.priors.base import target_probabilities
 from qcaan.priors.qcbm import QCBM
-from qcaan.runs import pictures as animation
+from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.loading import reopened, run_data
 from qcaan.runs.planning import Plan, plan_prior
@@ -52,7 +52,7 @@ def save_epoch(run: RunDirectory, gan: AssociativeGAN, record: EpochRecord, seco
     """Leave an epoch in the run directory; the checkpoint last, since it is what says that the epoch is done."""
     fresh = gan.prior.embed(gan.prior.sample(FIXED_LATENTS))
     for name, latents in ((f"epoch_{record.epoch:04d}.png", gan.fixed_latents), ("drawn.png", fresh)):
-        animation.save_picture(run.path / "samples" / name, animation.grid(gan.draw(latents)))
+        pictures.save_picture(run.path / "samples" / name, pictures.grid(gan.draw(latents)))
     histograms = bit_histograms(gan, record.bits)
     if histograms:
         run.save_arrays("prior.npz", histograms)

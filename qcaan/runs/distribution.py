@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from qcaan.checks import whole
 from qcaan.data.samples import TARGETS, load_samples
 from qcaan.files import write_json
 from qcaan.gans.distribution.discriminator import LOSSES, Discriminator, default_discriminator
-from qcaan.gans.distribution.grid import Floats, whole
+from qcaan.gans.distribution.grid import Floats
 from qcaan.gans.distribution.qgan import KS_ACCEPTS, QGAN
 from qcaan.optimizers import DecayingAdam
-from qcaan.runs import pictures as animation
+from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import Plan, plan_steps
 from qcaan.samplers.jobs import Budget
@@ -134,7 +135,7 @@ def save_results(run: RunDirectory, qgan: QGAN, config: DistributionConfig) -> d
     scores = _scores(qgan)
     write_json(run.path / "scores.json", scores)
     pdf = np.array(scores["pdf"])
-    animation.distribution_report(
+    pictures.distribution_report(
         run.path / "report.png",
         qgan.grid.axes,
         qgan.grid.marginals(qgan.data_probs),

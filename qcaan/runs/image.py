@@ -15,7 +15,7 @@ from qcaan import metrics
 from qcaan.files import write_json
 from qcaan.gans import image
 from qcaan.gans.image import EpochRecord, ImageConfig, ImageGAN
-from qcaan.runs import pictures as animation
+from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.loading import reopened, run_data
 from qcaan.runs.planning import Plan, plan_steps
@@ -45,7 +45,7 @@ def load_run(run: RunDirectory, device: torch.device, seed: int, data_root: Path
 def save_epoch(run: RunDirectory, gan: ImageGAN, record: EpochRecord, seconds: float) -> None:
     """Leave an epoch in the run directory; the checkpoint last, since it is what says that the epoch is done."""
     for name, images in zip((f"epoch_{record.epoch:04d}.png", "drawn.png"), _pictures(gan), strict=True):
-        animation.save_picture(run.path / "samples" / name, animation.grid(images))
+        pictures.save_picture(run.path / "samples" / name, pictures.grid(images))
     run.append({**asdict(record), "seconds": seconds})
     run.save_checkpoint(gan.training_state())
 

@@ -9,11 +9,11 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
+from qcaan.checks import check_seed
 from qcaan.data.images import ImageSet, load_splits
 from qcaan.runs.directory import RunDirectory, RunError
 from qcaan.samplers.jobs import Budget, Journal
 from qcaan.samplers.names import MakeSampler, make_sampler
-from qcaan.training import check_seed
 
 
 class Reopenable(Protocol):

@@ -18,6 +18,7 @@ from qiskit.providers import BackendV2
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
+from qcaan.checks import reals, whole
 from qcaan.circuits.ansatz import Ansatz
 from qcaan.circuits.born import EXACT, BornMachine
 from qcaan.circuits.qiskit_circuits import (
@@ -28,7 +29,7 @@ from qcaan.circuits.qiskit_circuits import (
     ordered_parameters,
     probabilities_and_slopes,
 )
-from qcaan.gans.distribution.grid import Floats, Grid, reals, whole
+from qcaan.gans.distribution.grid import Floats, Grid
 from qcaan.optimizers import DecayingAdam, load_optimizer
 
 GRADIENTS = ("autograd", "parameter-shift", "spsa")

@@ -6,7 +6,6 @@ so the last dimension has the lowest qubits, and in each dimension the lowest qu
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcaan.circuits.born import check_memory
+from qcaan.checks import check_memory, reals
 
 Floats = NDArray[np.float64]
 EMPTY = 1e-10  # probability of a cell that no sample fell into, so that the relative entropy stays finite
@@ -92,34 +91,6 @@ class Grid:
             "ks": float(max(gap.max() for gap in gaps)),
             "wasserstein": float(max((gap * np.diff(axis)).sum() for gap, axis in zip(gaps, self.axes, strict=True))),
         }
-
-
-def reals(values: ArrayLike) -> Floats:
-    """A copy as float64.
-
-    Raises:
-        TypeError, ValueError: not an array of real numbers.
-    """
-    array = np.array(values)
-    if array.dtype.kind == "c":  # NumPy would only warn, and drop the imaginary parts
-        raise TypeError
-    return array.astype(np.float64)
-
-
-def whole(name: str, value: Any, least: int, below: int | None = None) -> int:
-    """The value as int.
-
-    Raises:
-        ValueError: it is no whole number in the range; `name` says which.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least or (below is not None and number >= below):
-        limit = "" if below is None else f" and below {below}"
-        raise ValueError(f"{name} must be a whole number of at least {least}{limit}, got {value!r}")
-    return number
 
 
 def read_data(data: ArrayLike) -> Floats:

@@ -22,12 +22,13 @@ from rich.progress import track
 from scipy.stats import ks_2samp
 from torch import nn
 
+from qcaan.checks import whole
 from qcaan.circuits.ansatz import Ansatz
 from qcaan.circuits.born import EXACT
 from qcaan.circuits.qiskit_circuits import as_sampler, distribution
 from qcaan.gans.distribution.discriminator import LOSSES, Adversary, Discriminator, default_discriminator
 from qcaan.gans.distribution.generator import Generator, Machine, MakeOptimizer, Minimizer, build_circuit
-from qcaan.gans.distribution.grid import Floats, fit_grid, read_data, whole
+from qcaan.gans.distribution.grid import Floats, fit_grid, read_data
 from qcaan.gans.distribution.snapshots import EpochRecord, Snapshots, read_snapshot
 from qcaan.training import TrainingCollapsed
 
