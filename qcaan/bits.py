@@ -48,7 +48,9 @@ def walsh_hadamard(values: Tensor) -> Tensor:
 def shuffled(probs: Tensor) -> Tensor:
     """The product of the marginals of `probs` [2**n]."""
     n = probs.shape[0].bit_length() - 1
-    return product_probabilities(probs @ index_to_bits(torch.arange(2**n, device=probs.device), n).to(probs))
+    return product_probabilities(
+        probs @ index_to_bits(torch.arange(2**n, device=probs.device), n).to(probs)
+    )
 
 
 def target_probabilities(bits: Tensor, n_bases: int) -> Tensor:

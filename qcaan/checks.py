@@ -14,11 +14,15 @@ Floats = NDArray[np.float64]
 
 def check_memory(n_qubits: int) -> None:
     """Raise ValueError if a state of `n_qubits` with its probabilities needs over half of the machine's memory."""
-    needed = 64 * 2**n_qubits  # complex128 amplitudes, and the probabilities copied twice on their way to NumPy
+    needed = (
+        64 * 2**n_qubits
+    )  # complex128 amplitudes, and the probabilities copied twice on their way to NumPy
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory / 2:
         most = (memory // 128).bit_length() - 1
-        raise ValueError(f"n_qubits must be at most {most} on this machine ({memory / 2**30:.0f} GiB), got {n_qubits}")
+        raise ValueError(
+            f"n_qubits must be at most {most} on this machine ({memory / 2**30:.0f} GiB), got {n_qubits}"
+        )
 
 
 def positive(name: str, value: int) -> int:

@@ -38,7 +38,11 @@ def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
 
 
 def gradient_penalty(
-    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor, one_sided: bool = False
+    critic: Callable[[Tensor], Tensor],
+    real: Tensor,
+    fake: Tensor,
+    mix: Tensor,
+    one_sided: bool = False,
 ) -> Tensor:
     """Mean penalty on the length of the critic's gradient at mixtures of real and fake samples, both [B, ...].
 
@@ -63,7 +67,9 @@ def associative_loss(features: Tensor, bits: Tensor) -> Tensor:
     Of generated images, with the bits they were drawn from: so the latent layer learns to read an image's code, and on
     real images gives the code by which the generator would draw them (as InfoGAN does, Chen et al., arXiv:1606.03657).
     """
-    right = (1 + features.float() * (2 * bits - 1)) / 2  # probability given to the bit that is there
+    right = (
+        1 + features.float() * (2 * bits - 1)
+    ) / 2  # probability given to the bit that is there
     return -right.clamp_min(CLIP).log().mean()
 
 

@@ -28,8 +28,12 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from qcaan.data.images import ImageSet
 
 NUM_FEATURES = 64
-FID_RELIABLE_FROM = 1000  # images; below, a 64x64 covariance is mostly noise and FID is biased upwards
-_CLASSIFIER_STEPS = 1400  # 3 passes over MNIST: 99 % right on its test images, half a minute on two cores
+FID_RELIABLE_FROM = (
+    1000  # images; below, a 64x64 covariance is mostly noise and FID is biased upwards
+)
+_CLASSIFIER_STEPS = (
+    1400  # 3 passes over MNIST: 99 % right on its test images, half a minute on two cores
+)
 _CLASSIFIER_BATCH = 128
 
 log = logging.getLogger(__name__)
@@ -68,7 +72,9 @@ class Reader:
     def features(self, images: Tensor, batch_size: int = 500) -> Tensor:
         """Images [N, C, H, W] in [-1, 1], any device, to features [N, 64] on the CPU."""
         device = next(self.classifier.parameters()).device
-        return torch.cat([self.classifier.features(part.to(device)).cpu() for part in images.split(batch_size)])
+        return torch.cat(
+            [self.classifier.features(part.to(device)).cpu() for part in images.split(batch_size)]
+        )
 
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor:
@@ -83,7 +89,9 @@ class Reader:
 
 def cache_dir() -> Path:
     """The user's cache folder for trained classifiers."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qcaan" / "classifiers"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qcaan" / "classifiers"
+    )
 
 
 def load_reader(train: ImageSet, test: ImageSet, device: str | torch.device = "cpu") -> Reader:
@@ -103,12 +111,16 @@ def load_reader(train: ImageSet, test: ImageSet, device: str | torch.device = "c
     except FileNotFoundError:
         log.info("training the classifier that scores %s images (once, then cached)", train.name)
     except Exception as error:  # any damage to a cache file is mended the same way: make it again
-        log.warning("cached classifier %s is unreadable (%s): training it again", path, type(error).__name__)
+        log.warning(
+            "cached classifier %s is unreadable (%s): training it again", path, type(error).__name__
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         classifier = DigitClassifier(train.images.shape[1], len(labels)).to(device)
         _train_classifier(
-            classifier, train.images.to(device), torch.searchsorted(torch.tensor(labels), train.labels).to(device)
+            classifier,
+            train.images.to(device),
+            torch.searchsorted(torch.tensor(labels), train.labels).to(device),
         )
     reader = Reader(classifier, labels, accuracy=math.nan)
     reader.accuracy = (reader.read(test.images) == test.labels).float().mean().item()
@@ -136,7 +148,9 @@ def _save_atomically(state: dict[str, Any], path: Path) -> None:
 
 def _train_classifier(classifier: DigitClassifier, images: Tensor, targets: Tensor) -> None:
     optimizer = torch.optim.Adam(classifier.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=_CLASSIFIER_STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=4e-3, total_steps=_CLASSIFIER_STEPS
+    )
     classifier.train()
     for _ in range(_CLASSIFIER_STEPS):
         chosen = torch.randint(len(images), (_CLASSIFIER_BATCH,)).to(images.device)
@@ -169,8 +183,12 @@ class _Features(nn.Module):
 
 
 def _quiet(metric: type[Metric], **arguments: Any) -> Any:
-    with warnings.catch_warnings():  # torchmetrics warns that it keeps all features, which is what is wanted here
-        warnings.filterwarnings("ignore", message="Metric `.*` will save all extracted features", category=UserWarning)
+    with (
+        warnings.catch_warnings()
+    ):  # torchmetrics warns that it keeps all features, which is what is wanted here
+        warnings.filterwarnings(
+            "ignore", message="Metric `.*` will save all extracted features", category=UserWarning
+        )
         return metric(**arguments)
 
 
@@ -185,7 +203,9 @@ def fid(real: Tensor, fake: Tensor) -> float:
 def kid(real: Tensor, fake: Tensor) -> float:
     """Kernel distance of two feature sets [N, 64], [M, 64]: unbiased cubic MMD^2 (Binkowski et al., arXiv:1801.01401)."""
     subset = min(1000, len(real), len(fake))
-    metric = _quiet(KernelInceptionDistance, feature=_Features(), normalize=True, subsets=20, subset_size=subset)
+    metric = _quiet(
+        KernelInceptionDistance, feature=_Features(), normalize=True, subsets=20, subset_size=subset
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         metric.update(real, real=True)
@@ -211,7 +231,9 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, flo
 
     def share_covered(centres: Tensor, points: Tensor) -> float:
         # the (k+1)-th smallest: the nearest "neighbour" of a centre is itself
-        radii = torch.cdist(centres, centres).kthvalue(min(k + 1, len(centres)), dim=1).values  # [N]
+        radii = (
+            torch.cdist(centres, centres).kthvalue(min(k + 1, len(centres)), dim=1).values
+        )  # [N]
         return (torch.cdist(points, centres) <= radii).any(1).float().mean().item()
 
     return share_covered(real, fake), share_covered(fake, real)
@@ -230,7 +252,9 @@ def shuffled(images: Tensor) -> Tensor:
     return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
 
 
-def score_images(images: Tensor, reference: Tensor, reader: Reader, classes: Sequence[int]) -> dict[str, Any]:
+def score_images(
+    images: Tensor, reference: Tensor, reader: Reader, classes: Sequence[int]
+) -> dict[str, Any]:
     """All scores of `images` [M, C, H, W] against the real `reference` [N, C, H, W], both in [-1, 1].
 
     FID and KID use all of both; precision and recall the first min(M, N) of each. `unread` is the share that the
@@ -259,7 +283,11 @@ def score_images(images: Tensor, reference: Tensor, reader: Reader, classes: Seq
 
 
 def score_run(
-    images: Tensor, train_set: ImageSet, test_set: ImageSet, classes: Sequence[int], device: str | torch.device
+    images: Tensor,
+    train_set: ImageSet,
+    test_set: ImageSet,
+    classes: Sequence[int],
+    device: str | torch.device,
 ) -> dict[str, Any]:
     """What scores.json says of generated `images` [n, C, H, W], and of held-out real ones, both against the training images.
 
@@ -303,15 +331,32 @@ def scores_table(scores: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Rows (score, generated, held-out real) of a scores dictionary, for a console table."""
     sides = ("generated", "held_out_real")
     names = ["kid", "fid"] if not scores["fid_reliable"] else ["fid", "kid"]
-    names += ["inception_score", "precision", "recall", "unread", "balance", "distinct", "n_images", "n_reference"]
+    names += [
+        "inception_score",
+        "precision",
+        "recall",
+        "unread",
+        "balance",
+        "distinct",
+        "n_images",
+        "n_reference",
+    ]
     rows = []
     for name in names:
-        label = f"{name} (unreliable: too few images)" if name == "fid" and not scores["fid_reliable"] else name
+        label = (
+            f"{name} (unreliable: too few images)"
+            if name == "fid" and not scores["fid_reliable"]
+            else name
+        )
         generated, real = (_short(scores[side][name]) for side in sides)
         rows.append((label, generated, real))
-    generated, real = (" ".join(f"{k}: {v}" for k, v in scores[side]["counts"].items()) for side in sides)
+    generated, real = (
+        " ".join(f"{k}: {v}" for k, v in scores[side]["counts"].items()) for side in sides
+    )
     rows.append(("read as", generated, real))
-    rows += [(f"prior {name}", _short(value), "") for name, value in scores.get("prior", {}).items()]
+    rows += [
+        (f"prior {name}", _short(value), "") for name, value in scores.get("prior", {}).items()
+    ]
     return rows
 
 

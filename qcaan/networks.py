@@ -44,7 +44,11 @@ class Generator(nn.Module):
         channels, height, side = stages[0]
         layers += [nn.Linear(dim, channels * height * side), nn.Unflatten(1, stages[0])]
         for (c_in, _, _), (c_out, _, _) in pairwise(stages):
-            layers += [nn.BatchNorm2d(c_in), nn.ReLU(), nn.ConvTranspose2d(c_in, c_out, 4, stride=2, padding=1)]
+            layers += [
+                nn.BatchNorm2d(c_in),
+                nn.ReLU(),
+                nn.ConvTranspose2d(c_in, c_out, 4, stride=2, padding=1),
+            ]
         self.net = nn.Sequential(*layers, nn.Tanh())
         self.apply(_init_dcgan)
         if mix:  # from the identity: DCGAN's small weights would make all bitstrings look alike to what follows

@@ -42,7 +42,9 @@ class Objective(Protocol):
 Optimizer = Callable[[Objective, Tensor, int, np.random.Generator], Tensor]
 
 
-def cobyla(objective: Objective, theta: Tensor, evaluations: int, rng: np.random.Generator) -> Tensor:
+def cobyla(
+    objective: Objective, theta: Tensor, evaluations: int, rng: np.random.Generator
+) -> Tensor:
     """Powell's COBYLA from SciPy: linear models on a simplex of P + 1 points inside a shrinking trust region.
 
     An exact objective is minimised over all angles at once. With a noisy one that does nothing: over P angles the model's
@@ -69,13 +71,20 @@ def cobyla(objective: Objective, theta: Tensor, evaluations: int, rng: np.random
                 return theta
             moved, used = _cobyla(objective, theta, block, budget, 0.3, 0.06)
             left -= used + 2 * _CONFIRM
-            old, new = objective(torch.stack([theta] * _CONFIRM + [moved] * _CONFIRM)).view(2, -1).mean(1)
+            old, new = (
+                objective(torch.stack([theta] * _CONFIRM + [moved] * _CONFIRM)).view(2, -1).mean(1)
+            )
             if new < old:
                 theta = moved
 
 
 def _cobyla(
-    objective: Objective, theta: Tensor, places: NDArray[np.int64], evaluations: int, radius: float, tolerance: float
+    objective: Objective,
+    theta: Tensor,
+    places: NDArray[np.int64],
+    evaluations: int,
+    radius: float,
+    tolerance: float,
 ) -> tuple[Tensor, int]:
     """SciPy's COBYLA over `theta[places]`, the other angles held: the new theta [P] and the evaluations used."""
     index = torch.from_numpy(places).to(theta.device)
@@ -119,7 +128,9 @@ def spsa(objective: Objective, theta: Tensor, evaluations: int, rng: np.random.G
     return theta
 
 
-def cmaes(objective: Objective, theta: Tensor, evaluations: int, rng: np.random.Generator) -> Tensor:
+def cmaes(
+    objective: Objective, theta: Tensor, evaluations: int, rng: np.random.Generator
+) -> Tensor:
     """CMA-ES (Hansen, arXiv:1604.00772) by its author's package: a generation is evaluated at once, as one job."""
     options = {
         "verbose": -9,
@@ -129,7 +140,9 @@ def cmaes(objective: Objective, theta: Tensor, evaluations: int, rng: np.random.
     strategy = cma.CMAEvolutionStrategy(theta.cpu().numpy(), 0.1, options)
     while evaluations >= strategy.popsize:
         points = strategy.ask()
-        strategy.tell(points, objective(torch.from_numpy(np.stack(points)).to(theta)).cpu().tolist())
+        strategy.tell(
+            points, objective(torch.from_numpy(np.stack(points)).to(theta)).cpu().tolist()
+        )
         evaluations -= strategy.popsize
     # under noise the best point seen is the luckiest one, and the mean of the distribution the better estimate
     best = strategy.result.xfavorite if objective.noisy else strategy.result.xbest
@@ -168,7 +181,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     Raises:
         ValueError: it is of an optimiser of another kind, which torch would only find out in the next step.
     """
-    here, there = ([set(group) for group in groups] for groups in (optimizer.param_groups, state["param_groups"]))
+    here, there = (
+        [set(group) for group in groups]
+        for groups in (optimizer.param_groups, state["param_groups"])
+    )
     if here != there:
         raise ValueError("the optimiser is of another kind")
     optimizer.load_state_dict(state)

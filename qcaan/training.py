@@ -34,7 +34,9 @@ def pick_device(name: str) -> torch.device:
     if device is None or device.type not in ("cpu", "cuda"):
         raise ValueError(f"unknown device {name!r}; choose auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {name!r} asks for a CUDA device, and torch sees {torch.cuda.device_count()}")
+        raise ValueError(
+            f"device {name!r} asks for a CUDA device, and torch sees {torch.cuda.device_count()}"
+        )
     return device
 
 
@@ -132,9 +134,13 @@ def check_switch(switch_at: int | None, n_steps: int, differs: bool) -> None:
     if switch_at is None:
         return
     if not 0 <= switch_at < n_steps:
-        raise ValueError(f"switch_at must be at least 0 and less than the run's {n_steps} steps, got {switch_at}")
+        raise ValueError(
+            f"switch_at must be at least 0 and less than the run's {n_steps} steps, got {switch_at}"
+        )
     if not differs:
-        raise ValueError("switch_at would change nothing: all steps are on the exact engine; name a sampler or shots")
+        raise ValueError(
+            "switch_at would change nothing: all steps are on the exact engine; name a sampler or shots"
+        )
 
 
 def described(sampler: str, shots: int, switch_at: int | None) -> str:

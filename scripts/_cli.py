@@ -29,7 +29,9 @@ from qcaan.runs.planning import Plan
 from qcaan.samplers.jobs import Budget, JobError, Journal
 from qcaan.training import TrainingCollapsed
 
-console = Console(soft_wrap=True, markup=False)  # what is in brackets is ours or the user's, not a style
+console = Console(
+    soft_wrap=True, markup=False
+)  # what is in brackets is ours or the user's, not a style
 
 
 def run_script(main: Callable[..., None]) -> None:
@@ -44,10 +46,16 @@ def run_script(main: Callable[..., None]) -> None:
         message = f"{error.filename}: {error.strerror}" if known else str(error)
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from None
-    except (MemoryError, RuntimeError) as error:  # torch has no type of its own for the CPU's memory
+    except (
+        MemoryError,
+        RuntimeError,
+    ) as error:  # torch has no type of its own for the CPU's memory
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        print("error: the memory does not hold this; ask for smaller batches, networks or numbers", file=sys.stderr)
+        print(
+            "error: the memory does not hold this; ask for smaller batches, networks or numbers",
+            file=sys.stderr,
+        )
         raise SystemExit(2) from None
 
 
@@ -63,7 +71,12 @@ def image_system(run: RunDirectory) -> Any:
 
 
 def begun(
-    run: RunDirectory, gan: Any, facts: dict[str, Any], resume: bool, journal: Journal, scored: bool = True
+    run: RunDirectory,
+    gan: Any,
+    facts: dict[str, Any],
+    resume: bool,
+    journal: Journal,
+    scored: bool = True,
 ) -> bool:
     """Make the directory of a new run, or put what it holds into the gan; False, which is said, if nothing is left to do.
 
@@ -82,12 +95,18 @@ def is_finished(run: RunDirectory, epochs: int, scored: bool = True) -> bool:
     """Whether a run whose epochs are done has all that it was to have; which is said."""
     finished = not scored or (run.path / "scores.json").is_file()
     if finished:
-        console.print(f"{run.path} is finished: {epochs} epochs of this configuration; nothing to do")
+        console.print(
+            f"{run.path} is finished: {epochs} epochs of this configuration; nothing to do"
+        )
     return finished
 
 
 def run_training(
-    gan: Any, records: Iterable[Any], epoch_record: type, end_epoch: Callable[[Any, float], str], journal: Journal
+    gan: Any,
+    records: Iterable[Any],
+    epoch_record: type,
+    end_epoch: Callable[[Any, float], str],
+    journal: Journal,
 ) -> None:
     """Train with a bar; `end_epoch(record, seconds)` saves an epoch and tells what to print of it."""
     columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -108,7 +127,9 @@ def run_training(
                 start = time.perf_counter()
             else:
                 losses = f"D {record.loss_d:.2f} G {record.loss_g:.2f}"
-                progress.update(bar, completed=record.step, description=f"epoch {record.epoch} {losses}")
+                progress.update(
+                    bar, completed=record.step, description=f"epoch {record.epoch} {losses}"
+                )
 
 
 @contextlib.contextmanager
@@ -117,15 +138,20 @@ def stoppable(epochs_saved: Callable[[], int]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        console.print(f"stopped; {epochs_saved()} epochs are saved. Go on with the same command and --resume.")
+        console.print(
+            f"stopped; {epochs_saved()} epochs are saved. Go on with the same command and --resume."
+        )
         raise SystemExit(130) from None
     except TrainingCollapsed as error:
         console.print(
-            f"stopped: {error}. The last good checkpoint is that of epoch {epochs_saved()}.", style="bold red"
+            f"stopped: {error}. The last good checkpoint is that of epoch {epochs_saved()}.",
+            style="bold red",
         )
         raise SystemExit(1) from None
     except JobError as error:
-        raise RunError(f"{error}; {epochs_saved()} epochs are saved, and --resume goes on from there") from None
+        raise RunError(
+            f"{error}; {epochs_saved()} epochs are saved, and --resume goes on from there"
+        ) from None
 
 
 def check_plan(planned: Plan | None, budget: Budget, epochs: int, dry_run: bool) -> None:
@@ -137,11 +163,18 @@ def check_plan(planned: Plan | None, budget: Budget, epochs: int, dry_run: bool)
             f"{limits.n_qubits} qubits and takes {limits.shots or 'any number of'} shots a circuit, "
             f"{limits.circuits or 'any number of'} circuits a job; {'paid for' if planned.paid else 'free'}"
         )
-        for what, counts in (("an epoch on it", planned.epoch), (f"the run of {epochs} epochs", planned.run)):
-            console.print(f"  {what}: {counts.jobs:,} jobs, {counts.circuits:,} circuits, {counts.shots:,} shots")
+        for what, counts in (
+            ("an epoch on it", planned.epoch),
+            (f"the run of {epochs} epochs", planned.run),
+        ):
+            console.print(
+                f"  {what}: {counts.jobs:,} jobs, {counts.circuits:,} circuits, {counts.shots:,} shots"
+            )
         planned.check(budget)
     elif dry_run:
-        console.print("plan: all circuits run in this process; no jobs are submitted, and nothing is paid for")
+        console.print(
+            "plan: all circuits run in this process; no jobs are submitted, and nothing is paid for"
+        )
     if dry_run:
         console.print("dry run: nothing was written")
 

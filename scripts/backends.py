@@ -37,7 +37,9 @@ def main(names: tuple[str, ...] = _TRIED) -> None:
     Args:
         names: those to try, as `--sampler` takes them.
     """
-    table = Table("sampler", "package", "qubits", "native gates", "shots a circuit", "circuits a job", "")
+    table = Table(
+        "sampler", "package", "qubits", "native gates", "shots a circuit", "circuits a job", ""
+    )
     refused = []
     for name in names:
         kind = name.partition(":")[0]
@@ -53,7 +55,9 @@ def main(names: tuple[str, ...] = _TRIED) -> None:
     console.print(table)
     for reason in refused:
         console.print(reason)
-    console.print(f"NAME in ibm:NAME and aer-noise:NAME, fake devices of IBM: {', '.join(sorted(fake_devices()))}")
+    console.print(
+        f"NAME in ibm:NAME and aer-noise:NAME, fake devices of IBM: {', '.join(sorted(fake_devices()))}"
+    )
     console.print(f"NAME in aer-noise:NAME, ion traps: {', '.join(ION_TRAPS)}")
 
 

@@ -40,7 +40,11 @@ from qcaan.networks import PointMLP
 from qcaan.training import pick_device
 
 SHOTS = 2000
-_STATEVECTOR_QUBITS, _BACKPROP_QUBITS, _BATCH_QUBITS = 16, 10, 12  # above, a row would take minutes or the memory
+_STATEVECTOR_QUBITS, _BACKPROP_QUBITS, _BATCH_QUBITS = (
+    16,
+    10,
+    12,
+)  # above, a row would take minutes or the memory
 _LAYER, _PENNYLANE = "forward + backward: qcaan", "forward + backward: PennyLane "
 os.environ.setdefault("QULACS_NUM_THREADS", "1")  # read at its import; one core is what is compared
 
@@ -65,7 +69,9 @@ def median_ms(function: Callable[[], object], repeats: int, most_seconds: float 
 def cost_evaluations(repeats: int) -> list[Row]:
     """One cost evaluation of a QCBM on Aer: 8 qubits, seed ansatz with 2 layers, one basis, 2,000 shots."""
     ansatz = make_ansatz("seed", 8, 2)
-    theta = torch.randn(1, ansatz.n_params, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    theta = torch.randn(
+        1, ansatz.n_params, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     circuit = ansatz.to_circuit()
     circuit.measure_all()
     simulator = AerSimulator()
@@ -98,7 +104,9 @@ def exact_engines(n_qubits: int, repeats: int) -> list[Row]:
     The rows of batches are per parameter set. qulacs and PennyLane have rows where they are installed (extra `bench`).
     """
     ansatz = make_ansatz("seed", n_qubits, 2)
-    theta = torch.randn(1, ansatz.n_params, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    theta = torch.randn(
+        1, ansatz.n_params, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     target = torch.full((2**n_qubits,), 0.5**n_qubits, dtype=torch.float64)
     born = BornMachine(ansatz, ("z",), "aer", np.random.default_rng(0))
     circuit = ansatz.to_circuit()
@@ -111,7 +119,9 @@ def exact_engines(n_qubits: int, repeats: int) -> list[Row]:
     def batch(k: int) -> Callable[[], object]:
         return lambda sets=theta.repeat(k, 1): probabilities(ansatz, sets)
 
-    values: dict[str, Callable[[], object]] = {"value: Qiskit Aer, tuned": lambda: born.probabilities(theta)[0, 0]}
+    values: dict[str, Callable[[], object]] = {
+        "value: Qiskit Aer, tuned": lambda: born.probabilities(theta)[0, 0]
+    }
     if n_qubits <= _STATEVECTOR_QUBITS:
         values["value: Qiskit Statevector"] = lambda: Statevector(
             circuit.assign_parameters(theta[0].numpy())
@@ -120,7 +130,9 @@ def exact_engines(n_qubits: int, repeats: int) -> list[Row]:
     if importlib.util.find_spec("qulacs"):
         values["value: qulacs"] = qulacs_value(ansatz, theta[0].tolist())
     if importlib.util.find_spec("pennylane"):
-        values["value: PennyLane lightning.qubit"] = pennylane(ansatz, theta[0], "lightning.qubit", None)
+        values["value: PennyLane lightning.qubit"] = pennylane(
+            ansatz, theta[0], "lightning.qubit", None
+        )
         if n_qubits <= _BACKPROP_QUBITS:
             gradients["value + gradient: PennyLane default.qubit, backprop"] = pennylane(
                 ansatz, theta[0], "default.qubit", target
@@ -128,7 +140,10 @@ def exact_engines(n_qubits: int, repeats: int) -> list[Row]:
     values["value: qcaan"] = lambda: probabilities(ansatz, theta)[0]
     gradients["value + gradient: qcaan"] = lambda: gradient(theta.clone())
     gradients["value + gradient: qcaan, float32"] = lambda: gradient(theta.float())
-    for engines in (values, gradients):  # that all of them compute the same is part of what is claimed
+    for engines in (
+        values,
+        gradients,
+    ):  # that all of them compute the same is part of what is claimed
         results = [torch.as_tensor(engine()).double() for engine in engines.values()]
         assert all(torch.allclose(result, results[0], atol=1e-4) for result in results)
 
@@ -166,14 +181,20 @@ def qulacs_value(ansatz: Ansatz, theta: list[float]) -> Callable[[], object]:
     return value
 
 
-def pennylane(ansatz: Ansatz, theta: torch.Tensor, device: str, target: torch.Tensor | None) -> Callable[[], object]:
+def pennylane(
+    ansatz: Ansatz, theta: torch.Tensor, device: str, target: torch.Tensor | None
+) -> Callable[[], object]:
     """Probabilities; with a target the gradient of KL(target || probabilities) by backpropagation."""
     import pennylane as qml
 
     n = ansatz.n_qubits
     wires = range(n - 1, -1, -1)  # its first wire is the highest bit
 
-    @qml.qnode(qml.device(device, wires=n), interface="torch", diff_method="backprop" if target is not None else None)
+    @qml.qnode(
+        qml.device(device, wires=n),
+        interface="torch",
+        diff_method="backprop" if target is not None else None,
+    )
     def node(angles: torch.Tensor) -> object:
         values = iter(angles)
         for gate in ansatz.layers:
@@ -206,7 +227,9 @@ def asked(rows: list[Row]) -> list[tuple[str, float, str]]:
         ratios.append(("one of a batch of 64, times qulacs'", per_set / qulacs, "below 1"))
     if backprop:
         faster = backprop / ms["value + gradient: qcaan"]
-        ratios.append(("value + gradient, times faster than PennyLane's backprop", faster, "at least 10"))
+        ratios.append(
+            ("value + gradient, times faster than PennyLane's backprop", faster, "at least 10")
+        )
     return ratios
 
 
@@ -230,7 +253,9 @@ def layers(n_qubits: int, repeats: int) -> list[Row]:
     ways: dict[str, Callable[[], tuple[torch.Tensor, ...]]] = {}
     if importlib.util.find_spec("pennylane"):
         for device, method in (("default.qubit", "backprop"), ("lightning.qubit", "adjoint")):
-            ways[f"{_PENNYLANE}{device}, {method}"] = pennylane_layer(layer, inputs, device, method, gradients)
+            ways[f"{_PENNYLANE}{device}, {method}"] = pennylane_layer(
+                layer, inputs, device, method, gradients
+            )
     ways[_LAYER] = ours(torch.float32)
     ways[f"{_LAYER}, float64"] = ours(torch.float64)
     results = [way() for way in ways.values()]
@@ -281,7 +306,9 @@ def asked_of_layers(rows: list[Row]) -> list[tuple[str, float, str]]:
 
 def epoch_share(device: torch.device, epochs: int) -> list[Row]:
     """An epoch of the default run's shape (18,345 pictures, as MNIST 3/7/9 has) and what the prior takes of it."""
-    images = torch.rand(18_345, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(device) * 2 - 1
+    images = (
+        torch.rand(18_345, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(device) * 2 - 1
+    )
     config = AssociativeConfig(epochs=epochs, device=str(device)).resolved(len(images))
     gan = AssociativeGAN(config, (1, 28, 28), device)
     whole, prior = [], []
@@ -304,7 +331,9 @@ def qgan_training(steps: int) -> list[Row]:
     Each way trains `steps` steps on the same circuit, with the tutorial's network, optimisers and 10,000 shots or exact
     probabilities. Its own row is there where the package is installed (extra `bench`).
     """
-    ansatz = Ansatz(6, ("h", *("ry", "rz", "cx") * 6, "ry", "rz"))  # EfficientSU2, linear, six repetitions
+    ansatz = Ansatz(
+        6, ("h", *("ry", "rz", "cx") * 6, "ry", "rz")
+    )  # EfficientSU2, linear, six repetitions
     grid = make_grid([[-2, 2]] * 2, (3, 3))
     points = torch.from_numpy(grid.points).float()  # (64, 2)
     real = torch.from_numpy(np.exp(-(grid.points**2).sum(1) / 2))
@@ -315,7 +344,9 @@ def qgan_training(steps: int) -> list[Row]:
     def ours(sampler: str, shots: int) -> None:
         rng = np.random.default_rng(0)
         generator = Generator(grid, ansatz, start, adam, rng=rng)
-        discriminator = Discriminator(PointMLP(torch.from_numpy(grid.bounds), (20,)), optimizer=adam)
+        discriminator = Discriminator(
+            PointMLP(torch.from_numpy(grid.bounds), (20,)), optimizer=adam
+        )
         machine = generator.machine(sampler, rng)
         for _ in range(steps):
             fake, learn = generator.generate(machine, shots)
@@ -329,16 +360,27 @@ def qgan_training(steps: int) -> list[Row]:
 
         circuit = ansatz.to_circuit()
         sampler = StatevectorSampler(default_shots=10_000, seed=np.random.default_rng(0))
-        network = SamplerQNN(circuit=circuit, sampler=sampler, input_params=[], weight_params=circuit.parameters)
+        network = SamplerQNN(
+            circuit=circuit, sampler=sampler, input_params=[], weight_params=circuit.parameters
+        )
         generator = TorchConnector(network, start)
         discriminator = torch.nn.Sequential(
-            torch.nn.Linear(2, 20), torch.nn.LeakyReLU(0.2), torch.nn.Linear(20, 1), torch.nn.Flatten(0)
+            torch.nn.Linear(2, 20),
+            torch.nn.LeakyReLU(0.2),
+            torch.nn.Linear(20, 1),
+            torch.nn.Flatten(0),
         )
-        of_generator, of_discriminator = adam(generator.parameters()), adam(discriminator.parameters())
+        of_generator, of_discriminator = (
+            adam(generator.parameters()),
+            adam(discriminator.parameters()),
+        )
         for _ in range(steps):
             fake = generator(torch.tensor([])).flatten()
             logits = discriminator(points)
-            real_loss, fake_loss = (real * F.softplus(-logits)).sum(), (fake.detach() * F.softplus(logits)).sum()
+            real_loss, fake_loss = (
+                (real * F.softplus(-logits)).sum(),
+                (fake.detach() * F.softplus(logits)).sum(),
+            )
             of_discriminator.zero_grad()
             ((real_loss + fake_loss) / 2).backward()
             of_discriminator.step()
@@ -349,7 +391,10 @@ def qgan_training(steps: int) -> list[Row]:
     ways: dict[str, Callable[[], None]] = {}
     if importlib.util.find_spec("qiskit_machine_learning"):
         ways["Qiskit Machine Learning, 10,000 shots"] = tutorial
-    ways |= {"qcaan, exact": partial(ours, "exact", 0), "qcaan, 10,000 shots on Aer": partial(ours, "aer", 10_000)}
+    ways |= {
+        "qcaan, exact": partial(ours, "exact", 0),
+        "qcaan, 10,000 shots on Aer": partial(ours, "aer", 10_000),
+    }
     times = {}
     for what, train_once in ways.items():
         begin = time.perf_counter()
@@ -380,15 +425,21 @@ def main(
         json: file for the same numbers.
     """
     if repeats < 1 or epochs < 0:
-        raise ValueError(f"repeats must be at least 1 and epochs at least 0, got {repeats} and {epochs}")
+        raise ValueError(
+            f"repeats must be at least 1 and epochs at least 0, got {repeats} and {epochs}"
+        )
     if qgan_steps < 0:
         raise ValueError(f"qgan_steps must be at least 0, got {qgan_steps}")
     if not min((*qubits, *layer_qubits), default=1) >= 1:
-        raise ValueError(f"qubits and layer_qubits must be at least 1, got {qubits} and {layer_qubits}")
+        raise ValueError(
+            f"qubits and layer_qubits must be at least 1, got {qubits} and {layer_qubits}"
+        )
     if json:
         check_folder(json)
     where = pick_device(device)
-    name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    name = (
+        torch.cuda.get_device_name(where) if where.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    )
     sections = {"cost evaluation, 8 qubits, 2,000 shots": cost_evaluations(repeats)}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -397,7 +448,9 @@ def main(
     for n in layer_qubits:
         sections[f"QuantumLayer, {n} qubits, batch 128, one core"] = layers(n, repeats)
     if qgan_steps:
-        sections[f"QGAN tutorial: 6 qubits, 84 angles, {qgan_steps} steps, one core"] = qgan_training(qgan_steps)
+        sections[f"QGAN tutorial: 6 qubits, 84 angles, {qgan_steps} steps, one core"] = (
+            qgan_training(qgan_steps)
+        )
     torch.set_num_threads(threads)
     if epochs:
         sections[f"default epoch on {name}"] = epoch_share(where, epochs)
@@ -411,9 +464,15 @@ def main(
         for what, ratio, bound in ratios:
             console.print(f"{what}: {ratio:.3g} (asked: {bound})")
         if title.startswith("QGAN tutorial") and rows[0].what.startswith("Qiskit"):
-            console.print(f"exact training, times faster than the tutorial's: {rows[1].ratio:.3g} (asked: at least 20)")
+            console.print(
+                f"exact training, times faster than the tutorial's: {rows[1].ratio:.3g} (asked: at least 20)"
+            )
     if json:
-        machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+        machine = {
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        }
         results = {title: [vars(row) for row in rows] for title, rows in sections.items()}
         write_json(json, {**machine, "device": name, **results})
 

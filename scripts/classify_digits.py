@@ -102,12 +102,20 @@ def main(
 
     def classifier() -> nn.Module:
         return nn.Sequential(
-            nn.Linear(config.n_qubits, config.hidden), nn.ReLU(), nn.Linear(config.hidden, len(config.digits))
+            nn.Linear(config.n_qubits, config.hidden),
+            nn.ReLU(),
+            nn.Linear(config.hidden, len(config.digits)),
         )
 
     models = nn.ModuleList([nn.Sequential(circuit, classifier()), classifier()]).to(device)
     optimizer = torch.optim.Adam(models.parameters(), config.lr)
-    facts = {"data": {"name": train_set.name, "provenance": train_set.provenance, "n_images": len(train_x)}}
+    facts = {
+        "data": {
+            "name": train_set.name,
+            "provenance": train_set.provenance,
+            "n_images": len(train_x),
+        }
+    }
     checkpoint = run.begin(config, facts, resume, device)
     done = 0
     if checkpoint is not None:
@@ -129,13 +137,19 @@ def main(
             sums = torch.zeros(len(models))
             for batch in torch.randperm(len(train_x), device=device).split(config.batch_size):
                 # the two share no weights, so the gradient of their losses' sum is that of each
-                values = torch.stack([F.cross_entropy(model(train_x[batch]), train_y[batch]) for model in models])
+                values = torch.stack(
+                    [F.cross_entropy(model(train_x[batch]), train_y[batch]) for model in models]
+                )
                 optimizer.zero_grad(set_to_none=True)
                 values.sum().backward()
                 optimizer.step()
                 sums += len(batch) / len(train_x) * values.detach().cpu()
             run.append({"epoch": epoch, "loss": dict(zip(NAMES, sums.tolist(), strict=True))})
-            state = {"models": models.state_dict(), "optimizer": optimizer.state_dict(), "random": random_state()}
+            state = {
+                "models": models.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "random": random_state(),
+            }
             run.save_checkpoint({"epoch": epoch, **state})
             done = epoch
             journal.begin(done)
@@ -143,10 +157,14 @@ def main(
         scores: dict[str, Any] = {"n_train": len(train_x), "n_test": len(test_x)}
         parts = {"train": (train_x, train_y), "test": (test_x, test_y)}
         for name, model in zip(NAMES, models, strict=True):
-            scores[name] = {f"{part}_accuracy": accuracy(model, *data) for part, data in parts.items()}
+            scores[name] = {
+                f"{part}_accuracy": accuracy(model, *data) for part, data in parts.items()
+            }
             scores[name]["n_weights"] = sum(weight.numel() for weight in model.parameters())
     for name in NAMES:
-        console.print(f"{name}: test accuracy {scores[name]['test_accuracy']:.1%}, {scores[name]['n_weights']} weights")
+        console.print(
+            f"{name}: test accuracy {scores[name]['test_accuracy']:.1%}, {scores[name]['n_weights']} weights"
+        )
     write_json(run.path / "scores.json", scores)
 
 
@@ -155,7 +173,9 @@ def make_circuit(config: ClassifyConfig, samplers: MakeSampler) -> QuantumLayer:
     rng = np.random.default_rng(config.seed)
     ansatz = make_ansatz(config.ansatz, config.n_qubits, config.n_layers)
     sampler = open_sampler(config.sampler, samplers, rng)
-    return QuantumLayer(ansatz, uploads=config.uploads, sampler=sampler, shots=config.shots, seed=rng)
+    return QuantumLayer(
+        ansatz, uploads=config.uploads, sampler=sampler, shots=config.shots, seed=rng
+    )
 
 
 def plan_run(config: ClassifyConfig, train_x: Tensor, test_x: Tensor) -> Plan | None:
@@ -184,7 +204,9 @@ def features(
 
     The angles are principal components of the training images, in units of their deviation as radians.
     """
-    pca = PCA(config.n_qubits, whiten=True, svd_solver="full").fit(train_set.images.flatten(1).numpy())
+    pca = PCA(config.n_qubits, whiten=True, svd_solver="full").fit(
+        train_set.images.flatten(1).numpy()
+    )
     labels = torch.tensor(config.digits)
     parts = [
         (

@@ -59,7 +59,9 @@ def main(
     if gan.prior.n_bits is None:
         raise RunError(f"the prior of {run} has no bits")
     config, folder = gan.config, out or run / "fits"
-    data = load_images(RunDirectory(run).config()["data"]["name"], root=config.data_root, classes=config.digits)
+    data = load_images(
+        RunDirectory(run).config()["data"]["name"], root=config.data_root, classes=config.digits
+    )
     bits = gan.latent_bits(data.images)  # (m, n_bits)
     folder.mkdir(parents=True, exist_ok=True)
     optimizers(bits, config.n_qubits, config.bases, budgets, folder, seed)
@@ -68,18 +70,34 @@ def main(
 
 
 def optimizers(
-    bits: Tensor, n_qubits: int, bases: tuple[str, ...], budgets: tuple[int, ...], folder: Path, seed: int
+    bits: Tensor,
+    n_qubits: int,
+    bases: tuple[str, ...],
+    budgets: tuple[int, ...],
+    folder: Path,
+    seed: int,
 ) -> None:
     """Fit with every optimiser at every budget, in one basis and in the run's; write fits.csv and fits.png."""
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     rows = []
     for chosen in dict.fromkeys((bases[:1], bases)):
         table = Table(
-            "optimiser", "evaluations", "seconds", "KL", "of the product's", title=f"bases {' '.join(chosen)}"
+            "optimiser",
+            "evaluations",
+            "seconds",
+            "KL",
+            "of the product's",
+            title=f"bases {' '.join(chosen)}",
         )
         for optimizer, sampler in _OPTIMIZERS.items():
             for budget in budgets:
-                options = {"sampler": sampler, "optimizer": optimizer, "fit_evals": budget, "shots": 0, "seed": seed}
+                options = {
+                    "sampler": sampler,
+                    "optimizer": optimizer,
+                    "fit_evals": budget,
+                    "shots": 0,
+                    "seed": seed,
+                }
                 try:
                     prior = QCBM(n_qubits, bases=chosen, bank_shots=1, **options)
                 except ValueError:  # COBYLA's simplex wants a point more than there are angles
@@ -90,16 +108,33 @@ def optimizers(
                 lines = panels.setdefault(f"bases {' '.join(chosen)}", {})
                 lines.setdefault(f"{optimizer} ({sampler})", []).append((report.seconds, share))
                 rows.append(
-                    [optimizer, sampler, " ".join(chosen), budget, report.seconds, report.kl, report.kl_product]
+                    [
+                        optimizer,
+                        sampler,
+                        " ".join(chosen),
+                        budget,
+                        report.seconds,
+                        report.kl,
+                        report.kl_product,
+                    ]
                 )
                 table.add_row(
-                    f"{optimizer} ({sampler})", str(budget), f"{report.seconds:.2f}", f"{report.kl:.3f}", f"{share:.2f}"
+                    f"{optimizer} ({sampler})",
+                    str(budget),
+                    f"{report.seconds:.2f}",
+                    f"{report.kl:.3f}",
+                    f"{share:.2f}",
                 )
         console.print(table)
     write_csv(
-        folder / "fits.csv", ["optimizer", "sampler", "bases", "evaluations", "seconds", "kl", "kl_product"], rows
+        folder / "fits.csv",
+        ["optimizer", "sampler", "bases", "evaluations", "seconds", "kl", "kl_product"],
+        rows,
     )
-    labels = ("seconds of a fit from the marginals", "KL(latent bits || QCBM), share of the product's")
+    labels = (
+        "seconds of a fit from the marginals",
+        "KL(latent bits || QCBM), share of the product's",
+    )
     console.print(f"wrote {pictures.curves(folder / 'fits.png', panels, *labels)}")
 
 
@@ -126,7 +161,10 @@ def models(bits: Tensor, evaluations: int, deep_evaluations: int, folder: Path, 
     found = {
         "uniform": (uniform, 0.0),
         "product of marginals": (product_probabilities(fit.double().mean(0)), 0.0),
-        "histograms of both halves": (torch.outer(half_histograms[1], half_histograms[0]).flatten(), 0.0),
+        "histograms of both halves": (
+            torch.outer(half_histograms[1], half_histograms[0]).flatten(),
+            0.0,
+        ),
         "histogram of all bits": (histogram(fit), 0.0),
     }
     rbm = RBM(n, steps=3000, seed=seed)
@@ -142,16 +180,34 @@ def models(bits: Tensor, evaluations: int, deep_evaluations: int, folder: Path, 
         found[name] = (probs, time.perf_counter() - start)
 
     target = pairwise(histogram(fit), every)
-    table = Table("model", "held-out NLL", "smoothing", "pairs within halves", "pairs across", "seconds of the fit")
+    table = Table(
+        "model",
+        "held-out NLL",
+        "smoothing",
+        "pairs within halves",
+        "pairs across",
+        "seconds of the fit",
+    )
     rows = []
     for name, (probs, seconds) in found.items():
         smoothed = {share: (1 - share) * probs + share * uniform for share in _SMOOTHINGS}
         share = min(_SMOOTHINGS, key=lambda s: nll(smoothed[s], smooth))
         within, across = pair_errors(pairwise(probs, every), target)
         rows.append([name, nll(smoothed[share], test), share, within, across, seconds])
-        table.add_row(name, f"{rows[-1][1]:.3f}", f"{share}", f"{within:.4f}", f"{across:.4f}", f"{seconds:.1f}")
+        table.add_row(
+            name,
+            f"{rows[-1][1]:.3f}",
+            f"{share}",
+            f"{within:.4f}",
+            f"{across:.4f}",
+            f"{seconds:.1f}",
+        )
     console.print(table)
-    write_csv(folder / "models.csv", ["model", "held_out_nll", "smoothing", "within", "across", "seconds"], rows)
+    write_csv(
+        folder / "models.csv",
+        ["model", "held_out_nll", "smoothing", "within", "across", "seconds"],
+        rows,
+    )
 
 
 def nll(probs: Tensor, bits: Tensor) -> float:

@@ -99,12 +99,27 @@ def main(
     everything, held_out = load_splits(data, data_root)
     train_set, test_set = everything.only(digits), held_out.only(digits)
     base = AssociativeConfig(
-        digits=digits, data=everything.name, epochs=epochs, steps_per_epoch=steps_per_epoch, width=width, dither=0.0
+        digits=digits,
+        data=everything.name,
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        width=width,
+        dither=0.0,
     ).resolved(len(train_set.images))
     for cell in CELLS.values():
-        associative.make_prior(replace(base, **cell))  # a bad option is refused before anything is trained
-    console.print(f"data: {train_set.provenance}", style="bold red" if "NOT MNIST" in train_set.provenance else None)
-    budget = {"epochs": epochs, "steps_per_epoch": base.steps_per_epoch, "batch_size": base.batch_size, "width": width}
+        associative.make_prior(
+            replace(base, **cell)
+        )  # a bad option is refused before anything is trained
+    console.print(
+        f"data: {train_set.provenance}",
+        style="bold red" if "NOT MNIST" in train_set.provenance else None,
+    )
+    budget = {
+        "epochs": epochs,
+        "steps_per_epoch": base.steps_per_epoch,
+        "batch_size": base.batch_size,
+        "width": width,
+    }
     begin(out, {"data": everything.name, "digits": list(digits), "images": images, **budget})
     reader = metrics.load_reader(everything, held_out, where)
     reference = metrics.shuffled(train_set.images)
@@ -128,11 +143,18 @@ def main(
                 ]
                 seconds = time.perf_counter() - start
                 scores = metrics.score_images(gan.generate(images)[0], reference, reader, digits)
-                result = {**scores, "seconds": seconds, "kl": fits[-1].kl, "kl_product": fits[-1].kl_product}
+                result = {
+                    **scores,
+                    "seconds": seconds,
+                    "kl": fits[-1].kl,
+                    "kl_product": fits[-1].kl_product,
+                }
             except associative.TrainingCollapsed as error:
                 result = {"collapsed": str(error)}
             write_json(path, {"prior": name, "seed": seed, **result})
-            shown = result.get("collapsed") or f"FID {result['fid']:.2f}, recall {result['recall']:.2f}"
+            shown = (
+                result.get("collapsed") or f"FID {result['fid']:.2f}, recall {result['recall']:.2f}"
+            )
             console.print(f"{name}, seed {seed}: {shown}; {time.perf_counter() - start:.0f} s")
     report(out)
 
@@ -142,7 +164,9 @@ def begin(out: Path, budget: dict[str, Any]) -> None:
     path = out / "budget.json"
     if path.is_file():
         if (there := json.loads(path.read_text())) != budget:
-            raise RunError(f"{out} holds a comparison of another budget ({there}, not {budget}); name another --out")
+            raise RunError(
+                f"{out} holds a comparison of another budget ({there}, not {budget}); name another --out"
+            )
         return
     (out / "cells").mkdir(parents=True, exist_ok=True)
     write_json(path, budget)
@@ -166,12 +190,17 @@ def report(out: Path) -> None:
         n_cells = sum(cell["prior"] == name for cell in cells)
         if not n_cells:
             continue
-        row = [name, f"{len(ended)}" + (f" of {n_cells} (others collapsed)" if len(ended) < n_cells else "")]
+        row = [
+            name,
+            f"{len(ended)}" + (f" of {n_cells} (others collapsed)" if len(ended) < n_cells else ""),
+        ]
         row += [spread([cell[score] for cell in ended]) for score in SCORES]
         lines.append(" | ".join(row))
         if ended:
             means[name] = [cell["fid"] for cell in ended]
-    lines.append(" | ".join(["held-out real", "", *(f"{real[s]:.3g}" if s in real else "" for s in SCORES)]))
+    lines.append(
+        " | ".join(["held-out real", "", *(f"{real[s]:.3g}" if s in real else "" for s in SCORES)])
+    )
     table = "\n".join(f"| {line} |" for line in lines) + "\n"
     with atomic_write(out / "table.md") as temporary:
         temporary.write_text(table)

@@ -16,7 +16,11 @@ from qcaan.training import pick_device
 
 
 def main(
-    path: tyro.conf.Positional[Path], n: int = 3000, seed: int = 0, device: str = "auto", data_root: Path | None = None
+    path: tyro.conf.Positional[Path],
+    n: int = 3000,
+    seed: int = 0,
+    device: str = "auto",
+    data_root: Path | None = None,
 ) -> None:
     """Score a run.
 

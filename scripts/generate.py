@@ -48,7 +48,9 @@ def main(
     """
     if n is not None and n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
-    out = out or (None if npz and not sequence else path / ("sequence.png" if sequence else "grid.png"))
+    out = out or (
+        None if npz and not sequence else path / ("sequence.png" if sequence else "grid.png")
+    )
     check_target(out, (".png", ".gif") if sequence else (".png",))
     check_target(npz, (".npz",))
     run = RunDirectory(path)
@@ -68,7 +70,11 @@ def main(
             pictures.save_picture(out, pictures.grid(images))
         console.print(f"wrote {out}")
     if npz:
-        drawn = {gan.drawn_from: (samples.to(torch.uint8) if gan.drawn_from == "bits" else samples).numpy()}
+        drawn = {
+            gan.drawn_from: (
+                samples.to(torch.uint8) if gan.drawn_from == "bits" else samples
+            ).numpy()
+        }
         with atomic_write(npz) as temporary:
             np.savez(temporary, images=pictures.to_pixels(images), **drawn)
         console.print(f"wrote {npz}")

@@ -30,11 +30,23 @@ CASES = {
     "gaussian-3d": DistributionConfig(data="gaussian-3d", reps=3, epochs=90),
     "lognormal, wgan-gp": DistributionConfig(data="lognormal", loss="wgan-gp"),
 }
-_HEADER = ["case", "seed", "untrained", "rel_entr", "product", "ks", "wasserstein", "ks_test_p", "seconds"]
+_HEADER = [
+    "case",
+    "seed",
+    "untrained",
+    "rel_entr",
+    "product",
+    "ks",
+    "wasserstein",
+    "ks_test_p",
+    "seconds",
+]
 
 
 def main(
-    cases: tuple[str, ...] = tuple(CASES), seeds: tuple[int, ...] = (1, 2, 3, 4, 5), out: Path | None = None
+    cases: tuple[str, ...] = tuple(CASES),
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5),
+    out: Path | None = None,
 ) -> None:
     """Train each case with each seed, which draws new samples too.
 
@@ -48,7 +60,13 @@ def main(
     if not cases or not seeds:
         raise ValueError("cases and seeds must not be empty")
     table = Table(
-        "case", "untrained", "rel. entropy: median", "worst", "product of marginals", "KS test accepts", "seconds"
+        "case",
+        "untrained",
+        "rel. entropy: median",
+        "worst",
+        "product of marginals",
+        "KS test accepts",
+        "seconds",
     )
     rows = []
     for case in cases:
@@ -68,7 +86,10 @@ def main(
     console.print(table)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        with atomic_write(out / "measure_qgan.csv") as temporary, temporary.open("w", newline="") as file:
+        with (
+            atomic_write(out / "measure_qgan.csv") as temporary,
+            temporary.open("w", newline="") as file,
+        ):
             csv.writer(file).writerows([_HEADER, *rows])
 
 
@@ -80,9 +101,19 @@ def run(config: DistributionConfig) -> list[float]:
     qgan.train()
     seconds = time.perf_counter() - start
     distances = qgan.distances()
-    product = qgan.grid.relative_entropy(qgan.grid.product_of_marginals(qgan.data_probs), qgan.data_probs)
+    product = qgan.grid.relative_entropy(
+        qgan.grid.product_of_marginals(qgan.data_probs), qgan.data_probs
+    )
     _, p_value = qgan.ks_test()
-    return [untrained, distances["rel_entr"], product, distances["ks"], distances["wasserstein"], p_value, seconds]
+    return [
+        untrained,
+        distances["rel_entr"],
+        product,
+        distances["ks"],
+        distances["wasserstein"],
+        p_value,
+        seconds,
+    ]
 
 
 if __name__ == "__main__":

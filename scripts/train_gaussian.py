@@ -47,7 +47,9 @@ def main(
     samples, held_out = wasserstein.load_target(config)
     facts = wasserstein_run.run_facts(config, samples, held_out)
     console.print(f"data: {facts['data']['provenance']}")
-    check_plan(wasserstein_run.plan_run(config, samples, eval_samples), config, config.epochs, dry_run)
+    check_plan(
+        wasserstein_run.plan_run(config, samples, eval_samples), config, config.epochs, dry_run
+    )
     if dry_run:
         return
 
@@ -55,17 +57,22 @@ def main(
         use_one_thread()
     run = RunDirectory(out or Path("runs") / Path(config.target).stem)
     journal = Journal(run.jobs_path)
-    gan = WassersteinGAN(config, samples, device, partial(make_sampler, journal=journal, budget=config))
+    gan = WassersteinGAN(
+        config, samples, device, partial(make_sampler, journal=journal, budget=config)
+    )
     if not begun(run, gan, facts, resume, journal):
         return
     console.print(
         f"run: {run.path}, {config.n_qubits} qubits ({config.ansatz} {config.n_layers}), {config.epochs} epochs of "
-        f"{config.steps_per_epoch} steps on {device}, " + described(config.sampler, config.shots, config.switch_at)
+        f"{config.steps_per_epoch} steps on {device}, "
+        + described(config.sampler, config.shots, config.switch_at)
     )
 
     def end_epoch(record: EpochRecord, seconds: float) -> str:
         wasserstein_run.save_epoch(run, gan, record, seconds)
-        moments = f"mean {listed(record.mean)}, deviation {listed(record.std)}, W1 {listed(record.w1)}"
+        moments = (
+            f"mean {listed(record.mean)}, deviation {listed(record.std)}, W1 {listed(record.w1)}"
+        )
         return f"D {record.loss_d:.4f}, G {record.loss_g:.4f}; {moments}; {seconds:.1f} s"
 
     run_training(gan, wasserstein.train(gan, samples), EpochRecord, end_epoch, journal)
@@ -73,7 +80,12 @@ def main(
     with stoppable(lambda: gan.epoch):
         scores = wasserstein_run.score_run(run, gan, samples, held_out, eval_samples)
     console.print(f"picture: {pictures.sample_report(run)}")
-    table = Table("score", "generated", "training samples", title=f"scores of {run.path} against held-out samples")
+    table = Table(
+        "score",
+        "generated",
+        "training samples",
+        title=f"scores of {run.path} against held-out samples",
+    )
     for key, value in scores["real"].items():
         table.add_row(key, listed(scores[key]), listed(value))
     console.print(table)

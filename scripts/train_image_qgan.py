@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from _cli import begun, check_plan, console, print_data, print_scores, run_script, run_training, stoppable
+from _cli import (
+    begun,
+    check_plan,
+    console,
+    print_data,
+    print_scores,
+    run_script,
+    run_training,
+    stoppable,
+)
 
 from qcaan import load_images, metrics
 from qcaan.gans import image
@@ -51,7 +60,12 @@ def main(
     config = config.resolved(len(train_set.images))
     channels, height, width = train_set.images.shape[1:]
     print_data(data.provenance)
-    check_plan(image_run.plan_run(config, (channels, height, width), eval_images), config, config.epochs, dry_run)
+    check_plan(
+        image_run.plan_run(config, (channels, height, width), eval_images),
+        config,
+        config.epochs,
+        dry_run,
+    )
     if dry_run:
         return
 
@@ -72,9 +86,13 @@ def main(
         image_run.save_epoch(run, gan, record, seconds)
         return f"D {record.loss_d:.3f}, G {record.loss_g:.3f}; {seconds:.1f} s"
 
-    run_training(gan, image.train(gan, train_set.images.to(device)), EpochRecord, end_epoch, journal)
+    run_training(
+        gan, image.train(gan, train_set.images.to(device)), EpochRecord, end_epoch, journal
+    )
 
-    console.print(f"pictures: {pictures.progress_gif(run)} {pictures.report(run, title, config.loss == 'bce')}")
+    console.print(
+        f"pictures: {pictures.progress_gif(run)} {pictures.report(run, title, config.loss == 'bce')}"
+    )
     if eval_images:
         with stoppable(lambda: gan.epoch):
             scores = image_run.score_run(run, gan, eval_images)

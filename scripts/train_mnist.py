@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from _cli import begun, check_plan, console, print_data, print_scores, run_script, run_training, stoppable
+from _cli import (
+    begun,
+    check_plan,
+    console,
+    print_data,
+    print_scores,
+    run_script,
+    run_training,
+    stoppable,
+)
 
 from qcaan import load_images, metrics
 from qcaan.gans import associative
@@ -68,7 +77,9 @@ def main(
         losses = f"D {record.loss_d:.3f}, G {record.loss_g:.3f}; {record.fit.summary()}"
         return f"{losses}; {seconds:.1f} s, of which the prior {record.fit.seconds:.1f} s"
 
-    run_training(gan, associative.train(gan, train_set.images.to(device)), EpochRecord, end_epoch, journal)
+    run_training(
+        gan, associative.train(gan, train_set.images.to(device)), EpochRecord, end_epoch, journal
+    )
 
     title = associative_run.report_title(config, data.name)
     console.print(f"pictures: {pictures.progress_gif(run)} {pictures.report(run, title)}")

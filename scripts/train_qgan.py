@@ -64,7 +64,10 @@ def main(
     table.add_row("Wasserstein-1, units of the data", f"{scores['wasserstein']:.4f}")
     test = scores["ks_test_500"]
     verdict = "accepts" if test["accepts"] else "REJECTS"
-    table.add_row("KS test on 500 samples", f"{test['statistic']:.4f}, p = {test['p_value']:.2f}: {verdict} at 95 %")
+    table.add_row(
+        "KS test on 500 samples",
+        f"{test['statistic']:.4f}, p = {test['p_value']:.2f}: {verdict} at 95 %",
+    )
     console.print(table)
     console.print(f"wrote {run.path / 'report.png'}, scores.json, output.csv")
 

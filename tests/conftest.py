@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads that wait by spinning starve parallel workers
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch: threads that wait by spinning starve parallel workers
 
 import runpy
 import subprocess
@@ -23,7 +25,9 @@ ROOT = Path(__file__).parent.parent
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for the session, so that a classifier is trained once and the user's own is left alone."""
     base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"  # shared by the workers
+    return (
+        base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    ) / "cache"  # shared by the workers
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +35,17 @@ def run_script(cache_home: Path) -> Callable[..., subprocess.CompletedProcess[st
     """Run scripts/NAME with arguments, as a user would."""
 
     def run(name: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-W", "error", str(ROOT / "scripts" / name), *map(str, arguments)]
+        command = [
+            sys.executable,
+            "-W",
+            "error",
+            str(ROOT / "scripts" / name),
+            *map(str, arguments),
+        ]
         environment = {**os.environ, "XDG_CACHE_HOME": str(cache_home), "COLUMNS": "200"}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, **options)
+        return subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=300, **options
+        )
 
     return run
 

@@ -23,7 +23,9 @@ class IonQServer:
 
     http: HTTPServer
     latency: float = 0.0  # seconds until a job is done
-    troubles: list[int] = field(default_factory=list)  # statuses of the next answers, instead of the answer
+    troubles: list[int] = field(
+        default_factory=list
+    )  # statuses of the next answers, instead of the answer
     lost_answers: int = 0  # of the next posts: the job is taken, and the answer is a 503
     ending: str = "completed"  # or failed, canceled
     n_qubits: int = 29
@@ -51,7 +53,11 @@ class IonQServer:
     def _post(self, request: Request) -> Response:
         if trouble := self._trouble(request):
             return trouble
-        job = {"id": str(uuid.uuid4()), "request": json.loads(request.data), "posted": time.monotonic()}
+        job = {
+            "id": str(uuid.uuid4()),
+            "request": json.loads(request.data),
+            "posted": time.monotonic(),
+        }
         self.jobs[job["id"]] = job
         if self.lost_answers:
             self.lost_answers -= 1
@@ -65,7 +71,12 @@ class IonQServer:
         page = list(self.jobs.values())[start : start + 2]  # two a page, so that pages are turned
         rest = {"next": str(start + 2)} if start + 2 < len(self.jobs) else {}
         described = [
-            {"id": job["id"], "name": job["request"]["name"], "metadata": job["request"]["metadata"]} for job in page
+            {
+                "id": job["id"],
+                "name": job["request"]["name"],
+                "metadata": job["request"]["metadata"],
+            }
+            for job in page
         ]
         return _answer({"jobs": described, **rest})
 
@@ -80,10 +91,19 @@ class IonQServer:
         if rest == "results/probabilities":
             return _answer({str(k): probabilities(c["circuit"]) for k, c in enumerate(circuits)})
         done = time.monotonic() - job["posted"] >= self.latency
-        answer = {"id": job_id, "status": self.ending if done else "started", "metadata": job["request"]["metadata"]}
+        answer = {
+            "id": job_id,
+            "status": self.ending if done else "started",
+            "metadata": job["request"]["metadata"],
+        }
         if done and self.ending == "completed":
-            answer["stats"] = {"qubits": job["request"]["input"]["qubits"], "circuits": len(circuits)}
-            answer["results"] = {"probabilities": {"url": f"/v0.4/jobs/{job_id}/results/probabilities"}}
+            answer["stats"] = {
+                "qubits": job["request"]["input"]["qubits"],
+                "circuits": len(circuits),
+            }
+            answer["results"] = {
+                "probabilities": {"url": f"/v0.4/jobs/{job_id}/results/probabilities"}
+            }
             answer["child_job_ids"] = [str(k) for k in range(len(circuits))]
             answer["execution_duration_ms"] = 1
         if done and self.ending == "failed":
@@ -93,7 +113,9 @@ class IonQServer:
 
 def probabilities(gates: list[dict[str, Any]]) -> dict[str, float]:
     """Probabilities of outcomes, by their number as a string, of a circuit in IonQ's format."""
-    n_qubits = 1 + max((q for gate in gates for q in gate["targets"] + gate.get("controls", [])), default=0)
+    n_qubits = 1 + max(
+        (q for gate in gates for q in gate["targets"] + gate.get("controls", [])), default=0
+    )
     circuit = QuantumCircuit(n_qubits)
     for gate in gates:
         name = TWO_QUBIT.get(gate["gate"], gate["gate"])
@@ -102,7 +124,11 @@ def probabilities(gates: list[dict[str, Any]]) -> dict[str, float]:
         angles = [gate["rotation"]] if "rotation" in gate else []
         getattr(circuit, name)(*angles, *gate.get("controls", []), *gate["targets"])
     circuit.save_probabilities_dict()
-    return {str(k): p for k, p in AerSimulator().run(circuit).result().data()["probabilities"].items() if p > 1e-12}
+    return {
+        str(k): p
+        for k, p in AerSimulator().run(circuit).result().data()["probabilities"].items()
+        if p > 1e-12
+    }
 
 
 def _answer(value: Any, status: int = 200) -> Response:

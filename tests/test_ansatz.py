@@ -41,7 +41,11 @@ def test_seed_ansatz_matrix_is_the_product_of_its_gates_in_order():
         return np.cos(angle / 2) * np.eye(len(pauli)) - 1j * np.sin(angle / 2) * pauli
 
     expected = rotation(0.5, np.kron(x, x))
-    expected = expected @ np.kron(rotation(0.4, z), rotation(0.3, z)) @ np.kron(rotation(0.2, x), rotation(0.1, x))
+    expected = (
+        expected
+        @ np.kron(rotation(0.4, z), rotation(0.3, z))
+        @ np.kron(rotation(0.2, x), rotation(0.1, x))
+    )
     expected = expected @ np.kron(h, h) @ np.kron(one, one)
     circuit = make_ansatz("seed", 2, 1).to_circuit().assign_parameters([0.1, 0.2, 0.3, 0.4, 0.5])
     np.testing.assert_allclose(Operator(circuit).data, expected, atol=1e-12)
@@ -50,11 +54,15 @@ def test_seed_ansatz_matrix_is_the_product_of_its_gates_in_order():
 def test_basis_o_reads_y_and_basis_t_takes_its_angles_from_the_end_of_theta():
     ansatz = make_ansatz("ion-trap", 1, 1)  # RX(a)|0>
     # RX(-pi/2)|0> is +1 in Y: P(1) = 1/2 in z; RX(pi/2) brings it back to |0>
-    assert Statevector(ansatz.to_circuit("z").assign_parameters([-np.pi / 2])).probabilities()[1] == pytest.approx(0.5)
-    assert Statevector(ansatz.to_circuit("o").assign_parameters([-np.pi / 2])).probabilities()[1] == pytest.approx(0)
-    assert Statevector(ansatz.to_circuit("t").assign_parameters([0.2, np.pi - 0.2])).probabilities()[
+    assert Statevector(ansatz.to_circuit("z").assign_parameters([-np.pi / 2])).probabilities()[
         1
-    ] == pytest.approx(1)
+    ] == pytest.approx(0.5)
+    assert Statevector(ansatz.to_circuit("o").assign_parameters([-np.pi / 2])).probabilities()[
+        1
+    ] == pytest.approx(0)
+    assert Statevector(
+        ansatz.to_circuit("t").assign_parameters([0.2, np.pi - 0.2])
+    ).probabilities()[1] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +80,9 @@ def test_bad_arguments_are_named_with_what_is_allowed(arguments, message):
 
 def test_a_state_can_only_be_prepared_first():
     assert Ansatz(3, ("real-state", "rx")).layer_sizes == (7, 3)
-    with pytest.raises(ValueError, match="real-state can only be the first layer, got rx real-state"):
+    with pytest.raises(
+        ValueError, match="real-state can only be the first layer, got rx real-state"
+    ):
         Ansatz(3, ("rx", "real-state"))
     with pytest.raises(ValueError, match="unknown layer 'warp'"):
         Ansatz(3, ("real-state", "warp"))
@@ -85,13 +95,18 @@ def test_layers_on_every_second_qubit_skip_the_others():
         [(1, 3), (3, 5)], [(0, 1), (2, 3), (4, 5)], [(5, 1), (1, 3), (3, 5)]
     ]  # fmt: skip
     for layer in ("ry/0", "ry/7", "ry/two", "h/2"):
-        with pytest.raises(ValueError, match=f"layer '{layer}': what follows / must be from 1 to 6"):
+        with pytest.raises(
+            ValueError, match=f"layer '{layer}': what follows / must be from 1 to 6"
+        ):
             Ansatz(6, (layer,))
 
 
 def test_a_quantum_convolutional_network_ends_on_its_last_qubit():
     circuit = qcnn_ansatz(8).to_circuit()
-    last = [max(i for i, step in enumerate(circuit.data) if circuit.qubits[q] in step.qubits) for q in range(8)]
+    last = [
+        max(i for i, step in enumerate(circuit.data) if circuit.qubits[q] in step.qubits)
+        for q in range(8)
+    ]
     assert max(last) == last[7]  # nothing acts after the last qubit's RY
     assert qcnn_ansatz(8).layer_sizes == (8, 8, 0, 8, 0, 4, 4, 0, 4, 0, 2, 2, 0, 2, 0, 1)
     with pytest.raises(ValueError, match=r"needs 2, 4, 8, 16, \.\.\. qubits, got 6"):

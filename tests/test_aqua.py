@@ -73,7 +73,9 @@ def test_sample_generation(data, circuit):
     for (value,), weight in zip(samples, weights, strict=True):
         assert weight == pytest.approx(expected[int(value)], abs=0.02)
     samples, weights = qgan.generator.get_output(with_shots(), params=[math.pi / 2, 0, 0, 0])
-    assert len(samples) < 4 and sum(weights) == pytest.approx(1)  # points that were not measured are left out
+    assert len(samples) < 4 and sum(weights) == pytest.approx(
+        1
+    )  # points that were not measured are left out
 
 
 @INSTANCES
@@ -106,7 +108,8 @@ def test_training_by_cobyla(data, circuit):
     qgan = make_qgan(data)
     qgan.set_generator(generator_circuit=circuit, generator_optimizer=COBYLA(maxiter=1))
     with pytest.warns(
-        UserWarning, match="COBYLA needs 6 evaluations to move 4 angles at all; taking them, not maxiter 1"
+        UserWarning,
+        match="COBYLA needs 6 evaluations to move 4 angles at all; taking them, not maxiter 1",
     ):
         result = qgan.run(exact())
     assert result["rel_entr"] < 0.08
@@ -143,7 +146,15 @@ def test_training_with_analytic_gradients(data, circuit, instance):
 def test_saving_and_loading(data, tmp_path):
     def make():
         aqua_globals.random_seed = 7
-        qgan = QGAN(data, [0.0, 3.0], [2], 500, 2, discriminator=NumPyDiscriminator(1), snapshot_dir=str(tmp_path))
+        qgan = QGAN(
+            data,
+            [0.0, 3.0],
+            [2],
+            500,
+            2,
+            discriminator=NumPyDiscriminator(1),
+            snapshot_dir=str(tmp_path),
+        )
         qgan.seed = 7
         return qgan
 
@@ -158,8 +169,12 @@ def test_saving_and_loading(data, tmp_path):
         fresh = NumPyDiscriminator(1)
         fresh.load_model(str(where))
         fresh.scale(first.grid.bounds)
-        np.testing.assert_array_equal(fresh.get_label([[1.0]]), first.discriminator.get_label([[1.0]]))
-    with pytest.raises(AquaError, match=r"checkpoint\.pt does not hold a discriminator of this kind"):
+        np.testing.assert_array_equal(
+            fresh.get_label([[1.0]]), first.discriminator.get_label([[1.0]])
+        )
+    with pytest.raises(
+        AquaError, match=r"checkpoint\.pt does not hold a discriminator of this kind"
+    ):
         fresh.load_model(tmp_path / "checkpoint.pt")
     with pytest.raises(AquaError, match=r"output\.csv is damaged"):
         fresh.load_model(tmp_path / "output.csv")
@@ -173,7 +188,9 @@ def test_the_tutorial():
     bounds, num_qubits = np.array([0.0, 3.0]), [2]
     qgan = QGAN(real_data, bounds, num_qubits, 100, 10, snapshot_dir=None)
     qgan.seed = 1
-    quantum_instance = QuantumInstance(backend="statevector_simulator", seed_transpiler=seed, seed_simulator=seed)
+    quantum_instance = QuantumInstance(
+        backend="statevector_simulator", seed_transpiler=seed, seed_simulator=seed
+    )
     init = QuantumCircuit(2)
     init.h([0, 1])
     g_circuit = n_local(2, "ry", "cz", entanglement=[[0, 1]], reps=1).compose(init, front=True)
@@ -201,7 +218,9 @@ def test_a_seeded_instance_does_not_draw_the_same_shots_twice(data):
 
 def test_the_seed_decides_both_players_and_the_global_state(data):
     def players(qgan):
-        return qgan.generator.parameter_values.tolist(), qgan.discriminator.get_label([[0.0], [2.0]]).tolist()
+        return qgan.generator.parameter_values.tolist(), qgan.discriminator.get_label(
+            [[0.0], [2.0]]
+        ).tolist()
 
     made = []
     for before in (1, 2):
@@ -219,7 +238,8 @@ def test_the_seed_decides_both_players_and_the_global_state(data):
 def test_seed_simulator_decides_the_shots_of_named_simulators_too(data, name):
     qgan = make_qgan(data)
     first, again, other = (
-        qgan.generator.get_output(QuantumInstance(name, shots=1000, seed_simulator=seed)) for seed in (3, 3, 4)
+        qgan.generator.get_output(QuantumInstance(name, shots=1000, seed_simulator=seed))
+        for seed in (3, 3, 4)
     )
     assert first == again != other
 
@@ -276,7 +296,9 @@ def test_backends_given_to_run_and_set_backend(data):
     assert qgan.shots == 60
     with pytest.raises(AquaError, match="shots must come with the backend that it is of"):
         qgan.run(shots=50)
-    with pytest.raises(AquaError, match="shots does not go with a QuantumInstance; use its set_config"):
+    with pytest.raises(
+        AquaError, match="shots does not go with a QuantumInstance; use its set_config"
+    ):
         qgan.run(exact(), shots=50)
     with pytest.raises(AquaError, match="shots must be a whole number of at least 1, got -5"):
         qgan.set_backend("aer", shots=-5)
@@ -284,7 +306,9 @@ def test_backends_given_to_run_and_set_backend(data):
 
 
 def test_the_generator_trains_alone_against_a_discriminator():
-    generator = QuantumGenerator([0, 3], [2], init_params=[0.1, 0.2, 0.3, 0.4], optimizer=ADAM(maxiter=1, lr=0.1))
+    generator = QuantumGenerator(
+        [0, 3], [2], init_params=[0.1, 0.2, 0.3, 0.4], optimizer=ADAM(maxiter=1, lr=0.1)
+    )
     with pytest.raises(AquaError, match="no discriminator to train against"):
         generator.train(exact())
 
@@ -357,15 +381,26 @@ def test_labels_and_losses_of_the_networks():
     assert losses[-1] < 0.1 < 0.5 < losses[0]
     aqua_globals.random_seed = 1
     same = PyTorchDiscriminator(2)
-    np.testing.assert_array_equal(same.get_label([[0.0, 1.0], [2.0, 3.0]], detach=True), labels.detach().numpy())
+    np.testing.assert_array_equal(
+        same.get_label([[0.0, 1.0], [2.0, 3.0]], detach=True), labels.detach().numpy()
+    )
 
 
 def test_optimisers():
     assert issubclass(QuantumGenerator, GenerativeNetwork)
-    optimizer = ADAM(maxiter=1, lr=0.1, beta_1=0.7, amsgrad=True, noise_factor=1e-6)([torch.zeros(2)])
+    optimizer = ADAM(maxiter=1, lr=0.1, beta_1=0.7, amsgrad=True, noise_factor=1e-6)(
+        [torch.zeros(2)]
+    )
     group = optimizer.param_groups[0]
-    assert (group["lr"], group["betas"], group["amsgrad"], group["eps"]) == (0.1, (0.7, 0.99), True, 1e-6)
-    with pytest.warns(UserWarning, match="ADAM takes one step for each batch, not maxiter 10000; set it to 1"):
+    assert (group["lr"], group["betas"], group["amsgrad"], group["eps"]) == (
+        0.1,
+        (0.7, 0.99),
+        True,
+        1e-6,
+    )
+    with pytest.warns(
+        UserWarning, match="ADAM takes one step for each batch, not maxiter 10000; set it to 1"
+    ):
         QuantumGenerator([0, 3], [2], optimizer=ADAM())
     found = COBYLA(maxiter=300).minimize(lambda x: float(((x - 0.3) ** 2).sum()), np.zeros(2))
     assert found.x == pytest.approx([0.3, 0.3], abs=0.01)
@@ -378,21 +413,33 @@ def test_optimisers():
         (lambda d: QGAN(d, [0, 3], [2, 2]), "num_qubits must be a whole number"),
         (lambda d: QGAN(d, [0, 3], [2], 10**5), "batch_size must be from 1 to the"),
         (lambda d: QGAN(d, [0, 3], [2], quantum_instance="warp"), "unknown sampler 'warp'"),
-        (lambda d: QGAN(d, [0, 3], [2]).set_generator(QuantumCircuit(2)), "must have parameters to train"),
-        (lambda d: QGAN(d, [0, 3], [2]).set_generator(generator_gradient="finite"), "unknown gradient 'finite'"),
+        (
+            lambda d: QGAN(d, [0, 3], [2]).set_generator(QuantumCircuit(2)),
+            "must have parameters to train",
+        ),
+        (
+            lambda d: QGAN(d, [0, 3], [2]).set_generator(generator_gradient="finite"),
+            "unknown gradient 'finite'",
+        ),
         (
             lambda d: QGAN(d, [0, 3], [2]).set_discriminator(NumPyDiscriminator(2)),
             r"must take float32 samples \[m, 1\]",
         ),
         (lambda d: QGAN(d, [0, 3], [2]).load(), "snapshot_dir must be a folder to load from"),
         (lambda d: QuantumInstance("warp"), "unknown sampler 'warp'"),
-        (lambda d: QuantumInstance("aer", shots=0), "shots must be a whole number of at least 1, got 0"),
+        (
+            lambda d: QuantumInstance("aer", shots=0),
+            "shots must be a whole number of at least 1, got 0",
+        ),
         (
             lambda d: QuantumInstance("aer", noise_model=3),
             "noise_model is not supported; set it up in the backend itself",
         ),
         (lambda d: NumPyDiscriminator(1, 2), "n_out must be 1, got 1 and 2"),
-        (lambda d: PyTorchDiscriminator().train([[0], [1]], [[1], [1]], penalty=True), "penalty is not supported"),
+        (
+            lambda d: PyTorchDiscriminator().train([[0], [1]], [[1], [1]], penalty=True),
+            "penalty is not supported",
+        ),
     ],
 )
 def test_what_is_wrong_is_an_aqua_error_and_a_value_error(data, make, message):

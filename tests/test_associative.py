@@ -23,7 +23,14 @@ def images():
 
 
 def toy(**options):
-    small = {"epochs": 2, "steps_per_epoch": 4, "batch_size": 16, "width": 4, "n_qubits": 3, "bases": ("z",)}
+    small = {
+        "epochs": 2,
+        "steps_per_epoch": 4,
+        "batch_size": 16,
+        "width": 4,
+        "n_qubits": 3,
+        "bases": ("z",),
+    }
     config = AssociativeConfig(**{**small, "fit_evals": 40, "bank_shots": 200, **options})
     return AssociativeGAN(config, (1, 28, 28), CPU)
 
@@ -112,5 +119,9 @@ def test_resumed_equals_uninterrupted_with_every_prior(images, tmp_path, options
     expected, state = whole.state_dict(), second.state_dict()
     assert expected.keys() == state.keys()
     for name, value in expected.items():
-        same = torch.equal(value, state[name]) if isinstance(value, torch.Tensor) else value == state[name]
+        same = (
+            torch.equal(value, state[name])
+            if isinstance(value, torch.Tensor)
+            else value == state[name]
+        )
         assert same, name

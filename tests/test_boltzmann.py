@@ -16,7 +16,12 @@ from qcaan.priors.boltzmann import QBM, RBM
 def bits():
     rng = np.random.default_rng(0)
     first = rng.random(3000) < 0.4
-    columns = [first, first ^ (rng.random(3000) < 0.1), rng.random(3000) < 0.2, rng.random(3000) < 0.5]
+    columns = [
+        first,
+        first ^ (rng.random(3000) < 0.1),
+        rng.random(3000) < 0.2,
+        rng.random(3000) < 0.5,
+    ]
     return torch.from_numpy(np.stack(columns, 1).astype(np.uint8))
 
 
@@ -64,7 +69,8 @@ def test_qbms_state_is_the_thermal_state_of_its_hamiltonian():
         return np.kron(np.kron(factors[0], factors[1]), factors[2])
 
     hamiltonian = -sum(
-        float(w) * on(z, i, j) for w, (i, j) in zip(qbm.couplings, ((0, 1), (0, 2), (1, 2)), strict=True)
+        float(w) * on(z, i, j)
+        for w, (i, j) in zip(qbm.couplings, ((0, 1), (0, 2), (1, 2)), strict=True)
     )
     hamiltonian = hamiltonian - sum(float(b) * on(z, q) for q, b in enumerate(qbm.fields))
     hamiltonian = hamiltonian - sum(float(g) * on(x, q) for q, g in enumerate(qbm.transverse))
@@ -86,6 +92,8 @@ def test_qbm_learns_correlations_and_draws_from_its_diagonal(bits):
 
 
 def test_qbm_is_refused_above_ten_bits():
-    with pytest.raises(ValueError, match="n_bits must be at most 10 for a quantum Boltzmann machine, got 11"):
+    with pytest.raises(
+        ValueError, match="n_bits must be at most 10 for a quantum Boltzmann machine, got 11"
+    ):
         QBM(11)
     assert index_to_bits(torch.tensor(5), 3).tolist() == [1, 0, 1]

@@ -15,7 +15,9 @@ from qcaan.samplers.names import make_sampler
 
 
 def machine(name="ion-trap", n_qubits=3, n_layers=2, bases=("z",), seed=0, sampler="aer"):
-    return BornMachine(make_ansatz(name, n_qubits, n_layers), bases, sampler, np.random.default_rng(seed))
+    return BornMachine(
+        make_ansatz(name, n_qubits, n_layers), bases, sampler, np.random.default_rng(seed)
+    )
 
 
 ENGINES = (EXACT, "aer", "aer:single", "statevector")
@@ -31,8 +33,15 @@ def test_qubit_0_is_column_0_and_the_lowest_bit(sampler):
 
 
 @settings(deadline=None, max_examples=15)
-@given(name=st.sampled_from(sorted(ANSATZE)), n=st.integers(1, 5), n_layers=st.integers(1, 4), seed=st.integers(0, 99))
-def test_aers_probabilities_are_those_of_qiskits_statevector_in_every_basis(name, n, n_layers, seed):
+@given(
+    name=st.sampled_from(sorted(ANSATZE)),
+    n=st.integers(1, 5),
+    n_layers=st.integers(1, 4),
+    seed=st.integers(0, 99),
+)
+def test_aers_probabilities_are_those_of_qiskits_statevector_in_every_basis(
+    name, n, n_layers, seed
+):
     born = machine(name, n, n_layers, bases=("o", "t", "z"))
     theta = np.random.default_rng(seed).normal(0, 2, (2, born.n_params))
     probs = born.probabilities(torch.from_numpy(theta))
@@ -40,7 +49,9 @@ def test_aers_probabilities_are_those_of_qiskits_statevector_in_every_basis(name
     for k in range(2):
         for b, basis in enumerate(born.bases):
             circuit = born.ansatz.to_circuit(basis)
-            exact = Statevector(circuit.assign_parameters(theta[k, : circuit.num_parameters])).probabilities()
+            exact = Statevector(
+                circuit.assign_parameters(theta[k, : circuit.num_parameters])
+            ).probabilities()
             np.testing.assert_allclose(probs[k, b], exact, atol=1e-12)
 
 
@@ -81,7 +92,10 @@ def test_shots_of_different_bases_are_paired_at_random():
 
     # |+i> read in z is a fair coin, and RX(0) leaves it one in t: two fair coins that must be independent
     born = BornMachine(
-        make_ansatz("ion-trap", 1, 1), ("z", "t"), InOrder(make_sampler("aer", 0)), np.random.default_rng(0)
+        make_ansatz("ion-trap", 1, 1),
+        ("z", "t"),
+        InOrder(make_sampler("aer", 0)),
+        np.random.default_rng(0),
     )
     bits = born.sample(torch.tensor([np.pi / 2, 0.0], dtype=torch.float64), 4000)
     assert np.corrcoef(bits.numpy().T)[0, 1] == pytest.approx(0, abs=0.08)
@@ -94,7 +108,9 @@ def test_bits_and_index_are_inverse(n, index):
 
 
 def test_product_probabilities_by_hand():
-    np.testing.assert_allclose(product_probabilities(torch.tensor([0.25, 0.5])), [0.375, 0.125, 0.375, 0.125])
+    np.testing.assert_allclose(
+        product_probabilities(torch.tensor([0.25, 0.5])), [0.375, 0.125, 0.375, 0.125]
+    )
 
 
 def test_too_many_qubits_are_refused_with_the_most_that_fit():
@@ -103,7 +119,9 @@ def test_too_many_qubits_are_refused_with_the_most_that_fit():
 
 
 def test_exact_probabilities_are_refused_where_the_sampler_has_none():
-    born = BornMachine(make_ansatz("seed", 2, 1), ("z",), make_sampler("aer"), np.random.default_rng())
+    born = BornMachine(
+        make_ansatz("seed", 2, 1), ("z",), make_sampler("aer"), np.random.default_rng()
+    )
     with pytest.raises(ValueError, match="no exact probabilities"):
         born.probabilities(torch.zeros(1, born.n_params))
 

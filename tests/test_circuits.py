@@ -48,16 +48,21 @@ def prepared():
 
 
 @pytest.mark.parametrize(
-    "circuit", [repeated(), prepared(), n_local(3, "ry", "cz", "circular", 2), efficient_su2(2, reps=1)]
+    "circuit",
+    [repeated(), prepared(), n_local(3, "ry", "cz", "circular", 2), efficient_su2(2, reps=1)],
 )
 def test_values_are_qiskits_and_shifts_equal_finite_differences(circuit):
     machine = make_machine(circuit, "exact", np.random.default_rng(0))
     theta = torch.from_numpy(np.random.default_rng(1).normal(0, 1, machine.n_params))
     probs, jacobian = probabilities_and_slopes(machine, theta, 0)
     values = dict(zip(ordered_parameters(circuit), theta.tolist(), strict=True))
-    np.testing.assert_allclose(probs, Statevector(circuit.assign_parameters(values)).probabilities(), atol=1e-12)
+    np.testing.assert_allclose(
+        probs, Statevector(circuit.assign_parameters(values)).probabilities(), atol=1e-12
+    )
     step = 1e-5 * torch.eye(len(theta), dtype=torch.float64)
-    differences = (distribution(machine, theta + step, 0) - distribution(machine, theta - step, 0)) / 2e-5
+    differences = (
+        distribution(machine, theta + step, 0) - distribution(machine, theta - step, 0)
+    ) / 2e-5
     np.testing.assert_allclose(jacobian, differences, atol=1e-8)
     assert jacobian.abs().max() > 0.01
 
@@ -71,7 +76,9 @@ def test_an_ansatz_and_its_circuit_agree_and_shifts_equal_autograd():
         for circuit, sampler in ((ansatz, "exact"), (ansatz.to_circuit(), "exact"), (ansatz, "aer"))
     )
     point = theta.clone().requires_grad_()
-    by_autograd = torch.autograd.functional.jacobian(lambda t: distribution(engine, t[None], 0)[0], point)
+    by_autograd = torch.autograd.functional.jacobian(
+        lambda t: distribution(engine, t[None], 0)[0], point
+    )
     for machine in (engine, built, aer):
         probs, jacobian = probabilities_and_slopes(machine, theta, 0)
         torch.testing.assert_close(probs, distribution(engine, theta[None], 0)[0])
@@ -91,10 +98,18 @@ def test_numbers_in_names_count_by_value():
 
 @pytest.mark.parametrize(
     "device",
-    ["aer", "statevector", StatevectorSampler(seed=np.random.default_rng(0)), AerSimulator(), BasicSimulator()],
+    [
+        "aer",
+        "statevector",
+        StatevectorSampler(seed=np.random.default_rng(0)),
+        AerSimulator(),
+        BasicSimulator(),
+    ],
     ids=["aer", "statevector", "object", "Aer backend", "basic backend"],
 )
-@pytest.mark.parametrize("circuit", [Ansatz(2, ("ry", "cx", "ry")), n_local(2, "ry", "cx", "linear", 1)])
+@pytest.mark.parametrize(
+    "circuit", [Ansatz(2, ("ry", "cx", "ry")), n_local(2, "ry", "cx", "linear", 1)]
+)
 def test_shots_approach_probabilities_and_derivatives_and_no_two_runs_are_the_same(device, circuit):
     rng = np.random.default_rng(0)
     machine = make_machine(circuit, as_sampler(device, rng), rng)
@@ -142,7 +157,9 @@ def test_what_cannot_be_shifted_is_refused(circuit, message):
 def test_unknown_devices_and_probabilities_of_sampler_objects_are_refused():
     rng = np.random.default_rng(0)
     for device in ("warp", 3):
-        with pytest.raises(ValueError, match=f"unknown sampler {device!r}; choose from exact, aer, "):
+        with pytest.raises(
+            ValueError, match=f"unknown sampler {device!r}; choose from exact, aer, "
+        ):
             as_sampler(device, rng)
     machine = make_machine(prepared(), StatevectorSampler(), rng)
     with pytest.raises(ValueError, match="no exact probabilities"):

@@ -41,7 +41,11 @@ def write_mnist(root: Path, suffix: str = "", **damage: Damage) -> Path:
         images[:, 0, 0] = 255
         raw = root / "MNIST" / "raw"
         write_idx(raw / f"{stem}-images-idx3-ubyte{suffix}", images, damage.get("images", bytes))
-        write_idx(raw / f"{stem}-labels-idx1-ubyte{suffix}", np.arange(n) % 10, damage.get("labels", bytes))
+        write_idx(
+            raw / f"{stem}-labels-idx1-ubyte{suffix}",
+            np.arange(n) % 10,
+            damage.get("labels", bytes),
+        )
     return root
 
 
@@ -83,7 +87,9 @@ def real_root() -> Path:
 
 class TestMnistFormat:
     @pytest.mark.parametrize("suffix", ["", ".gz"])
-    def test_bytes_become_floats_between_minus_one_and_one(self, tmp_path: Path, suffix: str) -> None:
+    def test_bytes_become_floats_between_minus_one_and_one(
+        self, tmp_path: Path, suffix: str
+    ) -> None:
         images = load_images("mnist", root=write_mnist(tmp_path, suffix))
         assert images.images.shape == (20, 1, 28, 28)
         assert images.images.dtype == torch.float32
@@ -101,13 +107,17 @@ class TestMnistFormat:
         assert fill(images.images) == list(range(10))
         assert images.provenance.startswith("10 test images")
 
-    def test_auto_is_mnist_where_it_is_there(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_auto_is_mnist_where_it_is_there(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("QCAAN_DATA", str(write_mnist(tmp_path)))
         images = load_images()
         assert images.name == "mnist"
         assert "NOT MNIST" not in images.provenance
 
-    def test_the_default_root_lies_in_the_cache_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_default_root_lies_in_the_cache_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.delenv("QCAAN_DATA", raising=False)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         write_mnist(tmp_path / "qcaan" / "data")
@@ -148,12 +158,17 @@ class TestMnistFormat:
         self, tmp_path: Path, name: str, suffix: str, damage: dict[str, Damage], message: str
     ) -> None:
         root = write_mnist(tmp_path, suffix, **damage)
-        with pytest.raises(DataError, match=f"^cannot read {root}/MNIST/raw/train-.*{re.escape(message)}"):
+        with pytest.raises(
+            DataError, match=f"^cannot read {root}/MNIST/raw/train-.*{re.escape(message)}"
+        ):
             load_images(name, root=root)
 
     def test_labels_must_be_as_many_as_images(self, tmp_path: Path) -> None:
         write_idx(write_mnist(tmp_path) / "MNIST/raw/train-labels-idx1-ubyte", np.arange(19) % 10)
-        with pytest.raises(DataError, match=r"MNIST in .*/raw must have .* got uint8 \[20, 28, 28\] and uint8 \[19\]"):
+        with pytest.raises(
+            DataError,
+            match=r"MNIST in .*/raw must have .* got uint8 \[20, 28, 28\] and uint8 \[19\]",
+        ):
             load_images("mnist", root=tmp_path)
 
     def test_labels_must_be_digits(self, tmp_path: Path) -> None:
@@ -163,7 +178,9 @@ class TestMnistFormat:
 
     def test_a_root_that_is_a_file_is_an_error_under_auto_too(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(DataError, match=f"cannot read {tmp_path}/file/MNIST/raw: .*Not a directory"):
+        with pytest.raises(
+            DataError, match=f"cannot read {tmp_path}/file/MNIST/raw: .*Not a directory"
+        ):
             load_images("auto", root=tmp_path / "file")
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -211,7 +228,9 @@ class TestArguments:
     def test_only_refuses_what_an_earlier_choice_left_out(self, tmp_path: Path) -> None:
         images = load_images("mnist", classes=(3, 7, 9), root=write_mnist(tmp_path))
         assert images.only([7]).labels.tolist() == [7, 7]
-        with pytest.raises(DataError, match=r"classes \(4\): 4 is not a label of mnist; its labels are 3, 7, 9"):
+        with pytest.raises(
+            DataError, match=r"classes \(4\): 4 is not a label of mnist; its labels are 3, 7, 9"
+        ):
             images.only([4])
 
     def test_size_32_resizes_grey_images(self, tmp_path: Path) -> None:
@@ -224,7 +243,11 @@ class TestArguments:
         images = load_images("mnist", root=write_mnist(tmp_path))
         moved = images.to("meta")
         assert moved.images.device.type == moved.labels.device.type == "meta"
-        assert (moved.name, moved.provenance, moved.class_names) == (images.name, images.provenance, images.class_names)
+        assert (moved.name, moved.provenance, moved.class_names) == (
+            images.name,
+            images.provenance,
+            images.class_names,
+        )
 
 
 class TestDigits:
@@ -234,7 +257,9 @@ class TestDigits:
         train, test = (load_images("digits8x8", split=split) for split in ("train", "test"))
         of_each_class = np.bincount(load_digits().target)
         assert torch.bincount(test.labels).tolist() == (of_each_class // 4).tolist()
-        assert torch.bincount(train.labels).tolist() == (of_each_class - of_each_class // 4).tolist()
+        assert (
+            torch.bincount(train.labels).tolist() == (of_each_class - of_each_class // 4).tolist()
+        )
         assert (len(train.images), len(test.images)) == (1352, 445)
 
     def test_train_and_test_share_no_image(self) -> None:
@@ -254,7 +279,9 @@ class TestDigits:
         assert "scikit-learn" in images.provenance and "from 8x8 to 28x28" in images.provenance
 
     def test_auto_says_loudly_that_it_stands_in_for_mnist(self) -> None:
-        images = load_images("auto", classes=(3,), root="/proc/qcaan")  # where nobody can make a folder
+        images = load_images(
+            "auto", classes=(3,), root="/proc/qcaan"
+        )  # where nobody can make a folder
         assert images.name == "digits8x8"
         assert images.provenance.startswith(
             "NOT MNIST but a stand-in, because MNIST is not in /proc/qcaan and its down"
@@ -263,19 +290,26 @@ class TestDigits:
 
     @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
     def test_a_named_set_has_no_stand_in(self, name: str) -> None:
-        with pytest.raises(DataError, match=r"is not in /proc/qcaan and its download failed \(.*\); to fetch it"):
+        with pytest.raises(
+            DataError, match=r"is not in /proc/qcaan and its download failed \(.*\); to fetch it"
+        ):
             load_images(name, root="/proc/qcaan")
 
 
 class TestNpz:
-    def test_every_fourth_of_each_class_is_held_out_where_there_is_no_test_part(self, tmp_path: Path) -> None:
+    def test_every_fourth_of_each_class_is_held_out_where_there_is_no_test_part(
+        self, tmp_path: Path
+    ) -> None:
         path = write_npz(tmp_path / "grey.npz")
         train, test = load_images(path, split="train"), load_images(str(path), split="test")
         assert fill(test.images) == [12, 13, 14, 15, 28, 29, 30, 31]
         assert sorted(fill(train.images) + fill(test.images)) == list(range(40))
         assert test.name == str(path)
         assert test.class_names == {0: "0", 1: "1", 2: "2", 3: "3"}
-        assert test.provenance == f"8 test images of {path}, every fourth of each class held out as test images"
+        assert (
+            test.provenance
+            == f"8 test images of {path}, every fourth of each class held out as test images"
+        )
 
     def test_its_own_test_part_is_used(self, tmp_path: Path) -> None:
         x_test, y_test = np.full((3, 28, 28, 1), 77, np.uint8), np.array([5, 5, 6], np.uint8)
@@ -288,7 +322,9 @@ class TestNpz:
     def test_rgb_stays_rgb_at_32_with_channels_first(self, tmp_path: Path) -> None:
         x = np.zeros((40, 32, 32, 3), np.uint8)
         x[..., 1] = 255
-        path = write_npz(tmp_path / "rgb.npz", x_train=x, classes=np.array(["frog", "cat", "dog", "hen", "cow"]))
+        path = write_npz(
+            tmp_path / "rgb.npz", x_train=x, classes=np.array(["frog", "cat", "dog", "hen", "cow"])
+        )
         images = load_images(path)
         assert images.images.shape == (32, 3, 32, 32)
         assert images.images[0, :, 4, 4].tolist() == [-1, 1, -1]
@@ -300,7 +336,9 @@ class TestNpz:
         stripes[:, :, ::4] = 255  # without antialiasing every fourth column alone would decide
         images = load_images(write_npz(tmp_path / "stripes.npz", x_train=stripes)).images
         assert images.shape == (32, 1, 28, 28)
-        torch.testing.assert_close(images[..., 1:-1], torch.full((32, 1, 28, 26), -0.5), atol=0.02, rtol=0)
+        torch.testing.assert_close(
+            images[..., 1:-1], torch.full((32, 1, 28, 26), -0.5), atol=0.02, rtol=0
+        )
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -318,7 +356,9 @@ class TestNpz:
             ({"x_train": np.zeros((0, 28, 28), np.uint8), "y_train": np.zeros(0, int)}, "has no train images"),
         ],
     )  # fmt: skip
-    def test_what_it_must_hold_is_said(self, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    def test_what_it_must_hold_is_said(
+        self, tmp_path: Path, changes: dict[str, Any], message: str
+    ) -> None:
         path = write_npz(tmp_path / "bad.npz", **changes)
         pattern = re.escape(message).replace(r"\.\*", ".*")
         with pytest.raises(DataError, match=f"{re.escape(str(path))}.*{pattern}"):
@@ -330,7 +370,9 @@ class TestNpz:
             load_images(path, split="test")
 
     def test_too_few_images_for_a_test_part_is_an_error(self, tmp_path: Path) -> None:
-        path = write_npz(tmp_path / "few.npz", x_train=np.ones((3, 28, 28), np.uint8), y_train=np.zeros(3, int))
+        path = write_npz(
+            tmp_path / "few.npz", x_train=np.ones((3, 28, 28), np.uint8), y_train=np.zeros(3, int)
+        )
         with pytest.raises(DataError, match=r"few\.npz has no test images"):
             load_images(path, split="test")
 
@@ -375,7 +417,9 @@ class TestFolder:
         assert images.class_names == {0: "cat"}
 
     def test_pictures_of_any_size_become_28x28(self, tmp_path: Path) -> None:
-        root = write_pictures(tmp_path / "sizes", a=[grey(50, 9), grey(60, 100), Image.new("L", (40, 20), 70)])
+        root = write_pictures(
+            tmp_path / "sizes", a=[grey(50, 9), grey(60, 100), Image.new("L", (40, 20), 70)]
+        )
         images = load_images(root)
         assert images.images.shape == (3, 1, 28, 28)
         assert fill(images.images) == [50, 60, 70]
@@ -384,7 +428,11 @@ class TestFolder:
     def test_grey_in_any_mode_stays_grey(self, tmp_path: Path) -> None:
         palette = grey(90).convert("P")
         modes = [grey(90), grey(90).convert("LA"), palette, grey(255).convert("1")]
-        images = load_images(write_pictures(tmp_path / "grey", a=[modes[0]], b=[modes[1]], c=[modes[2]], d=[modes[3]]))
+        images = load_images(
+            write_pictures(
+                tmp_path / "grey", a=[modes[0]], b=[modes[1]], c=[modes[2]], d=[modes[3]]
+            )
+        )
         assert images.images.shape == (4, 1, 28, 28)
         assert fill(images.images) == [90, 90, 90, 255]
 
@@ -392,7 +440,9 @@ class TestFolder:
         red = Image.new("RGB", (28, 28), (255, 0, 0))
         see_through = red.convert("P")
         see_through.info["transparency"] = bytes([255, 128])
-        root = write_pictures(tmp_path / "mixed", a=[grey(0)], b=[red.convert("RGBA")], c=[see_through])
+        root = write_pictures(
+            tmp_path / "mixed", a=[grey(0)], b=[red.convert("RGBA")], c=[see_through]
+        )
         images = load_images(root)
         assert images.images.shape == (3, 3, 32, 32)
         assert images.images[:, :, 9, 9].tolist() == [[-1, -1, -1], [1, -1, -1], [1, -1, -1]]
@@ -400,7 +450,9 @@ class TestFolder:
     def test_an_unreadable_picture_is_named(self, tmp_path: Path) -> None:
         root = write_pictures(tmp_path / "pets", cat=[grey(1), grey(2)])
         (root / "cat" / "01.png").write_bytes(b"not a picture")
-        with pytest.raises(DataError, match=f"^cannot read {root}/cat/01.png: cannot identify image file"):
+        with pytest.raises(
+            DataError, match=f"^cannot read {root}/cat/01.png: cannot identify image file"
+        ):
             load_images(root)
 
     def test_a_truncated_picture_is_named(self, tmp_path: Path) -> None:
@@ -412,7 +464,9 @@ class TestFolder:
 
     def test_sixteen_bits_are_refused_rather_than_clipped(self, tmp_path: Path) -> None:
         deep = Image.fromarray(np.full((28, 28), 40000, np.uint16))
-        with pytest.raises(DataError, match=r"00\.png: it must have 8 bits a channel, but its mode is I;16"):
+        with pytest.raises(
+            DataError, match=r"00\.png: it must have 8 bits a channel, but its mode is I;16"
+        ):
             load_images(write_pictures(tmp_path / "deep", a=[deep]))
 
     def test_a_folder_without_class_folders_is_an_error(self, tmp_path: Path) -> None:
@@ -440,14 +494,29 @@ class TestCifar10:
 
         names = [*(f"data_batch_{index}" for index in range(1, 6)), "test_batch"]
         sums = [[name, write(name, batch(value))] for value, name in enumerate(names)]
-        kinds = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+        kinds = [
+            "airplane",
+            "automobile",
+            "bird",
+            "cat",
+            "deer",
+            "dog",
+            "frog",
+            "horse",
+            "ship",
+            "truck",
+        ]
         monkeypatch.setattr(CIFAR10, "train_list", sums[:5])
         monkeypatch.setattr(CIFAR10, "test_list", sums[5:])
-        monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": write("batches.meta", {"label_names": kinds})})
+        monkeypatch.setattr(
+            CIFAR10, "meta", CIFAR10.meta | {"md5": write("batches.meta", {"label_names": kinds})}
+        )
         return tmp_path
 
     def test_batches_become_rgb_images_of_32x32(self, root: Path) -> None:
-        train, test = (load_images("cifar10", root=root, split=split) for split in ("train", "test"))
+        train, test = (
+            load_images("cifar10", root=root, split=split) for split in ("train", "test")
+        )
         assert train.images.shape == (10, 3, 32, 32) and test.images.shape == (2, 3, 32, 32)
         assert train.labels.tolist() == [6, 0, 6, 1, 6, 2, 6, 3, 6, 4]
         assert fill(test.images) == [5, 5]
@@ -455,7 +524,10 @@ class TestCifar10:
 
     def test_a_damaged_batch_is_an_error(self, root: Path) -> None:
         (root / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"damaged")
-        with pytest.raises(DataError, match=f"cannot read {root}/cifar-10-batches-py: Dataset not found or corrupted"):
+        with pytest.raises(
+            DataError,
+            match=f"cannot read {root}/cifar-10-batches-py: Dataset not found or corrupted",
+        ):
             load_images("cifar10", root=root)
 
 
@@ -464,7 +536,9 @@ class TestDownload:
 
     @staticmethod
     @contextmanager
-    def served(answer: Callable[[str], Iterator[bytes]], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    def served(
+        answer: Callable[[str], Iterator[bytes]], monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[list[str]]:
         """A proxy that answers the request for each file by the bytes of `answer(file name)`; yields those names."""
         asked: list[str] = []
 
@@ -496,7 +570,9 @@ class TestDownload:
     ) -> None:
         def trickle(name: str) -> Iterator[bytes]:
             yield b"HTTP/1.0 200 OK\r\nContent-Length: 26421880\r\n\r\n"
-            for _ in range(600):  # a minute, so that an unbounded download fails this test instead of hanging it
+            for _ in range(
+                600
+            ):  # a minute, so that an unbounded download fails this test instead of hanging it
                 time.sleep(0.1)
                 yield b"."
 
@@ -504,13 +580,16 @@ class TestDownload:
         with self.served(trickle, monkeypatch):
             start = time.monotonic()
             with pytest.raises(
-                DataError, match=r"^FashionMNIST is not in .* failed \(not done within 8 s\); to fetch it"
+                DataError,
+                match=r"^FashionMNIST is not in .* failed \(not done within 8 s\); to fetch it",
             ):
                 load_images("fashion-mnist", root=tmp_path)
             assert time.monotonic() - start < 12
         assert not list(tmp_path.iterdir())
 
-    def test_no_server_sends_auto_to_the_digits(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_server_sends_auto_to_the_digits(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(readers, "DOWNLOAD_SECONDS", 60)
         with self.served(lambda _: iter([b"HTTP/1.0 503 Closed\r\n\r\n"]), monkeypatch):
             images = load_images("auto", root=tmp_path)
@@ -519,7 +598,9 @@ class TestDownload:
         assert "\n" not in images.provenance
         assert not list(tmp_path.iterdir())
 
-    def test_a_whole_download_is_kept(self, tmp_path: Path, real_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_whole_download_is_kept(
+        self, tmp_path: Path, real_root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         source = real_root / "FashionMNIST" / "raw"
         if not (source / "train-images-idx3-ubyte.gz").exists():
             pytest.skip(f"{source} has no packed files")
@@ -537,12 +618,16 @@ class TestDownload:
             load_images("fashion-mnist", root=tmp_path)
             assert len(asked) == count
         assert [path.name for path in tmp_path.iterdir()] == ["FashionMNIST"]
-        assert torch.equal(downloaded.images, load_images("fashion-mnist", root=real_root, split="test").images)
+        assert torch.equal(
+            downloaded.images, load_images("fashion-mnist", root=real_root, split="test").images
+        )
 
 
 class TestRealData:
     def test_mnist_has_its_published_counts(self, real_root: Path) -> None:
-        train, test = (load_images("mnist", (3, 7, 9), real_root, split) for split in ("train", "test"))
+        train, test = (
+            load_images("mnist", (3, 7, 9), real_root, split) for split in ("train", "test")
+        )
         assert torch.bincount(train.labels)[[3, 7, 9]].tolist() == [6131, 6265, 5949]
         assert torch.bincount(test.labels)[[3, 7, 9]].tolist() == [1010, 1028, 1009]
         whole = load_images("mnist", root=real_root)

@@ -17,23 +17,57 @@ from test_scripts import ROOT, TOY, assert_same_checkpoint
 
 # KILLS=20 for the whole trial
 KILLS = int(os.environ.get("KILLS", "2"))
-DEVICE = (*TOY, "--n-qubits", 2, "--n-layers", 2, "--shots", 100, "--fit-evals", 20, "--bank-shots", 200, "--epochs", 2)
+DEVICE = (
+    *TOY,
+    "--n-qubits",
+    2,
+    "--n-layers",
+    2,
+    "--shots",
+    100,
+    "--fit-evals",
+    20,
+    "--bank-shots",
+    200,
+    "--epochs",
+    2,
+)
 
 
 def command(*arguments):
-    return [sys.executable, "-W", "error", str(ROOT / "scripts" / "train_mnist.py"), *map(str, (*DEVICE, *arguments))]
+    return [
+        sys.executable,
+        "-W",
+        "error",
+        str(ROOT / "scripts" / "train_mnist.py"),
+        *map(str, (*DEVICE, *arguments)),
+    ]
 
 
 def everything_written(path: Path) -> bytes:
     return b"".join(file.read_bytes() for file in path.rglob("*") if file.is_file())
 
 
-def test_a_run_on_a_device_is_planned_to_the_job_and_keeps_credentials_to_itself(run_script, ionq, tmp_path):
-    run = ("train_mnist.py", *DEVICE, "--sampler", "ionq:simulator", "--out", tmp_path / "run", "--eval-images", 60)
+def test_a_run_on_a_device_is_planned_to_the_job_and_keeps_credentials_to_itself(
+    run_script, ionq, tmp_path
+):
+    run = (
+        "train_mnist.py",
+        *DEVICE,
+        "--sampler",
+        "ionq:simulator",
+        "--out",
+        tmp_path / "run",
+        "--eval-images",
+        60,
+    )
     dry = run_script(*run, "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert not ionq.jobs and not (tmp_path / "run").exists()
-    planned = [int(n) for n in re.findall(r"the run of 2 epochs: (\d+) jobs, (\d+) circuits", dry.stdout)[0]]
+    planned = [
+        int(n)
+        for n in re.findall(r"the run of 2 epochs: (\d+) jobs, (\d+) circuits", dry.stdout)[0]
+    ]
     assert "an epoch on it" in dry.stdout and "1 two-qubit gates" in dry.stdout
 
     real = run_script(*run)
@@ -48,22 +82,46 @@ def test_a_run_on_a_device_is_planned_to_the_job_and_keeps_credentials_to_itself
 
     fewer = run_script(*run[:-4], "--out", tmp_path / "other", "--max-jobs", planned[0] - 1)
     assert fewer.returncode == 2
-    assert re.search(rf"plans \d+ jobs on ionq:simulator, --max-jobs is {planned[0] - 1}", fewer.stderr)
+    assert re.search(
+        rf"plans \d+ jobs on ionq:simulator, --max-jobs is {planned[0] - 1}", fewer.stderr
+    )
     assert len(ionq.jobs) == planned[0]
 
 
 def test_fitted_on_the_exact_engine_and_drawn_from_a_device(run_script, ionq, tmp_path):
-    run = ("train_mnist.py", *DEVICE, "--sampler", "ionq:simulator", "--train-sampler", "exact", "--eval-images", 0)
+    run = (
+        "train_mnist.py",
+        *DEVICE,
+        "--sampler",
+        "ionq:simulator",
+        "--train-sampler",
+        "exact",
+        "--eval-images",
+        0,
+    )
     result = run_script(*run, "--shots", 0, "--loss", "kl", "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     assert len(ionq.jobs) == 3  # the banks before the first epoch and after each
-    switched = run_script(*run, "--shots", 0, "--loss", "kl", "--switch-at", 2, "--out", tmp_path / "switched")
+    switched = run_script(
+        *run, "--shots", 0, "--loss", "kl", "--switch-at", 2, "--out", tmp_path / "switched"
+    )
     assert switched.returncode == 0, switched.stderr
     assert len(ionq.jobs) == 4  # the bank after the second epoch
 
 
-def test_a_failed_job_is_one_sentence_and_the_run_goes_on_from_the_epochs_start(run_script, ionq, tmp_path):
-    run = ("train_mnist.py", *DEVICE, "--sampler", "ionq:simulator", "--out", tmp_path / "run", "--eval-images", 0)
+def test_a_failed_job_is_one_sentence_and_the_run_goes_on_from_the_epochs_start(
+    run_script, ionq, tmp_path
+):
+    run = (
+        "train_mnist.py",
+        *DEVICE,
+        "--sampler",
+        "ionq:simulator",
+        "--out",
+        tmp_path / "run",
+        "--eval-images",
+        0,
+    )
     ionq.ending = "failed"
     failed = run_script(*run)
     assert failed.returncode == 2
@@ -86,13 +144,17 @@ def test_killed_at_random_moments_nothing_is_lost_or_paid_twice(run_script, ionq
     for _ in range(KILLS):
         resume = ["--resume"] if (run / "config.json").exists() else []
         process = subprocess.Popen(
-            [*command(*options, "--out", run), *resume], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command(*options, "--out", run), *resume],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         seen, deadline = len(ionq.jobs), time.monotonic() + 120
         while len(ionq.jobs) == seen and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)  # until it has asked for something new
         time.sleep(chance.uniform(0, 0.15 * paid / KILLS))
-        assert process.poll() is None, f"ended with status {process.returncode} before it was killed"
+        assert process.poll() is None, (
+            f"ended with status {process.returncode} before it was killed"
+        )
         process.kill()
         process.wait()
     ionq.latency = 0
@@ -104,11 +166,23 @@ def test_killed_at_random_moments_nothing_is_lost_or_paid_twice(run_script, ionq
 
 @pytest.mark.parametrize("sampler", ["aqt:ideal", "ibm:fake_manila", "aer-noise:ionq-aria"])
 def test_one_flag_points_the_run_at_a_device(run_script, tmp_path, sampler):
-    flags = ("--sampler", sampler, "--mitigate-readout", "--out", tmp_path / "run", "--eval-images", 0, "--epochs", 1)
+    flags = (
+        "--sampler",
+        sampler,
+        "--mitigate-readout",
+        "--out",
+        tmp_path / "run",
+        "--eval-images",
+        0,
+        "--epochs",
+        1,
+    )
     result = run_script("train_mnist.py", *DEVICE, *flags)
     assert result.returncode == 0, result.stderr
     assert "epoch 1/1" in result.stdout
-    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    records = [
+        json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    ]
     assert records[0]["fit"]["tvd"] is not None
 
 
@@ -134,7 +208,9 @@ def test_interrupted_while_waiting_for_a_job_the_run_can_be_resumed(run_script, 
     ionq.latency = 0
     (asked,) = ionq.jobs
     assert run_script("train_mnist.py", *DEVICE, *options, "--resume").returncode == 0
-    lines = [json.loads(line) for line in (tmp_path / "run" / "jobs.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "run" / "jobs.jsonl").read_text().splitlines()
+    ]
     assert sum(line.get("job_id") == asked for line in lines) == 1
     assert len(ionq.jobs) == len({line["tag"] for line in lines})
 

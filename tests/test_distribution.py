@@ -38,7 +38,15 @@ DEFAULT = Ansatz(2, ("h", "ry", "cz-ring", "ry"))
 
 def binomial(**options):
     return QGAN(
-        BINOMIAL, **{"bounds": [0, 3], "num_qubits": [2], "batch_size": 250, "num_epochs": 50, "seed": 1, **options}
+        BINOMIAL,
+        **{
+            "bounds": [0, 3],
+            "num_qubits": [2],
+            "batch_size": 250,
+            "num_epochs": 50,
+            "seed": 1,
+            **options,
+        },
     )
 
 
@@ -56,7 +64,12 @@ def test_dimension_0_is_the_slowest_and_bounds_are_inclusive():
     assert grid.points.tolist() == [[a, b] for a in (0, 1, 2, 3) for b in (10, 11)]
     samples = np.array([[0, 10], [3, 11], [1.4, 10.6], [1.5, 10.5], [-1e-9, 10], [0, 11 + 1e-9]])
     assert grid.contains(samples).tolist() == [True] * 4 + [False] * 2
-    assert grid.index(samples[:4]).tolist() == [0, 7, 3, 2]  # half way between two points it is the lower one
+    assert grid.index(samples[:4]).tolist() == [
+        0,
+        7,
+        3,
+        2,
+    ]  # half way between two points it is the lower one
     assert [m.tolist() for m in grid.marginals(np.arange(8) / 28)] == [
         pytest.approx([1 / 28, 5 / 28, 9 / 28, 13 / 28]), pytest.approx([12 / 28, 16 / 28]),
     ]  # fmt: skip
@@ -85,7 +98,9 @@ def test_bounds_and_qubits_have_defaults_in_every_number_of_dimensions(k):
     data = data[:, 0] if k == 1 else data
     qgan = QGAN(data)
     assert qgan.grid.num_qubits == (3,) * k
-    np.testing.assert_allclose(qgan.grid.bounds, np.percentile(data.reshape(2000, k), (5, 95), axis=0).T)
+    np.testing.assert_allclose(
+        qgan.grid.bounds, np.percentile(data.reshape(2000, k), (5, 95), axis=0).T
+    )
     assert qgan.pdf().shape == (8**k,)
 
 
@@ -139,11 +154,15 @@ def test_losses_are_those_of_the_paper():
     labels = torch.sigmoid(points[:, 0]).double()
     discriminator = Discriminator(Logits(), optimizer=partial(torch.optim.SGD, lr=0.0))
     loss = discriminator.update(points, real, fake)
-    assert loss == pytest.approx(-float(real @ labels.log() + fake @ (1 - labels).log()) / 2, abs=1e-6)
+    assert loss == pytest.approx(
+        -float(real @ labels.log() + fake @ (1 - labels).log()) / 2, abs=1e-6
+    )
     torch.testing.assert_close(discriminator.slope(points), -labels.log())
     critic = Discriminator(Logits(), "wgan-gp", partial(torch.optim.SGD, lr=0.0))
     # its slope is 1 everywhere, so there is no penalty
-    assert critic.update(points, real, fake) == pytest.approx(float((fake - real) @ points[:, 0].double()), abs=1e-5)
+    assert critic.update(points, real, fake) == pytest.approx(
+        float((fake - real) @ points[:, 0].double()), abs=1e-5
+    )
     torch.testing.assert_close(critic.slope(points), -points[:, 0].double())
 
 
@@ -151,8 +170,13 @@ def test_gradient_penalty_of_a_linear_critic_is_known():
     weights = torch.tensor([3.0, 4.0])
     real, fake = torch.randn(2, 5, 2, generator=torch.Generator().manual_seed(0))
     mix = torch.full((5,), 0.3)
-    assert gradient_penalty(lambda x: x @ weights, real, fake, mix).item() == pytest.approx((5 - 1) ** 2)
-    flat = [float(gradient_penalty(lambda x: x @ weights / 10, real, fake, mix, one_sided=o)) for o in (False, True)]
+    assert gradient_penalty(lambda x: x @ weights, real, fake, mix).item() == pytest.approx(
+        (5 - 1) ** 2
+    )
+    flat = [
+        float(gradient_penalty(lambda x: x @ weights / 10, real, fake, mix, one_sided=o))
+        for o in (False, True)
+    ]
     assert flat == [pytest.approx((0.5 - 1) ** 2), 0]
     # |x|^2 / 2 has slope |x|: the penalty is taken at the mixed points
     at_real = gradient_penalty(lambda x: x.square().sum(1) / 2, real, fake, torch.ones(5))
@@ -187,7 +211,11 @@ def test_losses_of_an_epoch_are_means_over_its_batches():
     qgan = binomial(discriminator=Scripted(), num_epochs=2)  # four batches an epoch
     result = qgan.run()
     assert (qgan.d_loss, qgan.g_loss) == ([2.5, 6.5], [pytest.approx(25), pytest.approx(65)])
-    assert (result["loss_d"], result["loss_g"], result["params_d"]) == (6.5, pytest.approx(65), None)
+    assert (result["loss_d"], result["loss_g"], result["params_d"]) == (
+        6.5,
+        pytest.approx(65),
+        None,
+    )
 
 
 def test_a_discriminator_sees_points_not_columns():
@@ -204,7 +232,12 @@ def test_parameters_are_in_numeric_order():
     for index in (11, 2, 10, *range(2), *range(3, 10)):
         circuit.ry(vector[index], 1 if index == 10 else 0)
     generator = Generator(make_grid([0, 3], [2]), circuit, np.eye(12)[10] * math.pi)
-    assert Statevector(generator.circuit()).probabilities().round(9).tolist() == [0, 0, 1, 0]  # θ[10] turns qubit 1
+    assert Statevector(generator.circuit()).probabilities().round(9).tolist() == [
+        0,
+        0,
+        1,
+        0,
+    ]  # θ[10] turns qubit 1
 
 
 def test_the_dimension_of_the_grid_that_a_qubit_belongs_to():
@@ -342,7 +375,11 @@ def test_training_ends_at_the_tolerance():
 
 
 def test_runs_are_repeatable_and_a_second_one_continues():
-    whole, parts, other = binomial(num_epochs=4), binomial(num_epochs=2), binomial(num_epochs=4, seed=2)
+    whole, parts, other = (
+        binomial(num_epochs=4),
+        binomial(num_epochs=2),
+        binomial(num_epochs=4, seed=2),
+    )
     whole.run()
     parts.run()
     parts.run()
@@ -357,7 +394,10 @@ def test_runs_are_repeatable_and_a_second_one_continues():
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_setting_the_seed_starts_anew(sampler):
-    fresh, again = binomial(num_epochs=1, seed=5, sampler=sampler), binomial(num_epochs=1, seed=1, sampler=sampler)
+    fresh, again = (
+        binomial(num_epochs=1, seed=5, sampler=sampler),
+        binomial(num_epochs=1, seed=1, sampler=sampler),
+    )
     fresh.run()
     again.run()
     again.seed = 5
@@ -400,10 +440,18 @@ def test_snapshots_can_be_loaded_and_trained_on(tmp_path, loss, sampler):
     assert second.rel_entr == whole.rel_entr[:2]
     second.run()
     assert_same(whole, second)
-    assert (tmp_path / "whole" / "output.csv").read_text() == (tmp_path / "parts" / "output.csv").read_text()
+    assert (tmp_path / "whole" / "output.csv").read_text() == (
+        tmp_path / "parts" / "output.csv"
+    ).read_text()
     with (tmp_path / "parts" / "output.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["epoch", "loss_discriminator", "loss_generator", "params_generator", "rel_entropy"]
+    assert list(rows[0]) == [
+        "epoch",
+        "loss_discriminator",
+        "loss_generator",
+        "params_generator",
+        "rel_entropy",
+    ]
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
     assert json.loads(rows[-1]["params_generator"]) == whole.generator.parameter_values.tolist()
     assert [float(row["rel_entropy"]) for row in rows] == whole.rel_entr
@@ -445,7 +493,11 @@ def test_a_resumed_run_with_a_given_generator_equals_an_uninterrupted_one(tmp_pa
     [
         ({"discriminator": nn.Linear(1, 1)}, r"optimiser \(RuntimeError\)$"),
         (
-            {"generator": Generator(make_grid([0, 3], [2]), DEFAULT, np.ones(4), partial(torch.optim.Adam, lr=0.1))},
+            {
+                "generator": Generator(
+                    make_grid([0, 3], [2]), DEFAULT, np.ones(4), partial(torch.optim.Adam, lr=0.1)
+                )
+            },
             r"the optimiser is of another kind",
         ),
         ({"loss": "wgan-gp"}, r"the discriminator learns by wgan-gp, the one to be loaded by bce"),
@@ -474,7 +526,9 @@ def test_what_is_no_snapshot_of_it_is_refused(tmp_path):
             qgan.load()
     for text in ("date,price\n1,2\n", "", "epoch\n"):
         (tmp_path / "output.csv").write_text(text)
-        with pytest.raises(ValueError, match=r"output\.csv is not the history of a QGAN; name another snapshot_dir"):
+        with pytest.raises(
+            ValueError, match=r"output\.csv is not the history of a QGAN; name another snapshot_dir"
+        ):
             qgan.run()
         assert (tmp_path / "output.csv").read_text() == text
 
@@ -482,7 +536,9 @@ def test_what_is_no_snapshot_of_it_is_refused(tmp_path):
 def test_the_history_is_read_only_when_it_was_left_by_another(tmp_path, monkeypatch):
     reads = []
     original = distribution_snapshots._rows_before
-    monkeypatch.setattr(distribution_snapshots, "_rows_before", lambda *a: reads.append(a) or original(*a))
+    monkeypatch.setattr(
+        distribution_snapshots, "_rows_before", lambda *a: reads.append(a) or original(*a)
+    )
     qgan = binomial(num_epochs=5, batch_size=1000, snapshot_dir=tmp_path)
     qgan.run()
     assert not reads
@@ -495,11 +551,15 @@ def test_the_history_is_read_only_when_it_was_left_by_another(tmp_path, monkeypa
 
 def test_bad_snapshots_are_named(tmp_path):
     binomial(num_epochs=1, snapshot_dir=tmp_path).run()
-    with pytest.raises(ValueError, match=r"the snapshot is of other num_qubits: \[2\] there, \[3\] here"):
+    with pytest.raises(
+        ValueError, match=r"the snapshot is of other num_qubits: \[2\] there, \[3\] here"
+    ):
         binomial(num_qubits=[3]).load(tmp_path)
     with pytest.raises(ValueError, match=r"parameters must be 2 finite numbers, got shape \[4\]"):
         binomial(generator=ROTATIONS).load(tmp_path)
-    with pytest.raises(ValueError, match=r"of another generator, discriminator or optimiser \(RuntimeError\)"):
+    with pytest.raises(
+        ValueError, match=r"of another generator, discriminator or optimiser \(RuntimeError\)"
+    ):
         binomial(discriminator=nn.Linear(1, 1)).load(tmp_path)
     with pytest.raises(ValueError, match="nowhere holds no snapshot"):
         binomial().load(tmp_path / "nowhere")
@@ -577,7 +637,9 @@ def test_every_circuit_that_is_taken_becomes_a_gate():
         np.testing.assert_allclose(qgan.pdf(), expected, atol=1e-12)
         larger.append(qgan.circuit().to_gate().inverse(), [0, 1])
         assert Statevector(larger).probabilities()[0] == pytest.approx(1)
-    with pytest.raises(ValueError, match="to be shifted, got reset"):  # it would undo the initial state
+    with pytest.raises(
+        ValueError, match="to be shifted, got reset"
+    ):  # it would undo the initial state
         qgan.set_generator(rotated(started), initial_state="uniform")
 
 
@@ -615,7 +677,9 @@ def test_one_block_does_not_reach_the_bimodal_and_three_do():
         machine = qgan.generator.machine("exact", qgan.random)
         best = math.inf
         for _ in range(3):
-            theta = torch.from_numpy(qgan.random.uniform(-1, 1, qgan.generator.n_params)).requires_grad_()
+            theta = torch.from_numpy(
+                qgan.random.uniform(-1, 1, qgan.generator.n_params)
+            ).requires_grad_()
             optimizer = torch.optim.Adam([theta], lr=0.1)
             for _ in range(200):
                 probs = machine.probabilities(theta[None])[0, 0].clamp_min(1e-12)
@@ -643,17 +707,26 @@ def test_one_block_does_not_reach_the_bimodal_and_three_do():
         ({"bounds": [10, 20]}, "none of the 1000 samples lies within the bounds"),
         ({"bounds": [3, 0]}, r"min < max, got \[3.0, 0.0\] for dimension 0"),
         ({"bounds": [0, math.inf]}, "bounds must be finite"),
-        ({"bounds": [0, 1, 2]}, r"bounds must be \[min, max\] for each dimension, got shape \[1, 3\]"),
+        (
+            {"bounds": [0, 1, 2]},
+            r"bounds must be \[min, max\] for each dimension, got shape \[1, 3\]",
+        ),
         (
             {"bounds": [[0, 3], [0, 3]], "num_qubits": [1, 1]},
             "one pair for each of the 1 dimensions of the data, got 2",
         ),
         ({"data": np.ones(9), "bounds": None}, r"min < max, got \[1.0, 1.0\] for dimension 0"),
-        ({"num_qubits": [2, 2]}, r"num_qubits must be a whole number .* each of the 1 dimensions, got \[2, 2\]"),
+        (
+            {"num_qubits": [2, 2]},
+            r"num_qubits must be a whole number .* each of the 1 dimensions, got \[2, 2\]",
+        ),
         ({"num_qubits": [0]}, r"at least 1 for each of the 1 dimensions, got \[0\]"),
         ({"num_qubits": [1.5]}, r"num_qubits must be a whole number .* got \[1.5\]"),
         ({"num_qubits": [50]}, "n_qubits must be at most"),
-        ({"batch_size": 1001}, "batch_size must be from 1 to the 1000 samples within the bounds, got 1001"),
+        (
+            {"batch_size": 1001},
+            "batch_size must be from 1 to the 1000 samples within the bounds, got 1001",
+        ),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
         ({"num_epochs": 0}, "num_epochs must be a whole number of at least 1, got 0"),
         ({"shots": -1}, "shots must be a whole number of at least 0, got -1"),
@@ -667,9 +740,18 @@ def test_one_block_does_not_reach_the_bimodal_and_three_do():
         ({"data": np.array([1j, 2])}, "data must be an array of numbers"),
         ({"bounds": np.array([0, 3 + 1j])}, r"bounds must be \[min, max\] for each dimension"),
         ({"sampler": "aer-noise:fake_nothing"}, "fake_nothing"),
-        ({"sampler": "aer-noise:ionq-aria", "shots": 0}, "shots must be at least 1 on a sampler that has no exact"),
-        ({"discriminator": nn.Flatten()}, "the discriminator must have parameters to train, got none"),
-        ({"discriminator": nn.Linear(1, 1).double()}, r"the discriminator must take float32 samples \[m, 1\]"),
+        (
+            {"sampler": "aer-noise:ionq-aria", "shots": 0},
+            "shots must be at least 1 on a sampler that has no exact",
+        ),
+        (
+            {"discriminator": nn.Flatten()},
+            "the discriminator must have parameters to train, got none",
+        ),
+        (
+            {"discriminator": nn.Linear(1, 1).double()},
+            r"the discriminator must take float32 samples \[m, 1\]",
+        ),
         (
             {"generator": Generator(make_grid([0, 4], [2]), ROTATIONS)},
             r"the generator must have bounds \[\[0.0, 3.0\]\], got \[\[0.0, 4.0\]\]",
@@ -677,9 +759,18 @@ def test_one_block_does_not_reach_the_bimodal_and_three_do():
         ({"tol_rel_ent": -0.1}, "tol_rel_ent must be at least 0 or None, got -0.1"),
         ({"loss": "hinge"}, "unknown loss 'hinge'; choose from bce, wgan-gp"),
         ({"sampler": "warp"}, "unknown sampler 'warp'; choose from exact, aer"),
-        ({"sampler": "aer", "quantum_instance": "aer"}, "sampler is the new name of quantum_instance; give one"),
-        ({"generator": QuantumCircuit(2)}, "the generator circuit must have parameters to train, got none"),
-        ({"generator": Ansatz(2, ("h", "cx"))}, "the generator circuit must have parameters to train, got none"),
+        (
+            {"sampler": "aer", "quantum_instance": "aer"},
+            "sampler is the new name of quantum_instance; give one",
+        ),
+        (
+            {"generator": QuantumCircuit(2)},
+            "the generator circuit must have parameters to train, got none",
+        ),
+        (
+            {"generator": Ansatz(2, ("h", "cx"))},
+            "the generator circuit must have parameters to train, got none",
+        ),
         ({"generator": n_local(3, "ry", "cz")}, "must have 2 qubits, those of the grid, got 3"),
         ({"generator": 3}, "must be an Ansatz or a QuantumCircuit, got int"),
         (
@@ -687,8 +778,14 @@ def test_one_block_does_not_reach_the_bimodal_and_three_do():
             r"must have \[2\] qubits, got \[3\]",
         ),
         ({"discriminator": 3}, "must be a torch module or a Discriminator, got int"),
-        ({"discriminator": nn.Linear(2, 1)}, r"the discriminator must take float32 samples \[m, 1\] to logits \[m\]"),
-        ({"discriminator": nn.Linear(1, 2)}, r"the discriminator must take float32 samples \[m, 1\] to logits \[m\]"),
+        (
+            {"discriminator": nn.Linear(2, 1)},
+            r"the discriminator must take float32 samples \[m, 1\] to logits \[m\]",
+        ),
+        (
+            {"discriminator": nn.Linear(1, 2)},
+            r"the discriminator must take float32 samples \[m, 1\] to logits \[m\]",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(options, message):
@@ -703,12 +800,27 @@ def test_bad_input_is_refused_in_one_sentence(options, message):
         ({"generator_init_params": [1.0]}, r"parameters must be 4 finite numbers, got shape \[1\]"),
         ({"generator_init_params": [1, 2, 3, math.nan]}, "parameters must be 4 finite numbers"),
         ({"generator_init_params": {"a": 1}}, "parameters must be 4 finite numbers, got dict"),
-        ({"generator_init_params": np.ones(4) * 1j}, "parameters must be 4 finite numbers, got ndarray"),
+        (
+            {"generator_init_params": np.ones(4) * 1j},
+            "parameters must be 4 finite numbers, got ndarray",
+        ),
         ({"reps": 1.5}, "reps must be a whole number of at least 0, got 1.5"),
-        ({"generator_optimizer": lambda params: None}, "must make a torch optimiser, got one that makes NoneType"),
-        ({"generator_optimizer": 3}, "the optimizer must make a torch optimiser or have `minimize`, got int"),
-        ({"generator_gradient": "finite"}, "unknown gradient 'finite'; choose from autograd, parameter-shift, spsa"),
-        ({"initial_state": "cat"}, "unknown initial_state 'cat'; choose from uniform, normal, random"),
+        (
+            {"generator_optimizer": lambda params: None},
+            "must make a torch optimiser, got one that makes NoneType",
+        ),
+        (
+            {"generator_optimizer": 3},
+            "the optimizer must make a torch optimiser or have `minimize`, got int",
+        ),
+        (
+            {"generator_gradient": "finite"},
+            "unknown gradient 'finite'; choose from autograd, parameter-shift, spsa",
+        ),
+        (
+            {"initial_state": "cat"},
+            "unknown initial_state 'cat'; choose from uniform, normal, random",
+        ),
         ({"reps": -1}, "reps must be a whole number of at least 0, got -1"),
     ],
 )
@@ -741,7 +853,9 @@ def test_what_is_changed_for_the_worse_is_refused_and_stays():
         qgan.set_generator(generator_gradient=lambda theta, wrong=wrong: wrong)
         with pytest.raises(ValueError, match="the gradient must be 4 finite numbers, got "):
             qgan.run()
-    with pytest.raises(ValueError, match="the optimizer must make a torch optimiser, got one that makes NoneType"):
+    with pytest.raises(
+        ValueError, match="the optimizer must make a torch optimiser, got one that makes NoneType"
+    ):
         Discriminator(nn.Linear(1, 1), optimizer=lambda params: None)
 
 

@@ -24,7 +24,14 @@ def images():
 
 
 def toy(**options):
-    small = {"epochs": 2, "steps_per_epoch": 3, "batch_size": 8, "width": 4, "n_qubits": 3, "n_layers": 1}
+    small = {
+        "epochs": 2,
+        "steps_per_epoch": 3,
+        "batch_size": 8,
+        "width": 4,
+        "n_qubits": 3,
+        "n_layers": 1,
+    }
     return ImageGAN(ImageConfig(**{**small, **options}), SHAPE, CPU)
 
 
@@ -38,7 +45,9 @@ def test_the_preset_published_is_the_published_recipe(images):
     circuit = gan.generator.circuit
     assert circuit.ansatz.layers == ("rx", "ry", "rz", "cx") * config.n_layers + ("ry",)
     assert (circuit.ansatz.n_qubits, circuit.n_out) == (4, 4)
-    shapes = [tuple(weight.shape) for weight in gan.generator.decoder.parameters() if weight.ndim == 2]
+    shapes = [
+        tuple(weight.shape) for weight in gan.generator.decoder.parameters() if weight.ndim == 2
+    ]
     assert shapes == [(128, 4), (784, 128)]
     kernels = [tuple(weight.shape) for weight in gan.discriminator.parameters() if weight.ndim > 1]
     assert kernels == [(16, 1, 5, 5), (32, 16, 5, 5), (1, 32 * 7 * 7)]
@@ -49,7 +58,9 @@ def test_the_preset_published_is_the_published_recipe(images):
 
 
 @pytest.mark.parametrize("decoder", ["dense", "convolutional"])
-@pytest.mark.parametrize("noise", [{"noise": "angles"}, {"noise": "amplitudes"}, {"noise": "shots", "shots": 1000}])
+@pytest.mark.parametrize(
+    "noise", [{"noise": "angles"}, {"noise": "amplitudes"}, {"noise": "shots", "shots": 1000}]
+)
 def test_with_noise_it_draws_many_pictures(images, noise, decoder):
     gan = toy(**noise, decoder=decoder, n_qubits=4)
     assert gan.generator.noise_dim == (16 if noise["noise"] == "amplitudes" else 4)
@@ -82,14 +93,27 @@ def test_training_moves_the_weights_and_a_frozen_circuit_stays(images, circuit):
     before = {name: value.clone() for name, value in gan.named_parameters()}
     list(train(gan, images))
     kept = {name for name, value in gan.named_parameters() if torch.equal(value, before[name])}
-    stays = {"generator.circuit.theta", "average.module.circuit.theta"} if circuit == "frozen" else set()
+    stays = (
+        {"generator.circuit.theta", "average.module.circuit.theta"}
+        if circuit == "frozen"
+        else set()
+    )
     assert kept == stays
     assert ("generator.circuit.theta" in before) == (circuit != "none")
 
 
 @pytest.mark.parametrize("noise", [{"noise": "angles"}, {"noise": "shots", "shots": 100}], ids=str)
 def test_it_learns_what_the_digits_look_like(images, noise):
-    gan = toy(**noise, epochs=1, steps_per_epoch=200, lr=2e-3, batch_size=32, width=16, n_qubits=4, ema_decay=0.9)
+    gan = toy(
+        **noise,
+        epochs=1,
+        steps_per_epoch=200,
+        lr=2e-3,
+        batch_size=32,
+        width=16,
+        n_qubits=4,
+        ema_decay=0.9,
+    )
     real = images.mean(0)
 
     def off():
@@ -161,7 +185,11 @@ def test_resumed_equals_uninterrupted(images, tmp_path, options):
     expected, state = whole.state_dict(), second.state_dict()
     assert expected.keys() == state.keys()
     for name, value in expected.items():
-        same = torch.equal(value, state[name]) if isinstance(value, torch.Tensor) else value == state[name]
+        same = (
+            torch.equal(value, state[name])
+            if isinstance(value, torch.Tensor)
+            else value == state[name]
+        )
         assert same, name
 
 
@@ -173,7 +201,14 @@ def test_the_sampler_takes_over_at_the_step_asked_for_and_draws_are_averaged(ima
             Counting.sets += sum(len(values) for _, values, _ in pubs)
             return super().run(pubs, shots=shots)
 
-    options = {"epochs": 1, "batch_size": 2, "shots": 5, "sampler": "counting", "gradient_draws": 3, "n_layers": 1}
+    options = {
+        "epochs": 1,
+        "batch_size": 2,
+        "shots": 5,
+        "sampler": "counting",
+        "gradient_draws": 3,
+        "n_layers": 1,
+    }
     for switch_at, steps in ((2, 1), (0, 3), (None, 3)):
         config = ImageConfig(**options, steps_per_epoch=3, n_qubits=2, width=4, switch_at=switch_at)
         gan = ImageGAN(config, SHAPE, CPU, lambda name, rng: Counting(seed=rng))
@@ -223,14 +258,29 @@ def test_losses_that_are_not_finite_stop_it(images):
     ("options", "message"),
     [
         ({"noise": "pink"}, "unknown noise 'pink'; choose from none, angles, amplitudes, shots"),
-        ({"discriminator": "oracle"}, "unknown discriminator 'oracle'; choose from cnn, dcgan, quantum, qcnn"),
+        (
+            {"discriminator": "oracle"},
+            "unknown discriminator 'oracle'; choose from cnn, dcgan, quantum, qcnn",
+        ),
         ({"noise": "shots"}, "noise shots needs --shots"),
         ({"noise": "none", "shots": 9}, "9 shots are noise shots"),
-        ({"circuit": "none", "theta_noise": 0.1}, "circuit none has no angles, uploads, gradient or switch_at to set"),
-        ({"circuit": "frozen", "theta_noise": 0.1}, "circuit frozen keeps its angles, and theta_noise 0.1 would move"),
-        ({"discriminator": "quantum", "discriminator_qubits": 26}, "parameter sets of 26 qubits need"),
+        (
+            {"circuit": "none", "theta_noise": 0.1},
+            "circuit none has no angles, uploads, gradient or switch_at to set",
+        ),
+        (
+            {"circuit": "frozen", "theta_noise": 0.1},
+            "circuit frozen keeps its angles, and theta_noise 0.1 would move",
+        ),
+        (
+            {"discriminator": "quantum", "discriminator_qubits": 26},
+            "parameter sets of 26 qubits need",
+        ),
         ({"noise": "none", "circuit": "none"}, "circuit none hands the noise to the decoder"),
-        ({"circuit": "none", "shots": 9}, "circuit none has nothing to run on sampler 'exact' or with 9 shots"),
+        (
+            {"circuit": "none", "shots": 9},
+            "circuit none has nothing to run on sampler 'exact' or with 9 shots",
+        ),
         ({"n_qubits": 26}, "more than half of the"),
         ({"theta_noise": float("nan")}, "theta_noise must be at least 0"),
         ({"gradient_draws": 2}, "gradient_draws averages over draws of shots"),
@@ -241,7 +291,10 @@ def test_losses_that_are_not_finite_stop_it(images):
         ({"max_jobs": 0}, "max_jobs must be at least 1, got 0"),
         ({"ansatz": "warp"}, "unknown ansatz 'warp'"),
         ({"sampler": "warp", "shots": 9, "switch_at": 5}, "unknown sampler 'warp'"),
-        ({"shots": 9, "gradient": "backprop"}, "gradient backprop needs sampler 'exact' without shots"),
+        (
+            {"shots": 9, "gradient": "backprop"},
+            "gradient backprop needs sampler 'exact' without shots",
+        ),
         ({"discriminator": "qcnn", "discriminator_qubits": 6}, "2, 4, 8, 16, ... qubits, got 6"),
         ({"noise": "amplitudes", "uploads": 2}, "uploads must be at least 1, and 1 for amplitudes"),
     ],
@@ -254,6 +307,8 @@ def test_bad_options_are_refused_by_name_before_any_training(options, message):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_it_trains_on_cuda(images):
-    gan = ImageGAN(ImageConfig(epochs=1, steps_per_epoch=2, batch_size=8, width=4), SHAPE, torch.device("cuda"))
+    gan = ImageGAN(
+        ImageConfig(epochs=1, steps_per_epoch=2, batch_size=8, width=4), SHAPE, torch.device("cuda")
+    )
     list(train(gan, images.cuda()))
     assert np.isfinite(gan.generate(5)[0].numpy()).all()

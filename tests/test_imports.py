@@ -47,7 +47,9 @@ def imported_packages(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names if alias.name.startswith("qcaan")}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("qcaan"):
             module = node.module or ""
-            found |= {f"qcaan.{alias.name}" for alias in node.names} if module == "qcaan" else {module}
+            found |= (
+                {f"qcaan.{alias.name}" for alias in node.names} if module == "qcaan" else {module}
+            )
         assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path} imports relatively"
     return {package_of(name) for name in found}
 
@@ -70,6 +72,10 @@ def test_imports_point_downward_only():
 
 def test_import_qcaan_brings_in_no_vendor_package():
     program = "import sys, qcaan; print([m for m in sys.modules if m.split('.')[0] in VENDORS])"
-    program = program.replace("VENDORS", "('qiskit_ibm_runtime', 'qiskit_aqt_provider', 'qiskit_ionq')")
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    program = program.replace(
+        "VENDORS", "('qiskit_ibm_runtime', 'qiskit_aqt_provider', 'qiskit_ionq')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "[]"

@@ -35,7 +35,12 @@ def turned(n_sets=3):
 
 def draw(sampler, n_sets=3, shots=50):
     circuit, values = turned(n_sets)
-    drawn = sampler.run([(circuit, values, shots)]).result()[0].join_data().to_bool_array(order="little")
+    drawn = (
+        sampler.run([(circuit, values, shots)])
+        .result()[0]
+        .join_data()
+        .to_bool_array(order="little")
+    )
     assert drawn.shape == (n_sets, shots, 2)
     assert drawn[:, :, 0].all()
     assert (drawn[:, :, 1] == (np.arange(n_sets)[:, None] % 2 == 1)).all()
@@ -49,7 +54,9 @@ def draw(sampler, n_sets=3, shots=50):
 def test_jobs_hold_every_circuit_once_within_the_limits(shots, circuits):
     jobs = list(split_jobs(shots, Limits(1, circuits=circuits)))
     assert sorted(place for job in jobs for place in job) == list(range(len(shots)))
-    assert all(len({shots[place] for place in job}) == 1 and len(job) <= (circuits or 30) for job in jobs)
+    assert all(
+        len({shots[place] for place in job}) == 1 and len(job) <= (circuits or 30) for job in jobs
+    )
 
 
 @given(shots=st.integers(1, 10_000), most=st.none() | st.integers(1, 3000))
@@ -79,7 +86,12 @@ def test_a_tag_is_written_before_and_an_id_after_and_both_travel(ionq, tmp_path)
     draw(make_sampler("ionq:simulator", 0, Journal(path)))
     announced, submitted = map(json.loads, path.read_text().splitlines())
     ((job_id, job),) = ionq.jobs.items()
-    assert job["request"]["name"] == job["request"]["metadata"]["qcaan_tag"] == announced["tag"] == submitted["tag"]
+    assert (
+        job["request"]["name"]
+        == job["request"]["metadata"]["qcaan_tag"]
+        == announced["tag"]
+        == submitted["tag"]
+    )
     assert submitted["job_id"] == job_id
     assert announced["circuits"] == 3 and announced["shots"] == 150
 
@@ -134,8 +146,12 @@ def test_other_epochs_other_requests_and_fresh_draws_are_new_jobs(ionq, tmp_path
     assert Journal(path).spent == (4, 630)
 
 
-@pytest.mark.parametrize(("ending", "message"), [("failed", "an ion was lost"), ("canceled", "was cancelled")])
-def test_a_job_that_ends_badly_is_a_typed_error_and_is_sent_anew_next_time(ionq, tmp_path, ending, message):
+@pytest.mark.parametrize(
+    ("ending", "message"), [("failed", "an ion was lost"), ("canceled", "was cancelled")]
+)
+def test_a_job_that_ends_badly_is_a_typed_error_and_is_sent_anew_next_time(
+    ionq, tmp_path, ending, message
+):
     path = tmp_path / "jobs.jsonl"
     ionq.ending = ending
     with pytest.raises(JobFailed, match=message) as caught:
@@ -149,7 +165,9 @@ def test_a_job_that_ends_badly_is_a_typed_error_and_is_sent_anew_next_time(ionq,
 def test_a_wait_has_an_end_and_the_job_is_still_fetched_later(ionq, tmp_path):
     path = tmp_path / "jobs.jsonl"
     ionq.latency = 60
-    with pytest.raises(JobError, match=r"job .* on ionq:simulator did not end within 0.2 s") as caught:
+    with pytest.raises(
+        JobError, match=r"job .* on ionq:simulator did not end within 0.2 s"
+    ) as caught:
         draw(make_sampler("ionq:simulator", 0, Journal(path), Budget(job_timeout=0.2)))
     assert caught.value.job_id in ionq.jobs
     ionq.latency = 0
@@ -160,9 +178,13 @@ def test_a_wait_has_an_end_and_the_job_is_still_fetched_later(ionq, tmp_path):
 def test_nothing_is_sent_beyond_the_budget(ionq):
     sampler = make_sampler("ionq:simulator", 0, Journal(), Budget(max_jobs=1))
     draw(sampler)
-    with pytest.raises(JobError, match="the next job would make 2 jobs on ionq:simulator; --max-jobs is 1"):
+    with pytest.raises(
+        JobError, match="the next job would make 2 jobs on ionq:simulator; --max-jobs is 1"
+    ):
         draw(sampler)
-    with pytest.raises(JobError, match="would make 150 shots on ionq:simulator; --max-shots is 149"):
+    with pytest.raises(
+        JobError, match="would make 150 shots on ionq:simulator; --max-shots is 149"
+    ):
         draw(make_sampler("ionq:simulator", 0, Journal(), Budget(max_shots=149)))
     assert len(ionq.jobs) == 1
     assert (Budget().most(paid=True)["jobs"], Budget().most(paid=False)["jobs"]) == (1000, None)
@@ -171,7 +193,9 @@ def test_nothing_is_sent_beyond_the_budget(ionq):
 def test_a_vendor_that_cannot_be_searched_stops_the_run_and_says_so(tmp_path):
     path = tmp_path / "jobs.jsonl"
     draw(make_sampler("aqt:ideal", 0, Journal(path)))
-    path.write_text(path.read_text().splitlines(keepends=True)[0])  # announced, and no id was heard of
+    path.write_text(
+        path.read_text().splitlines(keepends=True)[0]
+    )  # announced, and no id was heard of
     sampler = make_sampler("aqt:ideal", 0, Journal(path))
     sampler.vendor.local = False  # as a resource of the cloud is
     with pytest.raises(Unsearchable, match="AQT does not tell whether it arrived"):

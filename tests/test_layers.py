@@ -66,13 +66,21 @@ def test_amplitudes_are_those_of_the_state_with_their_signs():
     x = torch.tensor([[0.0, 2, 0, 0], [1, 0, 0, 1], [3, 0, -4, 0]])
     torch.testing.assert_close(layer(x), torch.tensor([[-1.0, 1], [0, 0], [1, (9 - 16) / 25]]))
     turned = QuantumLayer(Ansatz(1, ("h",)), embedding=("amplitudes",))
-    torch.testing.assert_close(turned(torch.tensor([[1.0, 1], [-2, 2]])), torch.tensor([[1.0], [-1]]))
+    torch.testing.assert_close(
+        turned(torch.tensor([[1.0, 1], [-2, 2]])), torch.tensor([[1.0], [-1]])
+    )
 
 
 def test_joint_probabilities_have_the_first_qubit_as_lowest_bit():
-    x = torch.tensor([[1.0, 0, 0, 0, 3, 0, 0, 0]])  # qubit 2 is 1 with probability 0.9, qubit 0 is 0
+    x = torch.tensor(
+        [[1.0, 0, 0, 0, 3, 0, 0, 0]]
+    )  # qubit 2 is 1 with probability 0.9, qubit 0 is 0
     kind = {"embedding": ("amplitudes",), "output": "probabilities"}
-    for qubits, expected in (((2, 0), [0.1, 0.9, 0, 0]), ((0, 2), [0.1, 0, 0.9, 0]), ((1,), [1.0, 0])):
+    for qubits, expected in (
+        ((2, 0), [0.1, 0.9, 0, 0]),
+        ((0, 2), [0.1, 0, 0.9, 0]),
+        ((1,), [1.0, 0]),
+    ):
         layer = QuantumLayer(Ansatz(3, ()), qubits=qubits, **kind)
         torch.testing.assert_close(layer(x), torch.tensor([expected]))
     whole = QuantumLayer(Ansatz(3, ()), **kind)
@@ -87,7 +95,9 @@ def test_all_gradients_agree_on_both_exact_engines(kind):
     for sampler in ("exact", "aer"):
         for gradient in ("parameter-shift", "finite-difference"):
             layer.use(sampler, gradient=gradient)
-            torch.testing.assert_close(values_and_gradients(layer, inputs), expected, atol=1e-6, rtol=0)
+            torch.testing.assert_close(
+                values_and_gradients(layer, inputs), expected, atol=1e-6, rtol=0
+            )
 
 
 @EVERY_KIND
@@ -113,12 +123,16 @@ def test_second_derivatives_are_right_on_the_exact_path(kind):
 @pytest.mark.parametrize("gradient", ["parameter-shift", "finite-difference"])
 def test_second_derivatives_are_refused_where_there_are_none(gradient):
     layer, inputs = layer_and_inputs({"gradient": gradient})
-    with pytest.raises(RuntimeError, match=f"gradient {gradient} is of first order only; choose backprop"):
+    with pytest.raises(
+        RuntimeError, match=f"gradient {gradient} is of first order only; choose backprop"
+    ):
         torch.autograd.grad(layer(inputs).sum(), inputs, create_graph=True)
 
 
 @EVERY_KIND
-@pytest.mark.parametrize("engine", [{}, {"shots": 9}, {"sampler": "aer"}, {"sampler": "aer", "shots": 9}], ids=str)
+@pytest.mark.parametrize(
+    "engine", [{}, {"shots": 9}, {"sampler": "aer"}, {"sampler": "aer", "shots": 9}], ids=str
+)
 def test_no_rows_are_no_outputs(kind, engine):
     layer, inputs = layer_and_inputs({**kind, **engine})
     nothing = inputs.detach()[:0].requires_grad_()
@@ -154,7 +168,9 @@ def test_values_and_gradients_equal_those_of_pennylanes_qnode(embedding, uploads
     def node(x, theta):
         for angles in theta.unflatten(1, (-1, 3)):  # of each layer and qubit
             if embedding == ("amplitudes",):
-                qml.AmplitudeEmbedding(x, wires=(2, 1, 0), normalize=True)  # its first wire is the highest bit
+                qml.AmplitudeEmbedding(
+                    x, wires=(2, 1, 0), normalize=True
+                )  # its first wire is the highest bit
             else:
                 for qubit in range(3):
                     if embedding == ("h", "rz"):
@@ -162,7 +178,9 @@ def test_values_and_gradients_equal_those_of_pennylanes_qnode(embedding, uploads
                         qml.RZ(x[:, qubit], qubit)
                     else:
                         qml.RX(x[:, qubit], qubit)
-            for gate, layer_angles in zip((qml.RY, qml.RX, None, qml.RZ, qml.RY), angles[[0, 1, 0, 2, 3]], strict=True):
+            for gate, layer_angles in zip(
+                (qml.RY, qml.RX, None, qml.RZ, qml.RY), angles[[0, 1, 0, 2, 3]], strict=True
+            ):
                 if gate is None:
                     qml.CNOT([0, 1])
                     qml.CNOT([1, 2])
@@ -174,7 +192,8 @@ def test_values_and_gradients_equal_those_of_pennylanes_qnode(embedding, uploads
     ours, theirs = layer(inputs), torch.stack(node(inputs, layer.theta), 1)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
     for mine, other in zip(
-        *(torch.autograd.grad(out.sin().sum(), (inputs, layer.theta)) for out in (ours, theirs)), strict=True
+        *(torch.autograd.grad(out.sin().sum(), (inputs, layer.theta)) for out in (ours, theirs)),
+        strict=True,
     ):
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=0)
 
@@ -192,7 +211,9 @@ def test_gradients_from_shots_are_near_the_exact_ones(sampler, kind):
     expected = values_and_gradients(layer, inputs)
     layer.use(sampler, shots=2000, seed=0)
     from_shots = values_and_gradients(layer, inputs)
-    assert 0 < (from_shots[0] - expected[0]).abs().max() < 0.08  # a sign's deviation: 1 / sqrt(2,000) = 0.022
+    assert (
+        0 < (from_shots[0] - expected[0]).abs().max() < 0.08
+    )  # a sign's deviation: 1 / sqrt(2,000) = 0.022
     for part, exact in zip(from_shots[1:], expected[1:], strict=True):
         assert torch.cosine_similarity(part.flatten(), exact.flatten(), 0) > 0.97
 
@@ -221,7 +242,9 @@ def test_a_layer_learns_a_function_that_one_upload_cannot_draw(sampler, shots, s
     errors = {}
     for uploads in (1, 2):
         torch.manual_seed(0)
-        layer = QuantumLayer(Ansatz(1, ("rz", "ry", "rz")), uploads=uploads, sampler=sampler, shots=shots, seed=0)
+        layer = QuantumLayer(
+            Ansatz(1, ("rz", "ry", "rz")), uploads=uploads, sampler=sampler, shots=shots, seed=0
+        )
         optimizer = torch.optim.Adam(layer.parameters(), 0.1)
         for _ in range(steps):
             optimizer.zero_grad()
@@ -247,12 +270,21 @@ def test_a_loaded_layer_draws_the_same_shots_as_the_one_saved():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"embedding": ("rx", "cx")}, "embedding must be amplitudes, or of rx, ry, rz and h, got rx cx"),
+        (
+            {"embedding": ("rx", "cx")},
+            "embedding must be amplitudes, or of rx, ry, rz and h, got rx cx",
+        ),
         ({"embedding": ("h",)}, "embedding must be amplitudes, or of rx, ry, rz and h, got h"),
         ({"uploads": 0}, "uploads must be at least 1, and 1 for amplitudes, got 0"),
-        ({"embedding": ("amplitudes",), "uploads": 2}, "uploads must be at least 1, and 1 for amplitudes, got 2"),
+        (
+            {"embedding": ("amplitudes",), "uploads": 2},
+            "uploads must be at least 1, and 1 for amplitudes, got 2",
+        ),
         ({"n_in": 4}, "n_in must be from 1 to 3 for rx on 3 qubits, got 4"),
-        ({"embedding": ("amplitudes",), "n_in": 9}, "n_in must be from 1 to 8 for amplitudes on 3 qubits, got 9"),
+        (
+            {"embedding": ("amplitudes",), "n_in": 9},
+            "n_in must be from 1 to 8 for amplitudes on 3 qubits, got 9",
+        ),
         ({"qubits": (0, 3)}, "qubits must be different ones of 0..2, got [0, 3]"),
         ({"qubits": (1, 1)}, "qubits must be different ones of 0..2, got [1, 1]"),
         ({"output": "counts"}, "unknown output 'counts'; choose from expectations, probabilities"),
@@ -262,15 +294,30 @@ def test_a_loaded_layer_draws_the_same_shots_as_the_one_saved():
             "unknown gradient 'adjoint'; choose from backprop, parameter-shift, finite-difference",
         ),
         ({"shots": -1}, "shots must be at least 0 (0 = exact probabilities), got -1"),
-        ({"sampler": "aer", "gradient": "backprop"}, "gradient backprop needs sampler 'exact' without shots"),
-        ({"shots": 9, "gradient": "backprop"}, "gradient backprop needs sampler 'exact' without shots"),
-        ({"shots": 9, "gradient": "finite-difference"}, "gradient finite-difference of 9 shots would be noise"),
+        (
+            {"sampler": "aer", "gradient": "backprop"},
+            "gradient backprop needs sampler 'exact' without shots",
+        ),
+        (
+            {"shots": 9, "gradient": "backprop"},
+            "gradient backprop needs sampler 'exact' without shots",
+        ),
+        (
+            {"shots": 9, "gradient": "finite-difference"},
+            "gradient finite-difference of 9 shots would be noise",
+        ),
         (
             {"sampler": "aer:single", "gradient": "finite-difference"},
             "finite-difference of aer:single would be rounding",
         ),
-        ({"sampler": "aer-noise:ionq-aria", "shots": 9, "embedding": "cx"}, "embedding must be amplitudes, or of"),
-        ({"sampler": StatevectorSampler()}, "shots 0 asks for exact probabilities, which this sampler does not give"),
+        (
+            {"sampler": "aer-noise:ionq-aria", "shots": 9, "embedding": "cx"},
+            "embedding must be amplitudes, or of",
+        ),
+        (
+            {"sampler": StatevectorSampler()},
+            "shots 0 asks for exact probabilities, which this sampler does not give",
+        ),
     ],
 )
 def test_bad_options_are_named(options, message):
@@ -284,7 +331,9 @@ def test_bad_inputs_are_named():
         with pytest.raises(ValueError, match=re.escape("inputs must be torch.float32 [B, 3], got")):
             layer(inputs)
     with pytest.raises(ValueError, match="inputs are amplitudes, but row 1 is zero"):
-        QuantumLayer(CIRCUIT, embedding=("amplitudes",))(torch.eye(8)[:3] * torch.tensor([[1], [0], [1]]))
+        QuantumLayer(CIRCUIT, embedding=("amplitudes",))(
+            torch.eye(8)[:3] * torch.tensor([[1], [0], [1]])
+        )
 
 
 def test_angles_start_all_over_the_circle_and_follow_the_seed():
@@ -304,7 +353,11 @@ def test_cuda_equals_the_cpu(kind):
     expected = values_and_gradients(layer, inputs)
     on_gpu = inputs.detach().cuda().requires_grad_()
     layer.cuda()
-    for sampler, gradient in (("exact", "backprop"), ("exact", "parameter-shift"), ("aer", "parameter-shift")):
+    for sampler, gradient in (
+        ("exact", "backprop"),
+        ("exact", "parameter-shift"),
+        ("aer", "parameter-shift"),
+    ):
         layer.use(sampler, gradient=gradient)
         for part, cpu in zip(values_and_gradients(layer, on_gpu), expected, strict=True):
             assert part.is_cuda

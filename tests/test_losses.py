@@ -11,7 +11,9 @@ from qcaan import losses
 
 
 def distribution(n_bits: int, seed: int) -> torch.Tensor:
-    return torch.rand(2**n_bits, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).softmax(0)
+    return torch.rand(
+        2**n_bits, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    ).softmax(0)
 
 
 def test_losses_of_a_discriminator_that_cannot_tell_are_two_ln_2_and_ln_2():
@@ -64,20 +66,26 @@ def test_gradient_penalties_by_hand():
     real, fake = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [0.0]])
 
     def penalty(slope, one_sided):
-        return losses.gradient_penalty(lambda x: slope * x[:, 0], real, fake, torch.rand(2), one_sided).item()
+        return losses.gradient_penalty(
+            lambda x: slope * x[:, 0], real, fake, torch.rand(2), one_sided
+        ).item()
 
     for slope, two_sided, one_sided in ((3, 4, 4), (-3, 4, 4), (0.5, 0.25, 0), (1, 0, 0)):
         assert penalty(slope, False) == pytest.approx(two_sided)
         assert penalty(slope, True) == pytest.approx(one_sided)
     # D(x) = x^2 / 2 has slope x: at 0.25 * 1 and 0.75 * 2
-    mixed = losses.gradient_penalty(lambda x: x[:, 0] ** 2 / 2, real, fake, torch.tensor([0.25, 0.75]))
+    mixed = losses.gradient_penalty(
+        lambda x: x[:, 0] ** 2 / 2, real, fake, torch.tensor([0.25, 0.75])
+    )
     assert mixed.item() == pytest.approx((0.75**2 + 0.5**2) / 2)
 
 
 def test_gradient_penalty_is_of_a_pictures_whole_gradient_and_moves_the_critics_weights():
     weights = torch.full((3, 2, 2), 2.0).requires_grad_()
     pictures = torch.rand(5, 3, 2, 2)
-    penalty = losses.gradient_penalty(lambda x: (x * weights).sum((1, 2, 3)), pictures, -pictures, torch.rand(5))
+    penalty = losses.gradient_penalty(
+        lambda x: (x * weights).sum((1, 2, 3)), pictures, -pictures, torch.rand(5)
+    )
     assert penalty.item() == pytest.approx((2 * 12**0.5 - 1) ** 2, rel=1e-5)
     penalty.backward()
     # 2 (|w| - 1) w / |w|
@@ -91,7 +99,9 @@ def test_only_the_one_sided_penalty_lets_a_slope_of_the_wrong_sign_turn():
         real, fake = torch.full((8, 1), 0.5), torch.zeros(8, 1)
         for _ in range(400):
             scores = losses.wasserstein_critic_loss(slope * real, slope * fake)
-            penalty = losses.gradient_penalty(lambda x, a=slope: a * x[:, 0], real, fake, torch.rand(8), one_sided)
+            penalty = losses.gradient_penalty(
+                lambda x, a=slope: a * x[:, 0], real, fake, torch.rand(8), one_sided
+            )
             (gradient,) = torch.autograd.grad(scores + 10 * penalty, slope)
             slope = (slope - 0.02 * gradient).detach().requires_grad_()
         slopes[one_sided] = slope.item()

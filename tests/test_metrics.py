@@ -41,7 +41,9 @@ def test_precision_and_recall_by_hand():
     fake = torch.tensor([[0.0], [0.1], [0.2], [50.0]])
     precision, recall = metrics.precision_recall(real, fake, k=2)
     assert precision == 0.75
-    assert recall == pytest.approx(1)  # the outlier's ball reaches over all real images: recall is not robust to that
+    assert recall == pytest.approx(
+        1
+    )  # the outlier's ball reaches over all real images: recall is not robust to that
     assert metrics.precision_recall(real, fake[:3], k=2)[1] == 0.25
 
 
@@ -55,13 +57,17 @@ def test_balance_is_the_normalised_entropy_of_the_asked_classes(labels, expected
     assert metrics.class_balance(torch.tensor(labels), (3, 7, 9)) == pytest.approx(expected)
 
 
-def test_classifier_reads_held_out_digits_is_cached_and_a_damaged_cache_is_made_again(tmp_path, monkeypatch, caplog):
+def test_classifier_reads_held_out_digits_is_cached_and_a_damaged_cache_is_made_again(
+    tmp_path, monkeypatch, caplog
+):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(metrics, "_CLASSIFIER_STEPS", 150)
     train, test = load_images("digits8x8"), load_images("digits8x8", split="test")
     reader = metrics.load_reader(train, test)
     assert reader.accuracy > 0.93
-    assert (reader.read(test.images) == test.labels).float().mean().item() == pytest.approx(reader.accuracy)
+    assert (reader.read(test.images) == test.labels).float().mean().item() == pytest.approx(
+        reader.accuracy
+    )
     (path,) = metrics.cache_dir().iterdir()
     written = path.stat().st_mtime_ns
     assert metrics.load_reader(train, test).accuracy == reader.accuracy
@@ -69,10 +75,14 @@ def test_classifier_reads_held_out_digits_is_cached_and_a_damaged_cache_is_made_
     path.write_bytes(path.read_bytes()[:1000])
     assert metrics.load_reader(train, test).accuracy == pytest.approx(reader.accuracy)
     assert "unreadable" in caplog.text
-    scores = metrics.score_images(test.only((3, 7)).images, train.only((3, 7)).images, reader, (3, 7))
+    scores = metrics.score_images(
+        test.only((3, 7)).images, train.only((3, 7)).images, reader, (3, 7)
+    )
     assert scores["unread"] < 0.1
     assert scores["balance"] > 0.99
     assert scores["distinct"] == scores["n_images"]
-    swapped = metrics.score_images(test.only((1, 2)).images, train.only((3, 7)).images, reader, (3, 7))
+    swapped = metrics.score_images(
+        test.only((1, 2)).images, train.only((3, 7)).images, reader, (3, 7)
+    )
     assert swapped["unread"] > 0.8
     assert swapped["fid"] > 5 * scores["fid"]

@@ -9,15 +9,22 @@ from qcaan.networks import Discriminator, Generator, PointMLP
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 28, 28)])
 def test_discriminator_mirrors_the_generator_layer_by_layer(shape):
-    generator, discriminator = Generator(5, shape, 8, mix=False), Discriminator(5, shape, 8, skip=True)
+    generator, discriminator = (
+        Generator(5, shape, 8, mix=False),
+        Discriminator(5, shape, 8, skip=True),
+    )
     up: list[tuple[int, ...]] = []
     down: list[tuple[int, ...]] = []
     for module in generator.net:
         if isinstance(module, nn.Unflatten | nn.ConvTranspose2d):
-            module.register_forward_hook(lambda _, inputs, output: up.append(tuple(output.shape[1:])))
+            module.register_forward_hook(
+                lambda _, inputs, output: up.append(tuple(output.shape[1:]))
+            )
     for module in discriminator.trunk:
         if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(lambda _, inputs, output: down.append(tuple(output.shape[1:])))
+            module.register_forward_hook(
+                lambda _, inputs, output: down.append(tuple(output.shape[1:]))
+            )
     images = generator(torch.randn(2, 5))
     logits, features = discriminator(images)
     assert images.shape == (2, *shape)

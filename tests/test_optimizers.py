@@ -25,7 +25,9 @@ class Cosines:
     def gradient(self, theta):
         self.asked += 1
         slope = (theta - self.minimum).sin()
-        return self.exact(theta), slope + self.noise * torch.randn(len(theta), generator=self.generator)
+        return self.exact(theta), slope + self.noise * torch.randn(
+            len(theta), generator=self.generator
+        )
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)

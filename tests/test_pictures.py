@@ -31,7 +31,12 @@ def test_strips_are_written_as_png_and_as_gif(tmp_path, channels):
     pictures.save_strip(tmp_path / "strip.gif", images)
     with Image.open(tmp_path / "strip.png") as picture:
         assert picture.size == (480, 120)
-        assert np.asarray(picture.convert("L"))[60, [60, 180, 300, 420]].tolist() == [0, 85, 170, 255]
+        assert np.asarray(picture.convert("L"))[60, [60, 180, 300, 420]].tolist() == [
+            0,
+            85,
+            170,
+            255,
+        ]
     with Image.open(tmp_path / "strip.gif") as picture:
         assert picture.n_frames == 4
         assert picture.info["duration"] == 800

@@ -16,11 +16,23 @@ def correlated_bits(m: int = 4000) -> torch.Tensor:
     """Three bits, the first two mostly equal, the third rare."""
     rng = np.random.default_rng(0)
     first = rng.random(m) < 0.5
-    return torch.from_numpy(np.stack([first, first ^ (rng.random(m) < 0.1), rng.random(m) < 0.2], 1).astype(np.uint8))
+    return torch.from_numpy(
+        np.stack([first, first ^ (rng.random(m) < 0.1), rng.random(m) < 0.2], 1).astype(np.uint8)
+    )
 
 
 def small_qcbm(**options):
-    return QCBM(**{"n_qubits": 3, "n_layers": 4, "fit_evals": 60, "bank_shots": 500, "shots": 0, "seed": 0, **options})
+    return QCBM(
+        **{
+            "n_qubits": 3,
+            "n_layers": 4,
+            "fit_evals": 60,
+            "bank_shots": 500,
+            "shots": 0,
+            "seed": 0,
+            **options,
+        }
+    )
 
 
 PRIORS = {
@@ -71,7 +83,11 @@ class TestContract:
         prior = make().cuda()
         report = prior.fit(correlated_bits().cuda())
         assert report.loss_before is None or report.loss_after < report.loss_before
-        assert prior.sample(5).is_cuda and prior.measure(5).is_cuda and prior.embed(prior.sample(5)).is_cuda
+        assert (
+            prior.sample(5).is_cuda
+            and prior.measure(5).is_cuda
+            and prior.embed(prior.sample(5)).is_cuda
+        )
 
 
 def test_bits_become_signs_at_the_generators_door_and_dither_spreads_them():
@@ -99,7 +115,9 @@ def test_marginals_start_at_the_fitted_product_and_not_at_a_dead_point():
     report = prior.fit(bits)
     assert report.kl == pytest.approx(report.kl_product, abs=1e-6)
     shifts = 0.1 * torch.eye(len(prior.theta), dtype=torch.float64)
-    up, down = prior.born.probabilities(torch.cat([prior.theta + shifts, prior.theta - shifts]))[:, 0].chunk(2)
+    up, down = prior.born.probabilities(torch.cat([prior.theta + shifts, prior.theta - shifts]))[
+        :, 0
+    ].chunk(2)
     slope = (losses.kl(histogram(bits), up) - losses.kl(histogram(bits), down)) / 0.2
     assert slope.abs().max() > 0.01
 
@@ -107,7 +125,9 @@ def test_marginals_start_at_the_fitted_product_and_not_at_a_dead_point():
 def test_a_start_without_a_slope_is_named():
     prior = small_qcbm(initial="random", sampler="exact", optimizer="adam")
     prior.theta.zero_()  # |000> for sure: no angle changes its probability to first order, and the others are clipped
-    with pytest.warns(UserWarning, match="adam left all angles as they were: the gradient of the loss is zero"):
+    with pytest.warns(
+        UserWarning, match="adam left all angles as they were: the gradient of the loss is zero"
+    ):
         report = prior.fit(correlated_bits())
     assert "did NOT lower the loss" in report.summary()
 
@@ -116,10 +136,23 @@ def test_a_start_without_a_slope_is_named():
 def test_a_loss_that_never_changes_is_named(optimizer):
     class Stuck:
         def run(self, pubs):
-            return make_sampler("statevector", 0).run([(circuit, 0 * theta, 1) for circuit, theta, _ in pubs])
+            return make_sampler("statevector", 0).run(
+                [(circuit, 0 * theta, 1) for circuit, theta, _ in pubs]
+            )
 
-    prior = QCBM(3, 2, initial="random", sampler=Stuck(), optimizer=optimizer, fit_evals=40, shots=1, bank_shots=1)
-    with pytest.warns(UserWarning, match=f"{optimizer} left all angles as they were: the loss is the same"):
+    prior = QCBM(
+        3,
+        2,
+        initial="random",
+        sampler=Stuck(),
+        optimizer=optimizer,
+        fit_evals=40,
+        shots=1,
+        bank_shots=1,
+    )
+    with pytest.warns(
+        UserWarning, match=f"{optimizer} left all angles as they were: the loss is the same"
+    ):
         prior.fit(correlated_bits())
 
 
@@ -132,7 +165,9 @@ def test_adam_on_shots_goes_down_by_parameter_shifts():
 
 def test_shuffled_keeps_the_marginals_and_loses_the_correlations():
     bits = correlated_bits()
-    prior = Shuffled(3, 4, sampler="exact", optimizer="adam", fit_evals=200, bank_shots=4000, shots=0, seed=0)
+    prior = Shuffled(
+        3, 4, sampler="exact", optimizer="adam", fit_evals=200, bank_shots=4000, shots=0, seed=0
+    )
     report = prior.fit(bits)
     assert report.kl == pytest.approx(report.kl_product, abs=0.02)
     torch.manual_seed(0)
@@ -157,7 +192,9 @@ def test_noise_dims_stand_beside_the_bits():
 
 
 def test_an_unfitted_qcbm_with_marginals_is_uniform():
-    np.testing.assert_allclose(small_qcbm(bases=("z", "o")).probabilities("o"), np.full(8, 1 / 8), atol=1e-6)
+    np.testing.assert_allclose(
+        small_qcbm(bases=("z", "o")).probabilities("o"), np.full(8, 1 / 8), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,7 +211,13 @@ def test_qcbm_learns_what_no_product_can(shape, n, sampler, optimizer, fit_evals
     bits = strings[(strings.sum(1) % n == 0) if shape == "ghz" else (strings.sum(1) % 2 == 0)]
     best = 1.0
     for seed in range(8):
-        options = {"n_qubits": n, "shots": 0, "fit_evals": fit_evals, "sampler": sampler, "optimizer": optimizer}
+        options = {
+            "n_qubits": n,
+            "shots": 0,
+            "fit_evals": fit_evals,
+            "sampler": sampler,
+            "optimizer": optimizer,
+        }
         best = min(best, QCBM(**options, bank_shots=1, initial="random", seed=seed).fit(bits).tvd)
         if best <= 0.05:
             break
@@ -185,16 +228,25 @@ def test_qcbm_learns_what_no_product_can(shape, n, sampler, optimizer, fit_evals
 
 def test_halves_of_two_bases_follow_their_own_targets():
     rng = np.random.default_rng(0)
-    bits = torch.from_numpy((rng.random((3000, 6)) < [0.9, 0.5, 0.2, 0.5, 0.1, 0.5]).astype(np.uint8))
+    bits = torch.from_numpy(
+        (rng.random((3000, 6)) < [0.9, 0.5, 0.2, 0.5, 0.1, 0.5]).astype(np.uint8)
+    )
     prior = small_qcbm(bases=("z", "o"), bank_shots=4000)
     prior.fit(bits)
     torch.manual_seed(0)
-    assert prior.sample(4000).mean(0).tolist() == pytest.approx([0.9, 0.5, 0.2, 0.5, 0.1, 0.5], abs=0.08)
+    assert prior.sample(4000).mean(0).tolist() == pytest.approx(
+        [0.9, 0.5, 0.2, 0.5, 0.1, 0.5], abs=0.08
+    )
 
 
 def test_a_sampler_object_serves_as_well_as_a_name_and_gives_frequencies():
     prior = QCBM(
-        n_qubits=2, n_layers=2, sampler=make_sampler("statevector", 0), fit_evals=20, shots=200, bank_shots=1000
+        n_qubits=2,
+        n_layers=2,
+        sampler=make_sampler("statevector", 0),
+        fit_evals=20,
+        shots=200,
+        bank_shots=1000,
     )
     report = prior.fit(torch.tensor([[0, 1]] * 9 + [[1, 0]]))
     assert report.kl is not None
@@ -208,7 +260,10 @@ def test_a_sampler_object_serves_as_well_as_a_name_and_gives_frequencies():
         ({"n_qubits": 60}, "n_qubits must be at most"),
         ({"sampler": "warp"}, "unknown sampler 'warp'"),
         ({"loss": "hinge"}, "unknown loss 'hinge'; choose from mmd, kl, nll"),
-        ({"optimizer": "magic"}, "unknown optimizer 'magic'; choose from cobyla, spsa, cma-es, adam"),
+        (
+            {"optimizer": "magic"},
+            "unknown optimizer 'magic'; choose from cobyla, spsa, cma-es, adam",
+        ),
         ({"ansatz": "ring"}, "unknown ansatz 'ring'"),
         ({"bases": ("q",)}, "bases must be different ones of z, o, t, got q"),
         ({"shots": -1}, "shots must be at least 0"),
@@ -216,7 +271,10 @@ def test_a_sampler_object_serves_as_well_as_a_name_and_gives_frequencies():
         ({"initial": "zero"}, "unknown initial 'zero'; choose from marginals, random"),
         ({"dither": -0.1}, "dither must be at least 0, got -0.1"),
         ({"noise_dims": -1}, "noise_dims must be at least 0, got -1"),
-        ({"optimizer": "adam", "fit_evals": 40}, "fit_evals must be at least 43 for adam on 21 angles, got 40"),
+        (
+            {"optimizer": "adam", "fit_evals": 40},
+            "fit_evals must be at least 43 for adam on 21 angles, got 40",
+        ),
         ({"sampler": make_sampler("statevector")}, "shots 0 asks for exact probabilities"),
     ],
 )

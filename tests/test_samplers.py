@@ -38,7 +38,9 @@ class TestContract:
         assert drawn.mean(0).tolist() == pytest.approx(expected, abs=0 if name in IDEAL else 0.12)
 
     def test_columns_are_classical_bits_over_several_registers(self, name):
-        circuit = QuantumCircuit(QuantumRegister(3), ClassicalRegister(1, "a"), ClassicalRegister(2, "b"))
+        circuit = QuantumCircuit(
+            QuantumRegister(3), ClassicalRegister(1, "a"), ClassicalRegister(2, "b")
+        )
         circuit.x(2)
         circuit.measure([0, 1, 2], [0, 1, 2])
         drawn = bits(make_sampler(name, 0), circuit)
@@ -49,7 +51,9 @@ class TestContract:
         circuit = QuantumCircuit(2)
         circuit.rx(angle, 1)
         circuit.measure_all()
-        drawn = bits(make_sampler(name, 0), circuit, np.array([[0.0], [np.pi], [np.pi / 2]]), shots=1000)
+        drawn = bits(
+            make_sampler(name, 0), circuit, np.array([[0.0], [np.pi], [np.pi / 2]]), shots=1000
+        )
         assert drawn.shape == (3, 1000, 2)
         slack = 0 if name in IDEAL else 0.1
         assert drawn[:, :, 0].mean() <= slack
@@ -65,7 +69,9 @@ class TestContract:
         drawn = bits(make_sampler(name, 1), circuit, shots=1000)
         assert (drawn == drawn[:, :1]).all(1).mean() >= (1 if name in IDEAL else 0.8)
         flips = (drawn[1:, 0] != drawn[:-1, 0]).mean()
-        assert flips == pytest.approx(0.5, abs=0.08)  # shots expanded from counts in order would flip once
+        assert flips == pytest.approx(
+            0.5, abs=0.08
+        )  # shots expanded from counts in order would flip once
 
     def test_draws_differ_within_a_sampler_and_agree_between_equal_seeds(self, name):
         circuit = QuantumCircuit(4)
@@ -91,18 +97,25 @@ class TestContract:
         theta = torch.from_numpy(np.random.default_rng(0).normal(0, 1, ansatz.n_params))
         weight = torch.tensor([0.0, 1.0, -1.0, 0.5], dtype=torch.float64)
         point = theta.clone().requires_grad_()
-        (exact,) = torch.autograd.grad((probabilities(ansatz, point[None])[0] * weight).sum(), point)
+        (exact,) = torch.autograd.grad(
+            (probabilities(ansatz, point[None])[0] * weight).sum(), point
+        )
         born = BornMachine(ansatz, ("z",), make_sampler(name, 0), np.random.default_rng(0))
         shift = np.pi / 2 * torch.eye(len(theta), dtype=torch.float64)
-        up, down = (born.frequencies(torch.cat([theta + shift, theta - shift]), 4000)[:, 0] @ weight).chunk(2)
-        torch.testing.assert_close((up - down) / 2, exact, atol=0.05 if name in IDEAL else 0.12, rtol=0)
+        up, down = (
+            born.frequencies(torch.cat([theta + shift, theta - shift]), 4000)[:, 0] @ weight
+        ).chunk(2)
+        torch.testing.assert_close(
+            (up - down) / 2, exact, atol=0.05 if name in IDEAL else 0.12, rtol=0
+        )
 
 
 def test_aer_on_a_gpu_says_what_it_needs():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(
-        ValueError, match="sampler 'aer-gpu' needs a CUDA GPU and qiskit-aer-gpu in the place of qiskit-aer"
+        ValueError,
+        match="sampler 'aer-gpu' needs a CUDA GPU and qiskit-aer-gpu in the place of qiskit-aer",
     ):
         make_sampler("aer-gpu")
 
@@ -133,7 +146,8 @@ def test_what_cannot_be_had_is_one_sentence(name, message, monkeypatch, tmp_path
 def test_a_missing_extra_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "qiskit_ionq", None)
     with pytest.raises(
-        ValueError, match=r"sampler 'ionq:simulator' needs: pip install \"qcaan\[ionq\]\" \(qiskit_ionq"
+        ValueError,
+        match=r"sampler 'ionq:simulator' needs: pip install \"qcaan\[ionq\]\" \(qiskit_ionq",
     ):
         make_sampler("ionq:simulator")
 
@@ -141,14 +155,21 @@ def test_a_missing_extra_says_how_to_get_it(monkeypatch):
 def test_more_qubits_than_a_device_has_are_refused():
     circuit = QuantumCircuit(30)
     circuit.measure_all()
-    for name in ("aqt:ideal", "aer-noise:ionq-aria", "aer-noise:fake_guadalupe", "ibm:fake_guadalupe"):
+    for name in (
+        "aqt:ideal",
+        "aer-noise:ionq-aria",
+        "aer-noise:fake_guadalupe",
+        "ibm:fake_guadalupe",
+    ):
         with pytest.raises(ValueError, match=r"has \d+ qubits, the circuit 30"):
             make_sampler(name, 0).run([(circuit,)])
 
 
 def test_the_ion_trap_ansatz_becomes_native_rxx_on_aqt_and_no_more():
     ansatz = make_ansatz("ion-trap", 5, 4)
-    circuit = ansatz.to_circuit().assign_parameters(np.random.default_rng(0).normal(0, 2, ansatz.n_params))
+    circuit = ansatz.to_circuit().assign_parameters(
+        np.random.default_rng(0).normal(0, 2, ansatz.n_params)
+    )
     circuit.measure_all()
     native = make_sampler("aqt:ideal").vendor.native(circuit)
     assert native.count_ops()["rxx"] == native.num_nonlocal_gates() == 2 * 10
@@ -169,13 +190,17 @@ def test_an_ion_traps_gates_have_the_published_fidelities():
     _, noise = ion_trap(trap, 3)
     assert isinstance(noise, NoiseModel)
     for name, fidelity in (("r", trap.fidelity_1q), ("rxx", trap.fidelity_2q)):
-        assert average_gate_fidelity(noise._default_quantum_errors[name]) == pytest.approx(fidelity, abs=2e-5)
+        assert average_gate_fidelity(noise._default_quantum_errors[name]) == pytest.approx(
+            fidelity, abs=2e-5
+        )
     assert noise._default_readout_error.probabilities[0][0] == trap.fidelity_readout
 
 
 @pytest.mark.parametrize("device", ["fake_guadalupe", "ionq-aria"])
 def test_mitigation_of_readout_errors_lowers_the_distance_to_the_exact_distribution(device):
-    circuit = make_ansatz("ion-trap", 4, 1)  # no couplings: nearly all of its errors are those of the readout
+    circuit = make_ansatz(
+        "ion-trap", 4, 1
+    )  # no couplings: nearly all of its errors are those of the readout
     born = BornMachine(circuit, ("z",), f"aer-noise:{device}", np.random.default_rng(0))
     theta = torch.full((1, circuit.n_params), 2.6, dtype=torch.float64)
     exact, read = probabilities(circuit, theta), born.frequencies(theta, 50_000)[:, 0]
@@ -187,7 +212,9 @@ def test_mitigation_of_readout_errors_lowers_the_distance_to_the_exact_distribut
 
 
 def test_mitigation_undoes_known_errors():
-    errors = torch.tensor([[[0.9, 0.2], [0.1, 0.8]], [[0.99, 0.05], [0.01, 0.95]]], dtype=torch.float64)
+    errors = torch.tensor(
+        [[[0.9, 0.2], [0.1, 0.8]], [[0.99, 0.05], [0.01, 0.95]]], dtype=torch.float64
+    )
     truth = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)  # qubit 0 the lowest bit
     read = torch.kron(errors[1], errors[0]) @ truth
     torch.testing.assert_close(mitigated(read[None, None], errors)[0, 0], truth)

@@ -19,24 +19,47 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-TOY = ("--data", "digits8x8", "--steps-per-epoch", 3, "--batch-size", 16, "--width", 4, "--device", "cpu")
+TOY = (
+    "--data",
+    "digits8x8",
+    "--steps-per-epoch",
+    3,
+    "--batch-size",
+    16,
+    "--width",
+    4,
+    "--device",
+    "cpu",
+)
 CIRCUIT = ("--n-qubits", 3, "--fit-evals", 30, "--bank-shots", 200)
 
 
 def tensors(value, prefix=""):
     """All leaves of a checkpoint by their path."""
     if isinstance(value, dict):
-        return {k: v for key, item in value.items() for k, v in tensors(item, f"{prefix}/{key}").items()}
+        return {
+            k: v for key, item in value.items() for k, v in tensors(item, f"{prefix}/{key}").items()
+        }
     if isinstance(value, list | tuple):
-        return {k: v for key, item in enumerate(value) for k, v in tensors(item, f"{prefix}/{key}").items()}
+        return {
+            k: v
+            for key, item in enumerate(value)
+            for k, v in tensors(item, f"{prefix}/{key}").items()
+        }
     return {prefix: value}
 
 
 def assert_same_checkpoint(one: Path, other: Path):
-    left, right = (tensors(torch.load(path / "checkpoint.pt", weights_only=True)) for path in (one, other))
+    left, right = (
+        tensors(torch.load(path / "checkpoint.pt", weights_only=True)) for path in (one, other)
+    )
     assert left.keys() == right.keys()
     for key, value in left.items():
-        same = torch.equal(value, right[key]) if isinstance(value, torch.Tensor) else value == right[key]
+        same = (
+            torch.equal(value, right[key])
+            if isinstance(value, torch.Tensor)
+            else value == right[key]
+        )
         assert same, key
 
 
@@ -44,7 +67,9 @@ def assert_same_checkpoint(one: Path, other: Path):
 def run_dir(run_script, tmp_path_factory):
     """A finished toy run with its scores."""
     path = tmp_path_factory.mktemp("runs") / "379"
-    result = run_script("train_mnist.py", *TOY, *CIRCUIT, "--epochs", 2, "--eval-images", 60, "--out", path)
+    result = run_script(
+        "train_mnist.py", *TOY, *CIRCUIT, "--epochs", 2, "--eval-images", 60, "--out", path
+    )
     assert result.returncode == 0, result.stderr
     assert "epoch 2/2" in result.stdout
     assert "held-out real" in result.stdout
@@ -81,7 +106,9 @@ def test_a_finished_run_says_so_and_another_configuration_is_refused(call_script
     again = call_script("train_mnist.py", *TOY, *CIRCUIT, "--epochs", 2, "--out", run_dir)
     assert (again.returncode, again.stderr) == (0, "")
     assert "is finished" in again.stdout
-    other = call_script("train_mnist.py", *TOY, *CIRCUIT, "--epochs", 2, "--lr", 0.01, "--out", run_dir)
+    other = call_script(
+        "train_mnist.py", *TOY, *CIRCUIT, "--epochs", 2, "--lr", 0.01, "--out", run_dir
+    )
     assert other.returncode == 2
     assert "another configuration (lr is 0.001 there, 0.01 here)" in other.stderr
     assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
@@ -99,11 +126,23 @@ def test_resumed_equals_uninterrupted(run_script, tmp_path):
     resumed = run_script(*command, "--epochs", 2, "--out", parts, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert_same_checkpoint(whole, parts)
-    assert (whole / "samples" / "epoch_0002.png").read_bytes() == (parts / "samples" / "epoch_0002.png").read_bytes()
+    assert (whole / "samples" / "epoch_0002.png").read_bytes() == (
+        parts / "samples" / "epoch_0002.png"
+    ).read_bytes()
 
 
 def test_a_killed_and_an_interrupted_run_lose_nothing(tmp_path):
-    arguments = (*TOY, "--prior", "bernoulli", "--eval-images", 0, "--epochs", 400, "--out", tmp_path / "run")
+    arguments = (
+        *TOY,
+        "--prior",
+        "bernoulli",
+        "--eval-images",
+        0,
+        "--epochs",
+        400,
+        "--out",
+        tmp_path / "run",
+    )
     command = [sys.executable, str(ROOT / "scripts" / "train_mnist.py"), *map(str, arguments)]
     checkpoint = tmp_path / "run" / "checkpoint.pt"
     epochs = []
@@ -133,7 +172,14 @@ def test_a_killed_and_an_interrupted_run_lose_nothing(tmp_path):
 
 def test_generate_makes_grids_arrays_and_sequences(call_script, run_dir, tmp_path):
     result = call_script(
-        "generate.py", run_dir, "--n", 9, "--out", tmp_path / "grid.png", "--npz", tmp_path / "images.npz"
+        "generate.py",
+        run_dir,
+        "--n",
+        9,
+        "--out",
+        tmp_path / "grid.png",
+        "--npz",
+        tmp_path / "images.npz",
     )
     assert result.returncode == 0, result.stderr
     with np.load(tmp_path / "images.npz", allow_pickle=False) as arrays:
@@ -144,7 +190,9 @@ def test_generate_makes_grids_arrays_and_sequences(call_script, run_dir, tmp_pat
     with np.load(tmp_path / "images.npz") as one, np.load(tmp_path / "again.npz") as other:
         assert (one["images"] == other["images"]).all()
     # two epochs of three steps draw no digit at will: take a sequence of what the classifier does read
-    missing = call_script("generate.py", run_dir, "--sequence", 3, 12, "--out", tmp_path / "strip.png")
+    missing = call_script(
+        "generate.py", run_dir, "--sequence", 3, 12, "--out", tmp_path / "strip.png"
+    )
     assert missing.returncode == 2
     assert "read as 12" in missing.stderr or "read as 3" in missing.stderr
     assert not (tmp_path / "strip.png").exists()
@@ -181,7 +229,9 @@ def test_evaluate_scores_a_run_again_and_agrees_with_itself(call_script, run_dir
         (("--resume",), "holds no run to resume"),
     ],
 )
-def test_bad_input_is_one_sentence_and_status_2(call_script, tmp_path, monkeypatch, options, message):
+def test_bad_input_is_one_sentence_and_status_2(
+    call_script, tmp_path, monkeypatch, options, message
+):
     monkeypatch.chdir(tmp_path)
     result = call_script("train_mnist.py", *TOY, "--out", tmp_path / "run", *options)
     assert result.returncode == 2
@@ -214,8 +264,23 @@ def test_mnist_trains_on_the_real_files(call_script, mnist_root, tmp_path):
 
 def test_priors_are_compared_and_finished_cells_are_kept(call_script, tmp_path):
     out = tmp_path / "compare"
-    toy = ("--data", "digits8x8", "--epochs", 1, "--steps-per-epoch", 3, "--width", 4, "--images", 60, "--out", out)
-    first = call_script("compare_priors.py", *toy, "--priors", "gaussian-64", "qcbm-8 z", "--seeds", 0)
+    toy = (
+        "--data",
+        "digits8x8",
+        "--epochs",
+        1,
+        "--steps-per-epoch",
+        3,
+        "--width",
+        4,
+        "--images",
+        60,
+        "--out",
+        out,
+    )
+    first = call_script(
+        "compare_priors.py", *toy, "--priors", "gaussian-64", "qcbm-8 z", "--seeds", 0
+    )
     assert first.returncode == 0, first.stderr
     cells = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
     assert len(cells) == 3  # and the held-out images
@@ -223,7 +288,10 @@ def test_priors_are_compared_and_finished_cells_are_kept(call_script, tmp_path):
     assert second.returncode == 0, second.stderr
     assert {path: path.stat().st_mtime_ns for path in cells} == cells
     table = (out / "table.md").read_text().splitlines()
-    assert [row.split(" | ")[:2] for row in table[2:4]] == [["| gaussian-64", "2"], ["| qcbm-8 z", "1"]]
+    assert [row.split(" | ")[:2] for row in table[2:4]] == [
+        ["| gaussian-64", "2"],
+        ["| qcbm-8 z", "1"],
+    ]
     assert "±" in table[2] and "±" not in table[3] and "held-out real" in table[4]
     rows = (out / "table.csv").read_text().splitlines()
     assert len(rows) == 4 and rows[0].startswith("prior,seed,fid,kid")
@@ -239,7 +307,9 @@ def test_priors_are_compared_and_finished_cells_are_kept(call_script, tmp_path):
     ],
 )
 def test_bad_comparisons_are_one_sentence(call_script, tmp_path, options, message):
-    result = call_script("compare_priors.py", "--data", "digits8x8", "--out", tmp_path / "c", *options)
+    result = call_script(
+        "compare_priors.py", "--data", "digits8x8", "--out", tmp_path / "c", *options
+    )
     assert result.returncode == 2
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1

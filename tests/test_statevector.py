@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from qiskit.quantum_info import Pauli, Statevector
 
 from qcaan.circuits.ansatz import ANSATZE, BASES, GATES, Ansatz, make_ansatz
-from qcaan.circuits.statevector import all_probabilities, amplitudes, expectations, preparation_angles, probabilities
+from qcaan.circuits.statevector import (
+    all_probabilities,
+    amplitudes,
+    expectations,
+    preparation_angles,
+    probabilities,
+)
 
 
 def parameters(ansatz, basis, seed, k=2):
@@ -18,7 +24,9 @@ def parameters(ansatz, basis, seed, k=2):
 
 def assert_equals_qiskit(ansatz, basis, seed):
     theta = parameters(ansatz, basis, seed)
-    expected = [Statevector(ansatz.to_circuit(basis).assign_parameters(t)).probabilities() for t in theta]
+    expected = [
+        Statevector(ansatz.to_circuit(basis).assign_parameters(t)).probabilities() for t in theta
+    ]
     double = probabilities(ansatz, torch.from_numpy(theta), basis)
     single = probabilities(ansatz, torch.from_numpy(theta).float(), basis)
     assert (double.dtype, single.dtype) == (torch.float64, torch.float32)
@@ -46,21 +54,32 @@ def test_every_ansatz_and_basis_equals_qiskits_statevector(name, n, n_layers, ba
     seed=st.integers(0, 999),
 )
 def test_any_sequence_of_layers_equals_qiskits_statevector(n, layers, basis, seed):
-    names = [gate if gate == "h" or stride == 1 else f"{gate}/{min(stride, n)}" for gate, stride in layers]
+    names = [
+        gate if gate == "h" or stride == 1 else f"{gate}/{min(stride, n)}"
+        for gate, stride in layers
+    ]
     assert_equals_qiskit(Ansatz(n, tuple(names)), basis, seed)
 
 
 @settings(deadline=None, max_examples=30)
-@given(n=st.integers(1, 5), layers=st.lists(st.sampled_from(GATES), max_size=4), seed=st.integers(0, 999))
+@given(
+    n=st.integers(1, 5),
+    layers=st.lists(st.sampled_from(GATES), max_size=4),
+    seed=st.integers(0, 999),
+)
 def test_any_real_state_can_come_before_the_other_layers(n, layers, seed):
     rng = np.random.default_rng(seed)
     vectors = rng.normal(0, 3, (2, 2**n)) * (rng.random((2, 2**n)) < 0.6)
     vectors[:, rng.integers(2**n)] = -1
     ansatz = Ansatz(n, ("real-state", *layers))
     angles = preparation_angles(torch.from_numpy(vectors))
-    theta = torch.cat([angles, torch.from_numpy(parameters(Ansatz(n, tuple(layers)), "z", seed))], 1)
+    theta = torch.cat(
+        [angles, torch.from_numpy(parameters(Ansatz(n, tuple(layers)), "z", seed))], 1
+    )
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    np.testing.assert_allclose(amplitudes(Ansatz(n, ("real-state",)), angles), vectors / lengths, atol=1e-12)
+    np.testing.assert_allclose(
+        amplitudes(Ansatz(n, ("real-state",)), angles), vectors / lengths, atol=1e-12
+    )
     expected = [Statevector(ansatz.to_circuit().assign_parameters(t.numpy())).data for t in theta]
     np.testing.assert_allclose(amplitudes(ansatz, theta), expected, atol=1e-10)
 
@@ -98,7 +117,9 @@ def test_gradients_equal_parameter_shifts_and_finite_differences(name, n, seed):
     (gradient,) = torch.autograd.grad(value(point[None])[0], point)
     basis_vectors = torch.eye(len(theta), dtype=torch.float64)
     for step, scale in ((np.pi / 2, 2), (1e-5, 2e-5)):
-        shifted = (value(theta + step * basis_vectors) - value(theta - step * basis_vectors)) / scale
+        shifted = (
+            value(theta + step * basis_vectors) - value(theta - step * basis_vectors)
+        ) / scale
         torch.testing.assert_close(gradient, shifted, atol=1e-8, rtol=1e-6)
 
 
@@ -122,8 +143,12 @@ def test_expectations_are_those_of_pauli_z(n, seed):
     ansatz = make_ansatz("seed", n, 1)
     theta = parameters(ansatz, "z", seed, k=1)
     state = Statevector(ansatz.to_circuit().assign_parameters(theta[0]))
-    expected = [state.expectation_value(Pauli("I" * (n - 1 - q) + "Z" + "I" * q)).real for q in range(n)]
-    np.testing.assert_allclose(expectations(probabilities(ansatz, torch.from_numpy(theta)))[0], expected, atol=1e-12)
+    expected = [
+        state.expectation_value(Pauli("I" * (n - 1 - q) + "Z" + "I" * q)).real for q in range(n)
+    ]
+    np.testing.assert_allclose(
+        expectations(probabilities(ansatz, torch.from_numpy(theta)))[0], expected, atol=1e-12
+    )
 
 
 def test_twenty_qubits_fit():

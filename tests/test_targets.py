@@ -45,7 +45,9 @@ def test_files_are_read_with_and_without_a_header(tmp_path):
 
 
 def test_bad_targets_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown target 'cauchy'; choose from lognormal, .*\.csv or \.npy"):
+    with pytest.raises(
+        ValueError, match=r"unknown target 'cauchy'; choose from lognormal, .*\.csv or \.npy"
+    ):
         load_samples("cauchy", 10, 0)
     with pytest.raises(ValueError, match="n must be at least 1, got 0"):
         load_samples("lognormal", 0, 0)
@@ -54,7 +56,9 @@ def test_bad_targets_are_named(tmp_path):
         with pytest.raises(ValueError, match=r"bad\.csv does not hold numbers, a row per sample"):
             load_samples(tmp_path / "bad.csv", 1, 0)
     (tmp_path / "empty.csv").write_text("\n")
-    with pytest.raises(ValueError, match=r"empty\.csv must hold samples \[N\] or \[N, k\], got \[0\]"):
+    with pytest.raises(
+        ValueError, match=r"empty\.csv must hold samples \[N\] or \[N, k\], got \[0\]"
+    ):
         load_samples(tmp_path / "empty.csv", 1, 0)
     (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(ValueError, match=r"cut\.npy does not hold numbers"):

@@ -9,7 +9,18 @@ import pytest
 from PIL import Image
 from test_scripts import assert_same_checkpoint
 
-TOY = ("--batch-size", 8, "--steps-per-epoch", 3, "--critic-width", 8, "--device", "cpu", "--eval-samples", 500)
+TOY = (
+    "--batch-size",
+    8,
+    "--steps-per-epoch",
+    3,
+    "--critic-width",
+    8,
+    "--device",
+    "cpu",
+    "--eval-samples",
+    500,
+)
 CLASSIFY = ("classify_digits.py", "--device", "cpu")
 
 
@@ -85,7 +96,9 @@ def test_more_columns_from_a_file_on_a_sampler_at_the_end(call_script, tmp_path)
 
 @pytest.mark.parametrize("script", ["train_gaussian.py", "classify_digits.py"])
 def test_a_dry_run_checks_and_writes_nothing(run_script, tmp_path, script):
-    dry = run_script(script, "--device", "cpu", "--dry-run", "--out", tmp_path / "run", cwd=tmp_path)
+    dry = run_script(
+        script, "--device", "cpu", "--dry-run", "--out", tmp_path / "run", cwd=tmp_path
+    )
     assert dry.returncode == 0, dry.stderr
     assert "dry run: nothing was written" in dry.stdout
     assert list(tmp_path.iterdir()) == []
@@ -99,7 +112,11 @@ def test_a_dry_run_checks_and_writes_nothing(run_script, tmp_path, script):
             ("--target", "cauchy"),
             "unknown target 'cauchy'; choose from lognormal",
         ),
-        ("train_gaussian.py", ("--shots", 9, "--gradient", "finite-difference"), "finite-difference of 9 shots"),
+        (
+            "train_gaussian.py",
+            ("--shots", 9, "--gradient", "finite-difference"),
+            "finite-difference of 9 shots",
+        ),
         ("train_gaussian.py", ("--eval-samples", 1), "eval_samples must be at least 2, got 1"),
         ("train_gaussian.py", ("--resume",), "holds no run to resume"),
         ("train_gaussian.py", ("--sampler", "bogus"), "unknown sampler 'bogus'; choose from exact"),

@@ -12,7 +12,18 @@ from test_scripts import assert_same_checkpoint
 
 SCRIPT = "train_image_qgan.py"
 TOY = (
-    *("--data", "digits8x8", "--steps-per-epoch", 3, "--batch-size", 8, "--width", 4, "--device", "cpu"),
+    *(
+        "--data",
+        "digits8x8",
+        "--steps-per-epoch",
+        3,
+        "--batch-size",
+        8,
+        "--width",
+        4,
+        "--device",
+        "cpu",
+    ),
     *("--n-qubits", 3, "--n-layers", 1),
 )
 
@@ -70,9 +81,18 @@ def test_resumed_equals_uninterrupted(call_script, run_dir, tmp_path):
     ).read_bytes()
 
 
-def test_its_runs_can_be_drawn_from_and_scored_like_those_of_the_main_job(call_script, run_dir, tmp_path):
+def test_its_runs_can_be_drawn_from_and_scored_like_those_of_the_main_job(
+    call_script, run_dir, tmp_path
+):
     drawn = call_script(
-        "generate.py", run_dir, "--n", 9, "--out", tmp_path / "grid[1].png", "--npz", tmp_path / "images.npz"
+        "generate.py",
+        run_dir,
+        "--n",
+        9,
+        "--out",
+        tmp_path / "grid[1].png",
+        "--npz",
+        tmp_path / "images.npz",
     )
     assert drawn.returncode == 0, drawn.stderr
     assert "grid[1].png" in drawn.stdout and (tmp_path / "grid[1].png").is_file()
@@ -84,11 +104,29 @@ def test_its_runs_can_be_drawn_from_and_scored_like_those_of_the_main_job(call_s
 
 
 def test_a_preset_decides_the_defaults_and_options_override_it(call_script, tmp_path):
-    small = ("--data", "digits8x8", "--epochs", 1, "--steps-per-epoch", 2, "--device", "cpu", "--eval-images", 30)
-    result = call_script(SCRIPT, "--preset", "published", *small, "--lr", 0.002, "--out", tmp_path / "run")
+    small = (
+        "--data",
+        "digits8x8",
+        "--epochs",
+        1,
+        "--steps-per-epoch",
+        2,
+        "--device",
+        "cpu",
+        "--eval-images",
+        30,
+    )
+    result = call_script(
+        SCRIPT, "--preset", "published", *small, "--lr", 0.002, "--out", tmp_path / "run"
+    )
     assert result.returncode == 0, result.stderr
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
-    assert (config["noise"], config["decoder"], config["n_qubits"], config["lr"]) == ("none", "dense", 4, 0.002)
+    assert (config["noise"], config["decoder"], config["n_qubits"], config["lr"]) == (
+        "none",
+        "dense",
+        4,
+        0.002,
+    )
     assert json.loads((tmp_path / "run" / "scores.json").read_text())["generated"]["distinct"] == 1
     shown = call_script(SCRIPT, "--preset=published", "--help")
     assert "(default: dense)" in " ".join(shown.stdout.replace("│", " ").split())
@@ -136,7 +174,9 @@ def test_bad_input_is_one_sentence_and_status_2(call_script, tmp_path, options, 
         ("train_qgan.py", ("--data", "binomial", "--samples", 200, "--batch-size", 100, "--shots", 50, "--epochs", 2)),
     ],
 )  # fmt: skip
-def test_a_run_on_a_device_is_planned_to_the_job(call_script, ionq, tmp_path, monkeypatch, script, options):
+def test_a_run_on_a_device_is_planned_to_the_job(
+    call_script, ionq, tmp_path, monkeypatch, script, options
+):
     monkeypatch.setattr("qcaan.gans.wasserstein.FIXED_LATENTS", 10)
     run = (script, *options, "--sampler", "ionq:simulator", "--out", tmp_path / "run")
     dry = call_script(*run, "--dry-run")
@@ -148,5 +188,7 @@ def test_a_run_on_a_device_is_planned_to_the_job(call_script, ionq, tmp_path, mo
     assert real.returncode == 0, real.stderr
     assert len(ionq.jobs) == planned[0]
     assert sum(len(job["request"]["input"]["circuits"]) for job in ionq.jobs.values()) == planned[1]
-    lines = [json.loads(line) for line in (tmp_path / "run" / "jobs.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "run" / "jobs.jsonl").read_text().splitlines()
+    ]
     assert sum("fingerprint" in line for line in lines) == planned[0]

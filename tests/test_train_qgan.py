@@ -47,7 +47,16 @@ def test_a_finished_run_says_so(call_script, run_dir):
 
 
 def test_a_run_that_ended_early_is_finished(call_script, tmp_path):
-    options = ("train_qgan.py", *TOY, "--epochs", 200, "--tol-rel-ent", 0.08, "--out", tmp_path / "run")
+    options = (
+        "train_qgan.py",
+        *TOY,
+        "--epochs",
+        200,
+        "--tol-rel-ent",
+        0.08,
+        "--out",
+        tmp_path / "run",
+    )
     first = call_script(*options)
     assert (first.returncode, first.stderr) == (0, "")
     epochs = len((tmp_path / "run" / "output.csv").read_text().splitlines()) - 1
@@ -60,9 +69,15 @@ def test_a_run_that_ended_early_is_finished(call_script, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--gradient", "autograd", "--sampler", "aer"), "gradient 'autograd' needs an Ansatz on the exact engine"),
+        (
+            ("--gradient", "autograd", "--sampler", "aer"),
+            "gradient 'autograd' needs an Ansatz on the exact engine",
+        ),
         (("--sampler", "aer-noise:fake_nothing"), "fake_nothing"),
-        (("--sampler", "aer-noise:ionq-aria", "--shots", 0), "shots must be at least 1 on a sampler"),
+        (
+            ("--sampler", "aer-noise:ionq-aria", "--shots", 0),
+            "shots must be at least 1 on a sampler",
+        ),
         (("--seed", -1), "seed must be a whole number"),
         (("--seed", 2**63), "seed must be a whole number"),
     ],
@@ -92,7 +107,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one(call_script, tmp_path):
 def test_a_file_in_two_dimensions_trains(run_script, tmp_path):
     samples = np.random.default_rng(0).normal(0, 1, (300, 2))
     np.savetxt(tmp_path / "prices.csv", samples, delimiter=",", header="open,close", comments="")
-    options = ("--batch-size", 100, "--epochs", 2, "--num-qubits", 1, 2, "--initial-state", "normal")
+    options = (
+        "--batch-size",
+        100,
+        "--epochs",
+        2,
+        "--num-qubits",
+        1,
+        2,
+        "--initial-state",
+        "normal",
+    )
     result = run_script("train_qgan.py", "--data", "prices.csv", *options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     scores = json.loads((tmp_path / "runs" / "qgan-prices" / "scores.json").read_text())
@@ -104,7 +129,10 @@ def test_a_file_in_two_dimensions_trains(run_script, tmp_path):
     ("options", "message"),
     [
         (("--data", "nowhere.csv"), "nowhere.csv: No such file"),
-        (("--batch-size", 9999), "batch_size must be from 1 to the 500 samples within the bounds, got 9999"),
+        (
+            ("--batch-size", 9999),
+            "batch_size must be from 1 to the 500 samples within the bounds, got 9999",
+        ),
         (("--resume",), "holds no run to resume"),
     ],
 )
@@ -122,7 +150,10 @@ def test_bad_input_is_one_sentence_and_status_2(run_script, tmp_path, options, m
         ({"data": "cauchy"}, "unknown target 'cauchy'; choose from lognormal"),
         ({"bounds": (3.0, 0.0)}, r"min < max, got \[3.0, 0.0\] for dimension 0"),
         ({"bounds": (3.0,)}, "bounds must be a min and a max for each dimension, got 1 numbers"),
-        ({"num_qubits": (2, 2)}, "num_qubits must be a whole number of at least 1 for each of the 1 dimensions"),
+        (
+            {"num_qubits": (2, 2)},
+            "num_qubits must be a whole number of at least 1 for each of the 1 dimensions",
+        ),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"samples": 0}, "samples must be at least 1, got 0"),
         ({"lr": 2.0}, "lr must be between 0 and 1, got 2.0"),
@@ -139,7 +170,10 @@ def test_bad_configurations_are_refused(options, message):
 
 
 def test_named_targets_bring_their_bounds_and_options_replace_them():
-    plain, other = DistributionConfig("gaussian-2d"), DistributionConfig("gaussian-2d", bounds=(-1.0, 1.0, -2.0, 2.0))
+    plain, other = (
+        DistributionConfig("gaussian-2d"),
+        DistributionConfig("gaussian-2d", bounds=(-1.0, 1.0, -2.0, 2.0)),
+    )
     assert make_qgan(plain, configured_samples(plain)).grid.bounds.tolist() == [[-2, 2], [-2, 2]]
     qgan = make_qgan(other, configured_samples(other))
     assert qgan.grid.bounds.tolist() == [[-1, 1], [-2, 2]]

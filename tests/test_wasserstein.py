@@ -54,7 +54,12 @@ def test_the_defaults_are_the_published_set_up():
     assert outputs.abs().max() <= 1
     assert gan.generator[1].ansatz.layers == ("ry", "rx", "cx", "ry", "rx", "cx")
     assert gan.config.epochs * gan.config.steps_per_epoch == 8000
-    assert (gan.config.batch_size, gan.config.n_critic, gan.config.lr, gan.config.penalty_weight) == (64, 5, 1e-4, 10)
+    assert (
+        gan.config.batch_size,
+        gan.config.n_critic,
+        gan.config.lr,
+        gan.config.penalty_weight,
+    ) == (64, 5, 1e-4, 10)
 
 
 def test_yields_every_step_and_ends_each_epoch_with_its_means_and_the_samples_moments():
@@ -91,7 +96,9 @@ def test_learns_mean_and_deviation_that_it_does_not_start_with(mean, std, seed):
 def test_learns_two_columns_that_hang_together():
     rng = np.random.default_rng(0)
     first = rng.normal(0, 0.25, 5000)
-    samples = torch.from_numpy(np.stack([first, 0.8 * first + rng.normal(0, 0.08, 5000)], 1)).clamp(-1, 1)
+    samples = torch.from_numpy(np.stack([first, 0.8 * first + rng.normal(0, 0.08, 5000)], 1)).clamp(
+        -1, 1
+    )
     config = WassersteinConfig(**FAST, n_layers=3)
     gan = WassersteinGAN(config, samples, CPU)
     before = sliced_wasserstein(gan.generate(3000), samples)
@@ -121,7 +128,12 @@ def test_the_sampler_takes_over_at_the_step_asked_for(few_fixed_latents):
 
 def test_learns_from_shots(few_fixed_latents):
     gan, samples, held_out = made(
-        **{**FAST, "epochs": 1, "steps_per_epoch": 150}, shots=30, batch_size=16, n_layers=1, n_qubits=1, latent_dim=1
+        **{**FAST, "epochs": 1, "steps_per_epoch": 150},
+        shots=30,
+        batch_size=16,
+        n_layers=1,
+        n_qubits=1,
+        latent_dim=1,
     )
     untrained = column_scores(gan.generate(1000), held_out)
     trained(gan, samples)
@@ -135,7 +147,9 @@ def test_files_are_targets_and_rescaled_ones_are_drawn_in_their_own_units(tmp_pa
     np.savetxt(tmp_path / "data.csv", values, delimiter=",")
     for name in ("data.npy", "data.csv"):
         gan, samples, held_out = made(target=str(tmp_path / name), rescale=True, **TOY)
-        assert sorted(torch.cat([samples, held_out])[:, 0].tolist()) == pytest.approx(sorted(values[:, 0]))
+        assert sorted(torch.cat([samples, held_out])[:, 0].tolist()) == pytest.approx(
+            sorted(values[:, 0])
+        )
         assert len(held_out) == 60
         drawn = gan.generate(200)
         assert drawn.shape == (200, 2)
@@ -177,13 +191,28 @@ def test_bad_targets_are_named(tmp_path):
     for name in ("words.csv", "scalar.npy"):
         refused(f"{name} must hold", target=str(tmp_path / name))
     for name in ("few.npy", "nan.npy"):
-        refused(f"{name} must hold at least ten rows of finite numbers", target=str(tmp_path / name))
-    refused("is constant and cannot be rescaled", target=str(tmp_path / "constant.npy"), rescale=True)
-    refused("n_qubits must be at least 3, one for each column, got 2", target=str(tmp_path / "wide.npy"))
+        refused(
+            f"{name} must hold at least ten rows of finite numbers", target=str(tmp_path / name)
+        )
+    refused(
+        "is constant and cannot be rescaled", target=str(tmp_path / "constant.npy"), rescale=True
+    )
+    refused(
+        "n_qubits must be at least 3, one for each column, got 2", target=str(tmp_path / "wide.npy")
+    )
 
 
-def test_a_run_that_is_put_back_goes_on_bit_for_bit_across_the_switch_to_a_sampler_and_after_it(few_fixed_latents):
-    options = {**TOY, "sampler": "aer", "shots": 20, "steps_per_epoch": 2, "epochs": 3, "switch_at": 3}
+def test_a_run_that_is_put_back_goes_on_bit_for_bit_across_the_switch_to_a_sampler_and_after_it(
+    few_fixed_latents,
+):
+    options = {
+        **TOY,
+        "sampler": "aer",
+        "shots": 20,
+        "steps_per_epoch": 2,
+        "epochs": 3,
+        "switch_at": 3,
+    }
     whole, samples, _ = made(**options)
     saved, records = [], []
     for record in train(whole, samples):
@@ -196,7 +225,9 @@ def test_a_run_that_is_put_back_goes_on_bit_for_bit_across_the_switch_to_a_sampl
         assert trained(again, samples) == records[n_records:]
         for key, value in whole.state_dict().items():
             other = again.state_dict()[key]
-            assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other, key
+            assert (
+                torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other
+            ), key
 
 
 def test_a_run_that_is_not_finite_stops():
@@ -234,7 +265,10 @@ def test_the_sliced_distance_sees_what_columns_do_not():
         ({"ansatz": "ring"}, "unknown ansatz 'ring'"),
         ({"sampler": "warp", "switch_at": 5}, "unknown sampler 'warp'"),
         ({"shots": 5, "gradient": "backprop"}, "gradient backprop needs"),
-        ({"switch_at": -1}, "switch_at must be at least 0 and less than the run's 8000 steps, got -1"),
+        (
+            {"switch_at": -1},
+            "switch_at must be at least 0 and less than the run's 8000 steps, got -1",
+        ),
         ({"switch_at": 5}, "switch_at would change nothing: all steps are on the exact engine"),
         ({"mean": math.nan}, "mean must be finite, got nan"),
         (

@@ -5,7 +5,11 @@
 Signatures are those of Aqua 0.9.5. What is different on purpose is listed in the README's migration section.
 """
 
-from qcaan.aqua.discriminators import DiscriminativeNetwork, NumPyDiscriminator, PyTorchDiscriminator
+from qcaan.aqua.discriminators import (
+    DiscriminativeNetwork,
+    NumPyDiscriminator,
+    PyTorchDiscriminator,
+)
 from qcaan.aqua.generators import GenerativeNetwork, QuantumGenerator
 from qcaan.aqua.instance import AquaError, QuantumInstance, aqua_globals
 from qcaan.aqua.optimizers import ADAM, COBYLA

@@ -83,7 +83,9 @@ class PyTorchDiscriminator(DiscriminativeNetwork):
 
     def __init__(self, n_features: int = 1, n_out: int = 1) -> None:
         if n_features < 1 or n_out != 1:
-            raise AquaError(f"n_features must be at least 1 and n_out must be 1, got {n_features} and {n_out}")
+            raise AquaError(
+                f"n_features must be at least 1 and n_out must be 1, got {n_features} and {n_out}"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(aqua_globals.random.integers(2**31)))
             self._net = PointMLP(torch.tensor([[-1.0, 1.0]] * n_features), self._widths)
@@ -116,8 +118,15 @@ class PyTorchDiscriminator(DiscriminativeNetwork):
     def loss(self, x: Any, y: Any, weights: Any = None) -> Any:
         """Binary cross-entropy of labels x where y is right: the mean, or the sum with weights."""
         labels, right = torch.as_tensor(x), torch.as_tensor(y)
-        each = -(right * labels.clamp_min(SMALLEST).log() + (1 - right) * (1 - labels).clamp_min(SMALLEST).log())
-        return each.mean() if weights is None else (each * torch.as_tensor(weights).reshape(each.shape)).sum()
+        each = -(
+            right * labels.clamp_min(SMALLEST).log()
+            + (1 - right) * (1 - labels).clamp_min(SMALLEST).log()
+        )
+        return (
+            each.mean()
+            if weights is None
+            else (each * torch.as_tensor(weights).reshape(each.shape)).sum()
+        )
 
     def train(
         self,
@@ -131,9 +140,13 @@ class PyTorchDiscriminator(DiscriminativeNetwork):
             raise AquaError("penalty is not supported; qcaan.QGAN(..., loss='wgan-gp') has one")
         real, fake = (torch.tensor(np.asarray(part), dtype=torch.float32) for part in data)
         points = torch.cat([part.reshape(len(part), -1) for part in (real, fake)])  # (m + m', k)
-        of_real, of_fake = (torch.tensor(np.asarray(part), dtype=torch.float32).flatten() for part in weights)
+        of_real, of_fake = (
+            torch.tensor(np.asarray(part), dtype=torch.float32).flatten() for part in weights
+        )
         loss = self._player.update(
-            points, torch.cat([of_real, torch.zeros(len(fake))]), torch.cat([torch.zeros(len(real)), of_fake])
+            points,
+            torch.cat([of_real, torch.zeros(len(fake))]),
+            torch.cat([torch.zeros(len(real)), of_fake]),
         )
         return {"loss": loss, "params": self._player.params}
 

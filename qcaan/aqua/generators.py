@@ -75,12 +75,15 @@ class QuantumGenerator(Generator, GenerativeNetwork):
         snapshot_dir: str | None = None,
     ) -> None:
         grid, rng = make_grid(bounds, num_qubits), aqua_globals.random
-        nothing = np.zeros(len(grid.points))  # data, which the uniform initial state does not ask for
+        nothing = np.zeros(
+            len(grid.points)
+        )  # data, which the uniform initial state does not ask for
         circuit = build_circuit(grid, generator_circuit, None, 1, nothing, rng)
         super().__init__(grid, circuit, init_params, optimizer, gradient_function, rng)
         if isinstance(optimizer, ADAM) and optimizer.maxiter != 1:
             warnings.warn(
-                f"ADAM takes one step for each batch, not maxiter {optimizer.maxiter}; set it to 1", stacklevel=2
+                f"ADAM takes one step for each batch, not maxiter {optimizer.maxiter}; set it to 1",
+                stacklevel=2,
             )
         self.discriminator: DiscriminativeNetwork | None = None
 
@@ -125,7 +128,9 @@ class QuantumGenerator(Generator, GenerativeNetwork):
             raise AquaError("the generator has no discriminator to train against; set one")
         device, draws = self._unwrap(EXACT if quantum_instance is None else quantum_instance, shots)
         sampler = as_sampler(device, self.rng)
-        fake, learn = self.generate(self.machine(sampler, self.rng), 0 if sampler == EXACT else draws or 1024)
+        fake, learn = self.generate(
+            self.machine(sampler, self.rng), 0 if sampler == EXACT else draws or 1024
+        )
         slope = self.discriminator.slope(torch.from_numpy(self.grid.points).float())
         learn(slope)
         return {"loss": float(fake @ slope), "params": self.parameter_values}

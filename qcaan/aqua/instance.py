@@ -64,7 +64,9 @@ class QuantumInstance:
         self.backend, self.shots = backend, 1024
         self.set_config(shots=shots, seed_simulator=seed_simulator, **options)
         self._made: tuple[np.random.Generator, str | BaseSamplerV2] | None = None
-        self._source = EXACT if self.is_statevector else "aer" if backend == "qasm_simulator" else backend
+        self._source = (
+            EXACT if self.is_statevector else "aer" if backend == "qasm_simulator" else backend
+        )
         as_sampler(self._source, np.random.default_rng())  # refuses an unknown backend now
 
     @property
@@ -97,4 +99,6 @@ class QuantumInstance:
             self.shots = whole("shots", config["shots"], 1)
         if "seed_simulator" in config:
             seed = config["seed_simulator"]
-            self._rng = None if seed is None else np.random.default_rng(whole("seed_simulator", seed, 0))
+            self._rng = (
+                None if seed is None else np.random.default_rng(whole("seed_simulator", seed, 0))
+            )

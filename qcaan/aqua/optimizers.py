@@ -50,7 +50,10 @@ class COBYLA:
     tol: float | None = None
 
     def minimize(
-        self, fun: Callable[[Floats], float], x0: Floats, jac: Callable[[Floats], Floats] | None = None
+        self,
+        fun: Callable[[Floats], float],
+        x0: Floats,
+        jac: Callable[[Floats], Floats] | None = None,
     ) -> OptimizeResult:
         evaluations = len(x0) + 2
         if self.maxiter < evaluations:
@@ -59,5 +62,9 @@ class COBYLA:
                 f"{self.maxiter}",
                 stacklevel=2,
             )
-        options = {"maxiter": max(self.maxiter, evaluations), "disp": self.disp, "rhobeg": _RHOBEG * self.rhobeg}
+        options = {
+            "maxiter": max(self.maxiter, evaluations),
+            "disp": self.disp,
+            "rhobeg": _RHOBEG * self.rhobeg,
+        }
         return minimize(fun, x0, method="COBYLA", tol=self.tol, options=options)

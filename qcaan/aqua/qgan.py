@@ -9,7 +9,11 @@ from numpy.typing import ArrayLike
 from qiskit import QuantumCircuit
 from qiskit.primitives import BaseSamplerV2
 
-from qcaan.aqua.discriminators import DiscriminativeNetwork, NumPyDiscriminator, PyTorchDiscriminator
+from qcaan.aqua.discriminators import (
+    DiscriminativeNetwork,
+    NumPyDiscriminator,
+    PyTorchDiscriminator,
+)
 from qcaan.aqua.generators import QuantumGenerator
 from qcaan.aqua.instance import AquaError, QuantumInstance, aqua_globals
 from qcaan.circuits.ansatz import Ansatz
@@ -98,7 +102,9 @@ class QGAN(distribution.QGAN):
         if isinstance(discriminator, DiscriminativeNetwork):
             discriminator.set_seed(self._random_seed)
 
-    def run(self, quantum_instance: Any = None, progress: bool = False, **config: Any) -> dict[str, Any]:
+    def run(
+        self, quantum_instance: Any = None, progress: bool = False, **config: Any
+    ) -> dict[str, Any]:
         """Train, on `quantum_instance` from now on, if it is given; see `set_backend` for it and `config`."""
         if quantum_instance is not None:
             self.set_backend(quantum_instance, **config)

@@ -43,10 +43,14 @@ class Ansatz:
         for layer in self.layers[self.layers[:1] == (PREPARATION,) :]:
             gate, slash, stride = layer.partition("/")
             if gate == PREPARATION:
-                raise ValueError(f"{PREPARATION} can only be the first layer, got {' '.join(self.layers)}")
+                raise ValueError(
+                    f"{PREPARATION} can only be the first layer, got {' '.join(self.layers)}"
+                )
             if gate not in GATES:
                 raise ValueError(f"unknown layer {layer!r}; choose from {', '.join(GATES)}")
-            if slash and (gate == "h" or not stride.isdecimal() or not 1 <= int(stride) <= self.n_qubits):
+            if slash and (
+                gate == "h" or not stride.isdecimal() or not 1 <= int(stride) <= self.n_qubits
+            ):
                 raise ValueError(
                     f"layer {layer!r}: what follows / must be from 1 to {self.n_qubits}, and h acts on all"
                 )
@@ -103,7 +107,9 @@ class Ansatz:
         return circuit
 
 
-def _multiplexed_ry(circuit: QuantumCircuit, theta: Iterator[Parameter], controls: range, target: int) -> None:
+def _multiplexed_ry(
+    circuit: QuantumCircuit, theta: Iterator[Parameter], controls: range, target: int
+) -> None:
     """RY on `target` by an angle for each setting c of k `controls`: the sum over s of (-1)^(c . s) theta[s]."""
     if not controls:
         circuit.ry(next(theta), target)
@@ -126,13 +132,17 @@ def fixed_pairs(layer: str, n_qubits: int) -> list[tuple[int, int]]:
     chain = list(pairwise(qubits))
     if gate.endswith("-pairs"):
         return chain[::2]
-    return [(qubits[-1], qubits[0]), *chain] if gate.endswith("-ring") and len(qubits) > 2 else chain
+    return (
+        [(qubits[-1], qubits[0]), *chain] if gate.endswith("-ring") and len(qubits) > 2 else chain
+    )
 
 
 def check_bases(bases: tuple[str, ...]) -> None:
     """Raise ValueError unless `bases` is a non-empty sequence of different known bases."""
     if not bases or len(set(bases)) != len(bases) or not set(bases) <= set(BASES):
-        raise ValueError(f"bases must be different ones of {', '.join(BASES)}, got {' '.join(bases) or 'none'}")
+        raise ValueError(
+            f"bases must be different ones of {', '.join(BASES)}, got {' '.join(bases) or 'none'}"
+        )
 
 
 def basis_params(n_qubits: int, bases: tuple[str, ...]) -> int:
@@ -191,7 +201,9 @@ def qcnn_ansatz(n_qubits: int) -> Ansatz:
         ValueError: n_qubits is not a power of two.
     """
     if n_qubits < 2 or n_qubits & (n_qubits - 1):
-        raise ValueError(f"a quantum convolutional network needs 2, 4, 8, 16, ... qubits, got {n_qubits}")
+        raise ValueError(
+            f"a quantum convolutional network needs 2, 4, 8, 16, ... qubits, got {n_qubits}"
+        )
     layers: list[str] = []
     stride = 1
     while stride < n_qubits:

@@ -48,7 +48,9 @@ class BornMachine:
         ValueError: unknown sampler, unknown or repeated bases, or more qubits than memory holds.
     """
 
-    def __init__(self, ansatz: Ansatz, bases: tuple[str, ...], sampler: SamplerLike, rng: np.random.Generator) -> None:
+    def __init__(
+        self, ansatz: Ansatz, bases: tuple[str, ...], sampler: SamplerLike, rng: np.random.Generator
+    ) -> None:
         check_bases(bases)
         check_memory(ansatz.n_qubits)
         self.ansatz = ansatz
@@ -105,7 +107,9 @@ class BornMachine:
         which a device returns them carries no correlation into the result.
         """
         index = self.shots(theta[None], n)[:, 0]  # (n_bases, n)
-        paired = [basis[torch.from_numpy(self._rng.permutation(n)).to(basis.device)] for basis in index]
+        paired = [
+            basis[torch.from_numpy(self._rng.permutation(n)).to(basis.device)] for basis in index
+        ]
         return torch.cat([index_to_bits(basis, self.n_qubits) for basis in paired], dim=1)
 
     def one_qubit_angles(self, qubit: int) -> list[int]:
@@ -126,8 +130,12 @@ class BornMachine:
         """Measured P(read | prepared) of every qubit, float64 [n, 2, 2], by one job that prepares all zeros and all ones."""
         circuits = [QuantumCircuit(self.n_qubits), QuantumCircuit(self.n_qubits)]
         circuits[1].x(range(self.n_qubits))
-        result = self._sampler.run([(_measured(circuit), None, shots) for circuit in circuits]).result()
-        ones = [pub.join_data().to_bool_array(order="little").mean(0) for pub in result]  # prepared 0, prepared 1
+        result = self._sampler.run(
+            [(_measured(circuit), None, shots) for circuit in circuits]
+        ).result()
+        ones = [
+            pub.join_data().to_bool_array(order="little").mean(0) for pub in result
+        ]  # prepared 0, prepared 1
         read_one = torch.from_numpy(np.stack(ones, -1))  # (n, 2)
         return torch.stack([1 - read_one, read_one], 1)
 
@@ -161,9 +169,9 @@ def mitigated(frequencies: Tensor, errors: Tensor) -> Tensor:
     """
     result = frequencies
     for qubit, inverse in enumerate(torch.linalg.inv(errors)):
-        result = torch.einsum("ab,...hbl->...hal", inverse.to(result), result.unflatten(-1, (-1, 2, 2**qubit))).flatten(
-            -3
-        )
+        result = torch.einsum(
+            "ab,...hbl->...hal", inverse.to(result), result.unflatten(-1, (-1, 2, 2**qubit))
+        ).flatten(-3)
     result = result.clamp(min=0)
     return result / result.sum(-1, keepdim=True)
 
@@ -188,7 +196,9 @@ class _AerProbabilities:
             self._circuit.rx(np.pi / 2, range(n))
             self._circuit.save_probabilities(label="o")
         # 14 qubits: below, Aer's threads cost more than the simulation
-        self._simulator = AerSimulator(max_parallel_threads=1, **options) if n < 14 else AerSimulator(**options)
+        self._simulator = (
+            AerSimulator(max_parallel_threads=1, **options) if n < 14 else AerSimulator(**options)
+        )
 
     def __call__(self, theta: NDArray[np.float64]) -> NDArray[np.float64]:
         binds = [dict(zip(self._parameters, theta.T.tolist(), strict=True))]

@@ -69,7 +69,9 @@ class QuantumLayer(nn.Module):
         n = ansatz.n_qubits
         embedding = (embedding,) if isinstance(embedding, str) else tuple(embedding)
         self._as_amplitudes = embedding == (AMPLITUDES,)
-        if not self._as_amplitudes and not (set(embedding) <= {"h", *ROTATIONS} and set(embedding) & set(ROTATIONS)):
+        if not self._as_amplitudes and not (
+            set(embedding) <= {"h", *ROTATIONS} and set(embedding) & set(ROTATIONS)
+        ):
             raise ValueError(
                 f"embedding must be {AMPLITUDES}, or of {', '.join(ROTATIONS)} and h, got {' '.join(embedding) or 'none'}"
             )
@@ -82,10 +84,18 @@ class QuantumLayer(nn.Module):
         self._room = 2**n if self._as_amplitudes else self.embedding.n_params
         self.n_in = self._room if n_in is None else n_in
         if not 1 <= self.n_in <= self._room:
-            raise ValueError(f"n_in must be from 1 to {self._room} for {' '.join(embedding)} on {n} qubits, got {n_in}")
+            raise ValueError(
+                f"n_in must be from 1 to {self._room} for {' '.join(embedding)} on {n} qubits, got {n_in}"
+            )
         self.qubits = tuple(range(n) if qubits is None else map(operator.index, qubits))
-        if not self.qubits or len(set(self.qubits)) < len(self.qubits) or not set(self.qubits) <= set(range(n)):
-            raise ValueError(f"qubits must be different ones of 0..{n - 1}, got {list(self.qubits)}")
+        if (
+            not self.qubits
+            or len(set(self.qubits)) < len(self.qubits)
+            or not set(self.qubits) <= set(range(n))
+        ):
+            raise ValueError(
+                f"qubits must be different ones of 0..{n - 1}, got {list(self.qubits)}"
+            )
         self.register_buffer("_measured", torch.tensor(self.qubits), persistent=False)
         self.n_out = len(self.qubits) if output == "expectations" else 2 ** len(self.qubits)
         self.theta = nn.Parameter(torch.empty(uploads, ansatz.n_params).uniform_(-math.pi, math.pi))
@@ -114,17 +124,27 @@ class QuantumLayer(nn.Module):
         if shots < 0:
             raise ValueError(f"shots must be at least 0 (0 = exact probabilities), got {shots}")
         rng = np.random.default_rng(seed)
-        circuit = Ansatz(self.ansatz.n_qubits, (self.embedding.layers + self.ansatz.layers) * self.uploads)
+        circuit = Ansatz(
+            self.ansatz.n_qubits, (self.embedding.layers + self.ansatz.layers) * self.uploads
+        )
         born = BornMachine(circuit, ("z",), sampler, rng)
         if shots == 0 and not born.ideal:
-            raise ValueError("shots 0 asks for exact probabilities, which this sampler does not give; name a number")
+            raise ValueError(
+                "shots 0 asks for exact probabilities, which this sampler does not give; name a number"
+            )
         can_backprop = born.differentiable and shots == 0
         gradient = gradient or ("backprop" if can_backprop else "parameter-shift")
         if gradient not in GRADIENTS:
             raise ValueError(f"unknown gradient {gradient!r}; choose from {', '.join(GRADIENTS)}")
         if gradient == "backprop" and not can_backprop:
-            raise ValueError(f"gradient backprop needs sampler {EXACT!r} without shots; choose parameter-shift")
-        if gradient == "finite-difference" and isinstance(sampler, str) and sampler.endswith(":single"):
+            raise ValueError(
+                f"gradient backprop needs sampler {EXACT!r} without shots; choose parameter-shift"
+            )
+        if (
+            gradient == "finite-difference"
+            and isinstance(sampler, str)
+            and sampler.endswith(":single")
+        ):
             raise ValueError(
                 f"gradient finite-difference of {sampler} would be rounding divided by a small step; choose parameter-shift"
             )
@@ -142,7 +162,9 @@ class QuantumLayer(nn.Module):
         if not len(inputs):
             return inputs.new_zeros(0, self.n_out) + 0 * (inputs.sum() + self.theta.sum())
         if self._as_amplitudes:
-            largest = inputs.detach().abs().amax(1, keepdim=True)  # so that no square over- or underflows
+            largest = (
+                inputs.detach().abs().amax(1, keepdim=True)
+            )  # so that no square over- or underflows
             if not largest.all():
                 raise ValueError(f"inputs are amplitudes, but row {int(largest.argmin())} is zero")
             inputs = F.normalize(inputs / largest, dim=1)
@@ -169,9 +191,13 @@ class QuantumLayer(nn.Module):
     def _measure(self, columns: Tensor) -> Tensor:
         """Outputs [K, n_out] for rows of angles, or of amplitudes and then angles, by the sampler."""
         if self._as_amplitudes:
-            columns = torch.cat([preparation_angles(columns[:, : self._room]), columns[:, self._room :]], 1)
+            columns = torch.cat(
+                [preparation_angles(columns[:, : self._room]), columns[:, self._room :]], 1
+            )
         if self.shots:
-            if not columns.isfinite().all():  # samplers differ in what they measure of such a circuit
+            if (
+                not columns.isfinite().all()
+            ):  # samplers differ in what they measure of such a circuit
                 return columns.new_full((len(columns), self.n_out), math.nan)
             return self._read(self._born.frequencies(columns, self.shots)[:, 0])
         return self._read(self._born.probabilities(columns)[:, 0])
@@ -182,7 +208,12 @@ class QuantumLayer(nn.Module):
         n = self.ansatz.n_qubits
         chosen = [n - q for q in reversed(self.qubits)]  # the axes of their bits, the highest first
         others = [axis for axis in range(1, n + 1) if axis not in chosen]
-        return probs.unflatten(1, (2,) * n).permute(0, *chosen, *others).reshape(len(probs), self.n_out, -1).sum(2)
+        return (
+            probs.unflatten(1, (2,) * n)
+            .permute(0, *chosen, *others)
+            .reshape(len(probs), self.n_out, -1)
+            .sum(2)
+        )
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"rng": self._rng.bit_generator.state}
@@ -215,18 +246,24 @@ class _Shifted(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         # create_graph, which torch's own once_differentiable only sees where grad itself is trained
         if torch.is_grad_enabled():
-            raise RuntimeError(f"gradient {ctx.layer.gradient} is of first order only; choose backprop")
+            raise RuntimeError(
+                f"gradient {ctx.layer.gradient} is of first order only; choose backprop"
+            )
         (columns, outputs), layer, trained = ctx.saved_tensors, ctx.layer, ctx.trained
         differences = layer.gradient == "finite-difference"
         of_amplitudes = (trained < layer._room) & (layer._as_amplitudes and not differences)  # (T,)
         steps = torch.where(of_amplitudes, 1.0, _STEP if differences else math.pi / 2).to(columns)
         shifts = steps[:, None] * F.one_hot(trained, columns.shape[1])  # (T, P)
         shifted = columns + torch.stack([shifts, -shifts])[:, :, None]  # (2, T, B, P)
-        up, down = layer._measure(shifted.flatten(0, 2)).view(2, len(trained), *outputs.shape)  # each (T, B, n_out)
+        up, down = layer._measure(shifted.flatten(0, 2)).view(
+            2, len(trained), *outputs.shape
+        )  # each (T, B, n_out)
 
         slopes = (up - down) / (2 * _STEP if differences else 2)
         v = columns[:, trained].T[:, :, None]  # (T, B, 1)
-        slopes = torch.where(of_amplitudes[:, None, None], up - down + v * (up + down - 2 * outputs), slopes)
+        slopes = torch.where(
+            of_amplitudes[:, None, None], up - down + v * (up + down - 2 * outputs), slopes
+        )
         gradient = torch.zeros_like(columns)
         gradient[:, trained] = (slopes * grad).sum(2).T
         return gradient, None, None

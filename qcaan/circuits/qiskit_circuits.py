@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import Parameter, ParameterExpression, ParameterVector
 from qiskit.exceptions import QiskitError
-from qiskit.primitives import BackendSamplerV2, BaseSamplerV2, PrimitiveJob, PrimitiveResult, SamplerPubResult
+from qiskit.primitives import (
+    BackendSamplerV2,
+    BaseSamplerV2,
+    PrimitiveJob,
+    PrimitiveResult,
+    SamplerPubResult,
+)
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.providers import BackendV2
 from qiskit.providers.basic_provider import BasicSimulator
@@ -30,7 +36,14 @@ from qcaan.samplers.names import SAMPLERS, check_width, is_sampler, make_sampler
 from qcaan.samplers.simulators import TranspiledSampler
 
 Floats = NDArray[np.float64]
-_BASIS = ("rx", "ry", "rz", "cx", "cz", "h")  # the last two only to save `Statevector` their decomposition
+_BASIS = (
+    "rx",
+    "ry",
+    "rz",
+    "cx",
+    "cz",
+    "h",
+)  # the last two only to save `Statevector` their decomposition
 
 
 class CircuitMachine:
@@ -50,7 +63,9 @@ class CircuitMachine:
 
     differentiable = False
 
-    def __init__(self, circuit: QuantumCircuit, sampler: str | BaseSamplerV2, rng: np.random.Generator) -> None:
+    def __init__(
+        self, circuit: QuantumCircuit, sampler: str | BaseSamplerV2, rng: np.random.Generator
+    ) -> None:
         check_memory(circuit.num_qubits)
         self.parameters = ordered_parameters(circuit)
         if not self.parameters:
@@ -63,7 +78,9 @@ class CircuitMachine:
             for row, angle in enumerate(self._angles)
             for parameter in angle.parameters
         ]
-        self.angle_slopes(torch.linspace(0.1, 0.2, self.n_params, dtype=torch.float64))  # refuses complex ones now
+        self.angle_slopes(
+            torch.linspace(0.1, 0.2, self.n_params, dtype=torch.float64)
+        )  # refuses complex ones now
         self._sampler = None if sampler == EXACT else sampler
         if isinstance(self._sampler, str):
             self._sampler = make_sampler(self._sampler, rng)
@@ -105,7 +122,9 @@ class CircuitMachine:
 
     def angles(self, theta: Tensor) -> Tensor:
         """Angles [S] of the rotations that depend on theta [n_params]."""
-        return torch.tensor([self._bound(angle, theta) for angle in self._angles], dtype=torch.float64)
+        return torch.tensor(
+            [self._bound(angle, theta) for angle in self._angles], dtype=torch.float64
+        )
 
     def angle_slopes(self, theta: Tensor) -> Tensor:
         """Derivatives [S, n_params] of those angles at theta [n_params]; a parameter may turn several rotations."""
@@ -116,7 +135,9 @@ class CircuitMachine:
 
     def _bound(self, value: ParameterExpression | float, theta: Tensor) -> float:
         if isinstance(value, ParameterExpression):
-            value = value.bind({p: float(theta[self.parameters.index(p)]) for p in value.parameters}).numeric()
+            value = value.bind(
+                {p: float(theta[self.parameters.index(p)]) for p in value.parameters}
+            ).numeric()
         if isinstance(value, complex):
             raise ValueError("the generator circuit must have real angles, got a complex one")
         return float(value)
@@ -144,7 +165,9 @@ class SimulatorSampler(BaseSamplerV2):
         return BackendSamplerV2(backend=self._backend, options=options).run(pubs, shots=shots)
 
 
-def as_sampler(device: str | BaseSamplerV2 | BackendV2, rng: np.random.Generator) -> str | BaseSamplerV2:
+def as_sampler(
+    device: str | BaseSamplerV2 | BackendV2, rng: np.random.Generator
+) -> str | BaseSamplerV2:
     """A sampler name, a sampler, or a Qiskit backend as what `make_machine` takes; simulators are seeded from `rng`.
 
     Raises:
@@ -154,22 +177,30 @@ def as_sampler(device: str | BaseSamplerV2 | BackendV2, rng: np.random.Generator
         seeded = isinstance(device, AerBackend | BasicSimulator)
         sampler = SimulatorSampler(device, rng) if seeded else BackendSamplerV2(backend=device)
         return TranspiledSampler(sampler, device)
-    if isinstance(device, BaseSamplerV2) or (isinstance(device, str) and (device == EXACT or is_sampler(device))):
+    if isinstance(device, BaseSamplerV2) or (
+        isinstance(device, str) and (device == EXACT or is_sampler(device))
+    ):
         return device
     raise ValueError(
         f"unknown sampler {device!r}; choose from {', '.join((EXACT, *SAMPLERS))}, or give a BaseSamplerV2 or a backend"
     )
 
 
-def probabilities_and_slopes(machine: BornMachine | CircuitMachine, theta: Tensor, shots: int) -> tuple[Tensor, Tensor]:
+def probabilities_and_slopes(
+    machine: BornMachine | CircuitMachine, theta: Tensor, shots: int
+) -> tuple[Tensor, Tensor]:
     """Probabilities [2**n] and their derivatives [P, 2**n] at theta [P], in one job; with 0 shots both are exact.
 
     Every rotation is shifted, and those that a parameter turns are summed.
     """
     if isinstance(machine, CircuitMachine):
-        probs, by_angle = parameter_shift(lambda angles: machine.at_angles(angles, shots), machine.angles(theta))
+        probs, by_angle = parameter_shift(
+            lambda angles: machine.at_angles(angles, shots), machine.angles(theta)
+        )
         return probs, machine.angle_slopes(theta).T @ by_angle
-    return parameter_shift(lambda points: distribution(machine, points, shots), theta)  # our gates take one angle each
+    return parameter_shift(
+        lambda points: distribution(machine, points, shots), theta
+    )  # our gates take one angle each
 
 
 def distribution(machine: BornMachine | CircuitMachine, theta: Tensor, shots: int) -> Tensor:
@@ -180,8 +211,12 @@ def distribution(machine: BornMachine | CircuitMachine, theta: Tensor, shots: in
 def ordered_parameters(circuit: QuantumCircuit) -> list[Parameter]:
     """The circuit's parameters by name, with numbers in it by value: θ[2] before θ[10]."""
 
-    def key(parameter: Parameter) -> list[str | int]:  # text and numbers alternate, so that like meets like
-        return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", parameter.name)]
+    def key(
+        parameter: Parameter,
+    ) -> list[str | int]:  # text and numbers alternate, so that like meets like
+        return [
+            int(part) if part.isdigit() else part for part in re.split(r"(\d+)", parameter.name)
+        ]
 
     return sorted(circuit.parameters, key=key)
 
@@ -191,9 +226,13 @@ def _rotations(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[ParameterE
     try:  # level 1: higher levels delete rotations before a measurement, and may leave qubits permuted
         basic = transpile(circuit, basis_gates=list(_BASIS), optimization_level=1)
     except QiskitError as error:
-        raise ValueError(f"the generator circuit does not decompose to RX, RY, RZ, CX: {error.message}") from None
+        raise ValueError(
+            f"the generator circuit does not decompose to RX, RY, RZ, CX: {error.message}"
+        ) from None
     count = sum(_is_trained(angle) for item in basic.data for angle in item.operation.params)
-    slots = iter(ParameterVector("rotation of the circuit", count))  # no name that the circuit's own might have
+    slots = iter(
+        ParameterVector("rotation of the circuit", count)
+    )  # no name that the circuit's own might have
     plain, angles = QuantumCircuit(circuit.num_qubits), []
     used: set[int] = set()
     for item in basic.data:
@@ -202,10 +241,14 @@ def _rotations(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[ParameterE
             trained = [angle for angle in item.operation.params if _is_trained(angle)]
             getattr(plain, name)(*([next(slots)] if trained else item.operation.params), *qubits)
             angles += trained
-        elif name == "barrier" or (name == "reset" and not used & set(qubits)):  # `initialize` begins with resets
+        elif name == "barrier" or (
+            name == "reset" and not used & set(qubits)
+        ):  # `initialize` begins with resets
             continue
         else:
-            raise ValueError(f"the generator circuit must consist of RX, RY, RZ, CX to be shifted, got {name}")
+            raise ValueError(
+                f"the generator circuit must consist of RX, RY, RZ, CX to be shifted, got {name}"
+            )
         used.update(qubits)
     return plain, angles
 

@@ -32,7 +32,9 @@ from qcaan.circuits.ansatz import (
     fixed_pairs,
 )
 
-_BLOCK = 4  # qubits in a Kronecker block: 16 x 16 matrices keep a core busy, larger ones waste its work
+_BLOCK = (
+    4  # qubits in a Kronecker block: 16 x 16 matrices keep a core busy, larger ones waste its work
+)
 _H = torch.tensor([[1, 1], [1, -1]], dtype=torch.complex128) / math.sqrt(2)
 _PAULI = {
     "rx": torch.tensor([[0, 1], [1, 0]], dtype=torch.complex128),
@@ -48,7 +50,9 @@ class _Program(NamedTuple):
     sines: Tensor  # complex [R, S, 1, 2, 2]: + sin(angle / 2) * this
     angles: Tensor  # int64 [R, S, n]: places in theta
     idle: tuple[bool, ...]  # S of them: whether nothing happens there
-    entanglers: tuple[str | int, ...]  # S - 1 of them: a name, or the row among the E couplings, whose phases are
+    entanglers: tuple[
+        str | int, ...
+    ]  # S - 1 of them: a name, or the row among the E couplings, whose phases are
     parities: Tensor  # real [2**(n - low), F]: signs of the upper qubits, times
     couplings: Tensor  # real [P + 1, E * F * 2**low]: angles to coefficients at each setting of the lower ones
 
@@ -65,7 +69,11 @@ def amplitudes(ansatz: Ansatz, theta: Tensor, initial: Tensor | None = None) -> 
     Raises:
         ValueError: theta of another shape or dtype, or more than memory holds.
     """
-    if theta.ndim != 2 or theta.shape[1] < ansatz.n_params or theta.dtype not in (torch.float32, torch.float64):
+    if (
+        theta.ndim != 2
+        or theta.shape[1] < ansatz.n_params
+        or theta.dtype not in (torch.float32, torch.float64)
+    ):
         raise ValueError(
             f"theta must be float32 or float64 [K, {ansatz.n_params}], got {theta.dtype} {list(theta.shape)}"
         )
@@ -77,7 +85,9 @@ def amplitudes(ansatz: Ansatz, theta: Tensor, initial: Tensor | None = None) -> 
     rows = max(len(theta), 1 if initial is None else len(initial))
     _check_memory(n, rows, n_couplings, theta)
     program = _compile(ansatz, theta.dtype, theta.device)
-    padded = torch.cat([theta[:, : ansatz.n_params], theta.new_zeros(len(theta), 1)], 1)  # (K, P + 1)
+    padded = torch.cat(
+        [theta[:, : ansatz.n_params], theta.new_zeros(len(theta), 1)], 1
+    )  # (K, P + 1)
 
     # index_select: the gradient of indexing by a tensor is several times slower
     half = (
@@ -98,7 +108,9 @@ def amplitudes(ansatz: Ansatz, theta: Tensor, initial: Tensor | None = None) -> 
         matrices, idle = matrices[:, 1:], idle[1:]
     else:
         state, entanglers = initial, ("", *entanglers)
-    segments = zip(*(block.unbind(1) for block in _kronecker_blocks(matrices)), strict=True)  # of (K, 2**g, 2**g)
+    segments = zip(
+        *(block.unbind(1) for block in _kronecker_blocks(matrices)), strict=True
+    )  # of (K, 2**g, 2**g)
     for entangler, nothing, blocks in zip(entanglers, idle, segments, strict=True):
         if isinstance(entangler, int):
             state = state * phases[:, entangler]
@@ -130,16 +142,25 @@ def all_probabilities(ansatz: Ansatz, theta: Tensor, bases: tuple[str, ...]) -> 
     check_bases(bases)
     n, n_params = ansatz.n_qubits, ansatz.n_params + basis_params(ansatz.n_qubits, bases)
     if theta.shape[-1] < n_params:
-        raise ValueError(f"theta must have {n_params} angles for bases {' '.join(bases)}, got {theta.shape[-1]}")
+        raise ValueError(
+            f"theta must have {n_params} angles for bases {' '.join(bases)}, got {theta.shape[-1]}"
+        )
     state = amplitudes(ansatz, theta)  # (K, 2**n)
     measured = []
     for basis in bases:
         turned = state
         if basis != "z":
-            angles = theta[:, n_params - n : n_params] if basis == "t" else theta.new_full((1, n), math.pi / 2)
+            angles = (
+                theta[:, n_params - n : n_params]
+                if basis == "t"
+                else theta.new_full((1, n), math.pi / 2)
+            )
             half = angles[:, :, None, None] / 2
             pauli = _PAULI["rx"].to(state)
-            matrices = half.cos() * torch.eye(2, dtype=state.dtype, device=state.device) - 1j * half.sin() * pauli
+            matrices = (
+                half.cos() * torch.eye(2, dtype=state.dtype, device=state.device)
+                - 1j * half.sin() * pauli
+            )
             turned = _apply(_kronecker_blocks(matrices), state)
         measured.append(squared(turned))
     return torch.stack(measured, 1)
@@ -199,7 +220,9 @@ def _check_memory(n_qubits: int, n_sets: int, n_couplings: int, theta: Tensor) -
         memory = torch.cuda.get_device_properties(theta.device).total_memory
     else:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    kept = 6 + 2 * math.ceil(n_qubits / _BLOCK)  # real numbers per amplitude and coupling that a gradient keeps
+    kept = 6 + 2 * math.ceil(
+        n_qubits / _BLOCK
+    )  # real numbers per amplitude and coupling that a gradient keeps
     needed = theta.element_size() * 2**n_qubits * n_sets * (8 + n_couplings * kept)
     if needed > memory / 2:
         raise ValueError(
@@ -240,7 +263,10 @@ def _apply(blocks: Sequence[Tensor], state: Tensor) -> Tensor:
 @lru_cache(maxsize=64)
 def _compile(ansatz: Ansatz, dtype: torch.dtype, device: torch.device) -> _Program:
     n, zero = ansatz.n_qubits, ansatz.n_params
-    identity, nothing = torch.eye(2, dtype=torch.complex128), torch.zeros(2, 2, dtype=torch.complex128)
+    identity, nothing = (
+        torch.eye(2, dtype=torch.complex128),
+        torch.zeros(2, 2, dtype=torch.complex128),
+    )
     segments: list[
         list[tuple[Tensor, Tensor, list[int]]]
     ] = []  # of rotations: cosine's matrix, sine's, places in theta
@@ -289,7 +315,9 @@ def _compile(ansatz: Ansatz, dtype: torch.dtype, device: torch.device) -> _Progr
             segments[s] = [(cosine @ opening[0], sine @ opening[0], places), *rotations[1:]]
     depth = max(map(len, segments))
     padding = (identity, nothing, [zero] * n)
-    table = [[segment[r] if r < len(segment) else padding for segment in segments] for r in range(depth)]
+    table = [
+        [segment[r] if r < len(segment) else padding for segment in segments] for r in range(depth)
+    ]
     cosines = torch.stack([torch.stack([cosine for cosine, _, _ in row]) for row in table])
     sines = torch.stack([torch.stack([sine for _, sine, _ in row]) for row in table])
     kind = torch.complex64 if dtype == torch.float32 else torch.complex128
@@ -300,7 +328,9 @@ def _compile(ansatz: Ansatz, dtype: torch.dtype, device: torch.device) -> _Progr
         idle,
         tuple(entanglers),
         parities.to(device, dtype),
-        torch.cat([torch.zeros(zero + 1, 0), *(coupling.flatten(1) for coupling in couplings)], 1).to(device, dtype),
+        torch.cat(
+            [torch.zeros(zero + 1, 0), *(coupling.flatten(1) for coupling in couplings)], 1
+        ).to(device, dtype),
     )
 
 
@@ -313,7 +343,9 @@ def _parities(n: int) -> tuple[Tensor, list[tuple[int, ...]]]:
     low = n // 3
     signs = _signs(n - low)
     subsets = [subset for size in range(3) for subset in combinations(range(low, n), size)]
-    return torch.stack([signs[:, [q - low for q in subset]].prod(1) for subset in subsets], 1), subsets
+    return torch.stack(
+        [signs[:, [q - low for q in subset]].prod(1) for subset in subsets], 1
+    ), subsets
 
 
 def _signs(n: int) -> Tensor:

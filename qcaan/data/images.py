@@ -40,7 +40,12 @@ class ImageSet:
     def facts(self) -> dict[str, Any]:
         """What a run's record says of the set: name, numbers and provenance."""
         shape = list(self.images.shape)
-        return {"name": self.name, "n_images": shape[0], "image_shape": shape[1:], "provenance": self.provenance}
+        return {
+            "name": self.name,
+            "n_images": shape[0],
+            "image_shape": shape[1:],
+            "provenance": self.provenance,
+        }
 
     def to(self, device: str | torch.device) -> ImageSet:
         """The same set with its tensors on `device`."""
@@ -52,16 +57,27 @@ class ImageSet:
         Raises:
             DataError: `classes` is empty, repeats one or has one that no image is labelled with.
         """
-        asked, present = f"classes ({', '.join(map(str, classes))})", _listed(list(self.class_names))
+        asked, present = (
+            f"classes ({', '.join(map(str, classes))})",
+            _listed(list(self.class_names)),
+        )
         if unknown := [label for label in classes if label not in self.class_names]:
-            raise DataError(f"{asked}: {unknown[0]} is not a label of {self.name}; its labels are {present}")
+            raise DataError(
+                f"{asked}: {unknown[0]} is not a label of {self.name}; its labels are {present}"
+            )
         if not classes or len(set(classes)) < len(classes):
-            raise DataError(f"{asked} must be one or more different labels of {self.name}; its labels are {present}")
+            raise DataError(
+                f"{asked} must be one or more different labels of {self.name}; its labels are {present}"
+            )
         class_names = {label: name for label, name in self.class_names.items() if label in classes}
         kept = torch.isin(self.labels, torch.tensor(list(class_names), device=self.labels.device))
         provenance = f"{self.provenance}; kept are the {int(kept.sum())} labelled {_listed(list(class_names))}"
         return replace(
-            self, images=self.images[kept], labels=self.labels[kept], provenance=provenance, class_names=class_names
+            self,
+            images=self.images[kept],
+            labels=self.labels[kept],
+            provenance=provenance,
+            class_names=class_names,
         )
 
 
@@ -120,7 +136,9 @@ def load_images(
     return data if classes is None else data.only(classes)
 
 
-def load_splits(name: str | Path = "auto", root: str | Path | None = None) -> tuple[ImageSet, ImageSet]:
+def load_splits(
+    name: str | Path = "auto", root: str | Path | None = None
+) -> tuple[ImageSet, ImageSet]:
     """All training and all test images of a data set; see `load_images`."""
     train, test = (load_images(name, root=root, split=split) for split in SPLITS)
     return train, test
@@ -129,7 +147,9 @@ def load_splits(name: str | Path = "auto", root: str | Path | None = None) -> tu
 def _checked_split(pictures: Pictures, split: str) -> tuple[Tensor, Tensor]:
     """Pixels uint8 [N, C, H, W] and labels int64 [N] of the asked split, all classes; DataError if ill-formed."""
     pixels, labels, class_names, origin, is_split = pictures
-    well_formed = pixels.dtype == np.uint8 and pixels.ndim in (3, 4) and pixels.shape[3:] in ((), (1,), (3,))
+    well_formed = (
+        pixels.dtype == np.uint8 and pixels.ndim in (3, 4) and pixels.shape[3:] in ((), (1,), (3,))
+    )
     if not well_formed or labels.dtype.kind not in "iu" or labels.shape != pixels.shape[:1]:
         raise DataError(
             f"{origin} must have images uint8 [N, H, W] or [N, H, W, 1 or 3] and as many labels int [N], "
@@ -144,7 +164,9 @@ def _checked_split(pictures: Pictures, split: str) -> tuple[Tensor, Tensor]:
     if not pixels.size:
         raise DataError(f"{origin} has no {split} images")
     if unnamed := [label for label in np.unique(labels).tolist() if label not in class_names]:
-        raise DataError(f"{origin} has label {unnamed[0]}, which is none of its classes {_listed(list(class_names))}")
+        raise DataError(
+            f"{origin} has label {unnamed[0]}, which is none of its classes {_listed(list(class_names))}"
+        )
     channels_last = torch.tensor(pixels).reshape(*pixels.shape[:3], -1)  # [N, H, W, C]
     return channels_last.permute(0, 3, 1, 2).contiguous(), torch.tensor(labels.astype(np.int64))
 
@@ -160,4 +182,9 @@ def _resize(pixels: Tensor, side: int) -> Tensor:
     if pixels.shape[2:] == (side, side):
         return pixels.float()
     parts = pixels.split(1000)  # bounds the memory for large images as float32
-    return torch.cat([F.interpolate(part.float(), (side, side), mode="bilinear", antialias=True) for part in parts])
+    return torch.cat(
+        [
+            F.interpolate(part.float(), (side, side), mode="bilinear", antialias=True)
+            for part in parts
+        ]
+    )

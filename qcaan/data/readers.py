@@ -24,8 +24,30 @@ SIZES = {1: 28, 3: 32}  # number of channels: height and width in pixels unless 
 DOWNLOAD_SECONDS = 15.0  # for a whole data set
 
 _DIGITS = tuple("0123456789")
-_CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-_PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_CLOTHES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+_PICTURE_SUFFIXES = (
+    ".bmp",
+    ".gif",
+    ".jpeg",
+    ".jpg",
+    ".pgm",
+    ".png",
+    ".ppm",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
 
 
 class DataError(ValueError):
@@ -59,7 +81,9 @@ def read(name: str, root: Path, split: str, size: int | None) -> Pictures:
             return _read_digits()
     path = expanded(name)
     if not name or not path.exists():
-        raise DataError(f"unknown data {name!r}: choose from {', '.join(DATA_NAMES)}; nor is there a path of that name")
+        raise DataError(
+            f"unknown data {name!r}: choose from {', '.join(DATA_NAMES)}; nor is there a path of that name"
+        )
     return _read_folder(path, size) if path.is_dir() else _read_npz(path, split)
 
 
@@ -75,7 +99,9 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except Exception as error:  # zlib.error, EOFError, BadZipFile, UnidentifiedImageError, SyntaxError, ...
+    except (
+        Exception
+    ) as error:  # zlib.error, EOFError, BadZipFile, UnidentifiedImageError, SyntaxError, ...
         raise DataError(f"cannot read {path}: {str(error) or type(error).__name__}") from error
 
 
@@ -96,7 +122,9 @@ def _read_mnist(dataset: str, names: Sequence[str], root: Path, split: str) -> P
     there = _listing(folder)
     if any(path.name not in there and f"{path.name}.gz" not in there for path in (images, labels)):
         _download(dataset, dataset, root)
-    return Pictures(_read_idx(images), _read_idx(labels), dict(enumerate(names)), f"{dataset} in {folder}")
+    return Pictures(
+        _read_idx(images), _read_idx(labels), dict(enumerate(names)), f"{dataset} in {folder}"
+    )
 
 
 def _read_idx(path: Path) -> np.ndarray:
@@ -110,7 +138,9 @@ def _read_idx(path: Path) -> np.ndarray:
         shape = np.frombuffer(data, ">u4", data[3], offset=4).tolist()
         values = np.frombuffer(data, np.uint8, offset=4 + 4 * len(shape))
         if values.size != math.prod(shape):
-            raise DataError(f"cannot read {path}: {values.size} bytes where its header tells of {shape}")
+            raise DataError(
+                f"cannot read {path}: {values.size} bytes where its header tells of {shape}"
+            )
         return values.reshape(shape)
 
 
@@ -121,8 +151,12 @@ def _read_cifar10(root: Path, split: str) -> Pictures:
     from torchvision.datasets import CIFAR10
 
     with _reading(folder):
-        data = CIFAR10(root, train=split == "train")  # checks every file's MD5 sum before it unpickles one
-    return Pictures(data.data, np.array(data.targets), dict(enumerate(data.classes)), f"CIFAR10 in {folder}")
+        data = CIFAR10(
+            root, train=split == "train"
+        )  # checks every file's MD5 sum before it unpickles one
+    return Pictures(
+        data.data, np.array(data.targets), dict(enumerate(data.classes)), f"CIFAR10 in {folder}"
+    )
 
 
 def _download(dataset: str, folder: str, root: Path) -> None:
@@ -144,7 +178,9 @@ def _download(dataset: str, folder: str, root: Path) -> None:
                 timeout=DOWNLOAD_SECONDS,
                 check=True,
             )
-            shutil.copytree(Path(staging, folder), root / folder, copy_function=os.replace, dirs_exist_ok=True)
+            shutil.copytree(
+                Path(staging, folder), root / folder, copy_function=os.replace, dirs_exist_ok=True
+            )
         return
     except subprocess.TimeoutExpired:
         reason = f"not done within {DOWNLOAD_SECONDS:g} s"
@@ -169,11 +205,17 @@ def _read_digits() -> Pictures:
 
 def _read_npz(path: Path, split: str) -> Pictures:
     # Not np.load, which takes what is not an archive for a pickle and advises to allow that.
-    with _reading(path), path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
+    with (
+        _reading(path),
+        path.open("rb") as file,
+        np.lib.npyio.NpzFile(file, allow_pickle=False) as archive,
+    ):
         has_test = not {"x_test", "y_test"}.isdisjoint(archive.files)
         part = split if has_test else "train"
         if missing := [key for key in (f"x_{part}", f"y_{part}") if key not in archive.files]:
-            raise DataError(f"{path} has no {', '.join(missing)}; it needs x_train, y_train, may have x_test, y_test")
+            raise DataError(
+                f"{path} has no {', '.join(missing)}; it needs x_train, y_train, may have x_test, y_test"
+            )
         pixels, labels = np.asarray(archive[f"x_{part}"]), np.asarray(archive[f"y_{part}"])
         if "classes" in archive.files:
             class_names = dict(enumerate(archive["classes"].astype(str).ravel().tolist()))
@@ -184,7 +226,9 @@ def _read_npz(path: Path, split: str) -> Pictures:
 
 def _read_folder(path: Path, size: int | None) -> Pictures:
     folders = [name for name in _listing(path) if (path / name).is_dir()]
-    numbers = {int(name) for name in folders if name.isascii() and name.isdigit() and len(name) < 19}  # int64
+    numbers = {
+        int(name) for name in folders if name.isascii() and name.isdigit() and len(name) < 19
+    }  # int64
     numbered = len(numbers) == len(folders)
     class_names = {int(name) if numbered else index: name for index, name in enumerate(folders)}
     files = [
@@ -194,12 +238,16 @@ def _read_folder(path: Path, size: int | None) -> Pictures:
         if name.lower().endswith(_PICTURE_SUFFIXES)
     ]
     if not files:
-        raise DataError(f"{path} has no class folders with pictures ({', '.join(_PICTURE_SUFFIXES)})")
+        raise DataError(
+            f"{path} has no class folders with pictures ({', '.join(_PICTURE_SUFFIXES)})"
+        )
     mode = "L" if all(_is_grey(file) for file, _ in files) else "RGB"
     side = size or SIZES[len(mode)]
     pixels = np.stack([_read_picture(file, mode, side) for file, _ in files])
     labels = np.array([label for _, label in files])
-    return Pictures(pixels, labels, class_names, f"{path}, each resized to {side}x{side}", is_split=False)
+    return Pictures(
+        pixels, labels, class_names, f"{path}, each resized to {side}x{side}", is_split=False
+    )
 
 
 def _is_grey(path: Path) -> bool:
@@ -207,7 +255,9 @@ def _is_grey(path: Path) -> bool:
 
     with _reading(path), Image.open(path) as picture:
         if picture.mode.startswith(("I", "F")):  # Pillow would clip these to 255, not scale them
-            raise DataError(f"cannot read {path}: it must have 8 bits a channel, but its mode is {picture.mode}")
+            raise DataError(
+                f"cannot read {path}: it must have 8 bits a channel, but its mode is {picture.mode}"
+            )
         if picture.mode == "P":
             palette = np.array(picture.getpalette()).reshape(-1, 3)
             return bool((palette == palette[:, :1]).all())
@@ -219,5 +269,7 @@ def _read_picture(path: Path, mode: str, side: int) -> np.ndarray:
     from PIL import Image
 
     with _reading(path), Image.open(path) as picture:
-        unpacked = picture.convert("RGBA") if picture.mode == "P" else picture  # or Pillow warns of transparency
+        unpacked = (
+            picture.convert("RGBA") if picture.mode == "P" else picture
+        )  # or Pillow warns of transparency
         return np.array(unpacked.convert(mode).resize((side, side), Image.Resampling.BILINEAR))

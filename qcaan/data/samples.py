@@ -60,7 +60,9 @@ def load_samples(name_or_path: str | Path, n: int, seed: int) -> Floats:
             raise ValueError(f"n must be at least 1, got {n}")
         return TARGETS[name].draw(np.random.default_rng(seed), n).reshape(n, -1)
     if path.suffix not in (".csv", ".npy"):
-        raise ValueError(f"unknown target {name!r}; choose from {', '.join(TARGETS)}, or name a .csv or .npy file")
+        raise ValueError(
+            f"unknown target {name!r}; choose from {', '.join(TARGETS)}, or name a .csv or .npy file"
+        )
     try:
         samples = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_csv(path)
         samples = np.asarray(samples).astype(np.float64, casting="same_kind")

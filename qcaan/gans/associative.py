@@ -27,13 +27,17 @@ from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
 from qcaan.priors.qcbm import QCBM, Shuffled
 from qcaan.samplers.jobs import Budget
 from qcaan.samplers.names import MakeSampler, make_sampler
-from qcaan.training import EMA, TrainingCollapsed, load_training_state, seed_everything, training_state
+from qcaan.training import (
+    EMA,
+    TrainingCollapsed,
+    load_training_state,
+    seed_everything,
+    training_state,
+)
 
 LATENTS = ("bottleneck", "skip", "inverse")
 _DEFAULT_STEPS = 2860  # 20 passes of 128 over MNIST 3/7/9: where its digits stop getting better within ten minutes
-_SHORTEST_EPOCH = (
-    140  # steps; small data sets are passed over several times in an epoch, or the fits would be all it does
-)
+_SHORTEST_EPOCH = 140  # steps; small data sets are passed over several times in an epoch, or the fits would be all it does
 FIXED_LATENTS = 64
 _LOST = 0.02  # nats: below, an epoch's mean discriminator loss says that it tells all images apart
 
@@ -125,7 +129,9 @@ class AssociativeConfig(Budget):
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(values)}")
+                raise ValueError(
+                    f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(values)}"
+                )
         for name in ("epochs", "steps_per_epoch", "lr_half_steps", "width", "latent_dim"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -135,7 +141,9 @@ class AssociativeConfig(Budget):
         if not 0 < self.lr < 1:
             raise ValueError(f"lr must be between 0 and 1, got {self.lr}")
         if not 0 <= self.associative_weight < math.inf:
-            raise ValueError(f"associative_weight must be at least 0, got {self.associative_weight}")
+            raise ValueError(
+                f"associative_weight must be at least 0, got {self.associative_weight}"
+            )
         if self.switch_at is not None and self.switch_at < 1:
             raise ValueError(f"switch_at must be at least 1, got {self.switch_at}")
         check_seed(self.seed)
@@ -168,7 +176,9 @@ def _gaussian(config: AssociativeConfig, _: MakeSampler) -> Prior:
     return Gaussian(config.latent_dim or 64)
 
 
-def _classical(kind: type[Bernoulli] | type[Product] | type[Histogram] | type[RBM] | type[QBM]) -> _MakePrior:
+def _classical(
+    kind: type[Bernoulli] | type[Product] | type[Histogram] | type[RBM] | type[QBM],
+) -> _MakePrior:
     def make(config: AssociativeConfig, _: MakeSampler) -> Prior:
         width = config.latent_dim or config.n_qubits * len(config.bases)
         return kind(width, dither=config.dither, noise_dims=config.noise_dims)
@@ -259,18 +269,33 @@ class AssociativeGAN(nn.Module):
         mix = isinstance(self.prior, QCBM) and len(config.bases) > 1
         self.generator = Generator(self.prior.latent_dim, image_shape, config.width, mix).to(device)
         skip = config.latent != "bottleneck"
-        self.discriminator = Discriminator(self.prior.dim, image_shape, config.width, skip).to(device)
+        self.discriminator = Discriminator(self.prior.dim, image_shape, config.width, skip).to(
+            device
+        )
         self.average = EMA(self.generator).to(device)
         # beta_1 = 0.5 as in DCGAN: with 0.9 the two networks oscillate
-        adam = partial(DecayingAdam, lr=config.lr, betas=(0.5, 0.999), half_steps=config.lr_half_steps, n_steps=1)
-        self.optimizer_g, self.optimizer_d = adam(self.generator.parameters()), adam(self.discriminator.parameters())
+        adam = partial(
+            DecayingAdam,
+            lr=config.lr,
+            betas=(0.5, 0.999),
+            half_steps=config.lr_half_steps,
+            n_steps=1,
+        )
+        self.optimizer_g, self.optimizer_d = (
+            adam(self.generator.parameters()),
+            adam(self.discriminator.parameters()),
+        )
         self.epoch = self.step = 0
-        self.fixed_latents = torch.empty(0)  # generator inputs whose pictures the progress GIF follows
+        self.fixed_latents = torch.empty(
+            0
+        )  # generator inputs whose pictures the progress GIF follows
 
     @torch.no_grad()
     def latent_bits(self, images: Tensor) -> Tensor:
         """Images [N, C, H, W] to the bits {0, 1} [N, dim] uint8 of the discriminator's latent layer."""
-        features = torch.cat([self.discriminator.latent(part) for part in images.split(1000)])  # (N, dim) in (-1, 1)
+        features = torch.cat(
+            [self.discriminator.latent(part) for part in images.split(1000)]
+        )  # (N, dim) in (-1, 1)
         if self.config.binarize == "median":
             return (features > features.median(0).values).to(torch.uint8)
         if self.config.binarize == "sign":
@@ -327,7 +352,9 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
 
     # a prior over real numbers has no bits to be read back
     inverse = config.latent == "inverse" and prior.n_bits is not None
-    if gan.epoch == 0:  # the latent layer of an untrained network means nothing: the first epoch's prior is unfitted
+    if (
+        gan.epoch == 0
+    ):  # the latent layer of an untrained network means nothing: the first epoch's prior is unfitted
         gan.fixed_latents = prior.embed(prior.sample(FIXED_LATENTS))
 
     while gan.epoch < config.epochs:
@@ -335,7 +362,9 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
         sums = torch.zeros(2, dtype=torch.float64)
         for _ in range(config.steps_per_epoch):
             gan.step += 1
-            real = images[torch.randint(len(images), (config.batch_size,), device=images.device)]  # (B, C, H, W)
+            real = images[
+                torch.randint(len(images), (config.batch_size,), device=images.device)
+            ]  # (B, C, H, W)
 
             # sample
             samples = prior.sample(config.batch_size)  # (B, dim)
@@ -368,7 +397,9 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
 
             values = torch.stack((loss_d, loss_g)).detach().double().cpu()
             if not values.isfinite().all():
-                raise TrainingCollapsed(f"a loss is not finite at step {gan.step}; a smaller --lr may help")
+                raise TrainingCollapsed(
+                    f"a loss is not finite at step {gan.step}; a smaller --lr may help"
+                )
             sums += values
             yield StepRecord(gan.epoch + 1, gan.step, *values.tolist())
 

@@ -35,7 +35,14 @@ from qcaan.gans.image_networks import (
 from qcaan.optimizers import DecayingAdam
 from qcaan.samplers.jobs import Budget
 from qcaan.samplers.names import MakeSampler, make_sampler
-from qcaan.training import EMA, TrainingCollapsed, check_switch, load_training_state, seed_everything, training_state
+from qcaan.training import (
+    EMA,
+    TrainingCollapsed,
+    check_switch,
+    load_training_state,
+    seed_everything,
+    training_state,
+)
 
 LOSSES = ("bce", "wgan-gp")
 FIXED_NOISE = 64
@@ -123,7 +130,9 @@ class ImageConfig(Budget):
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(values)}")
+                raise ValueError(
+                    f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(values)}"
+                )
         for name in (
             "epochs", "steps_per_epoch", "n_critic", "lr_half_steps", "n_qubits", "gradient_draws", "width",
             "discriminator_qubits",
@@ -143,20 +152,30 @@ class ImageConfig(Budget):
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         check_seed(self.seed)
         if self.noise == "shots" and not self.shots:
-            raise ValueError("noise shots needs --shots of at least 1, from which the expectations are estimated")
+            raise ValueError(
+                "noise shots needs --shots of at least 1, from which the expectations are estimated"
+            )
         if self.noise == "none" and self.shots:
             raise ValueError(f"noise none is the exact circuit; {self.shots} shots are noise shots")
         if self.circuit == "none" and self.noise not in ("angles", "amplitudes"):
-            raise ValueError(f"circuit none hands the noise to the decoder, and noise {self.noise} hands it nothing")
+            raise ValueError(
+                f"circuit none hands the noise to the decoder, and noise {self.noise} hands it nothing"
+            )
         if self.circuit == "none" and (self.sampler != EXACT or self.shots):
-            raise ValueError(f"circuit none has nothing to run on sampler {self.sampler!r} or with {self.shots} shots")
+            raise ValueError(
+                f"circuit none has nothing to run on sampler {self.sampler!r} or with {self.shots} shots"
+            )
         of_circuits = self.theta_noise, self.uploads > 1, self.gradient, self.switch_at is not None
         if self.circuit == "none" and any(of_circuits):
             raise ValueError("circuit none has no angles, uploads, gradient or switch_at to set")
         if self.circuit == "frozen" and self.theta_noise:
-            raise ValueError(f"circuit frozen keeps its angles, and theta_noise {self.theta_noise} would move them")
+            raise ValueError(
+                f"circuit frozen keeps its angles, and theta_noise {self.theta_noise} would move them"
+            )
         if self.gradient_draws > 1 and not self.shots:
-            raise ValueError("gradient_draws averages over draws of shots; without --shots they are all the same")
+            raise ValueError(
+                "gradient_draws averages over draws of shots; without --shots they are all the same"
+            )
 
     def resolved(self, n_images: int) -> ImageConfig:
         """The configuration with the default that depends on the number of training images filled in."""
@@ -226,7 +245,9 @@ class ImageGAN(nn.Module):
         self._sampler = open_sampler(config.sampler, make_sampler, self._rng)
         ansatz = make_ansatz(config.ansatz, config.n_qubits, config.n_layers)
         n_features = (
-            2**config.n_qubits if config.circuit == "none" and config.noise == "amplitudes" else config.n_qubits
+            2**config.n_qubits
+            if config.circuit == "none" and config.noise == "amplitudes"
+            else config.n_qubits
         )
         # a circuit's expectations differ little from one noise to another, those from shots by 1 / sqrt(shots); where all
         # are the same, normalisation would give zeros
@@ -236,14 +257,24 @@ class ImageGAN(nn.Module):
             ansatz, config.noise, config.uploads, config.circuit, decoder, config.theta_noise
         )
         self.discriminator = make_discriminator(
-            config.discriminator, image_shape, config.width, config.discriminator_qubits, config.n_layers
+            config.discriminator,
+            image_shape,
+            config.width,
+            config.discriminator_qubits,
+            config.n_layers,
         )
         self.average = EMA(self.generator, config.ema_decay)
         self.register_buffer("fixed_noise", self.generator.make_noise(FIXED_NOISE))
         self.to(device)
         trained = [weight for weight in self.generator.parameters() if weight.requires_grad]
         half_steps = config.lr_half_steps or math.inf
-        adam = partial(DecayingAdam, lr=config.lr, betas=(config.beta_1, 0.999), half_steps=half_steps, n_steps=1)
+        adam = partial(
+            DecayingAdam,
+            lr=config.lr,
+            betas=(config.beta_1, 0.999),
+            half_steps=half_steps,
+            n_steps=1,
+        )
         self.optimizer_g, self.optimizer_d = adam(trained), adam(self.discriminator.parameters())
         self.epoch = self.step = 0
         with torch.no_grad():  # one batch on the exact engine tells whether the memory will do
@@ -252,7 +283,9 @@ class ImageGAN(nn.Module):
                 self.generator.features(torch.ones(rows, self.generator.noise_dim, device=device))
             if config.discriminator in QUANTUM_DISCRIMINATORS:
                 self.discriminator(torch.zeros(config.batch_size, *image_shape, device=device))
-        self._use(self._sampler, config.shots, config.gradient)  # refuses bad options before any training
+        self._use(
+            self._sampler, config.shots, config.gradient
+        )  # refuses bad options before any training
         self.choose_engine()
 
     def _use(self, sampler: str | BaseSamplerV2, shots: int, gradient: str | None) -> None:
@@ -341,16 +374,22 @@ def train(gan: ImageGAN, images: Tensor) -> Iterator[StepRecord | EpochRecord]:
             noise = generator.make_noise(n * config.n_critic)  # (n_critic * B, noise_dim)
             with torch.no_grad():
                 earlier = generator(noise[n:]).split(n) if config.n_critic > 1 else ()
-            fakes = generator(noise[:n].repeat(config.gradient_draws, 1))  # (gradient_draws * B, C, H, W)
+            fakes = generator(
+                noise[:n].repeat(config.gradient_draws, 1)
+            )  # (gradient_draws * B, C, H, W)
 
             # update D
             for fake in (*earlier, fakes[:n].detach()):
-                real = images[torch.randint(len(images), (n,), device=images.device)]  # (B, C, H, W)
+                real = images[
+                    torch.randint(len(images), (n,), device=images.device)
+                ]  # (B, C, H, W)
                 loss_d = loss_of_d(discriminator(real), discriminator(fake))
                 total = loss_d
                 if not adversarial:
                     mix = torch.rand(n, device=gan.device)  # (B,)
-                    total = loss_d + config.penalty_weight * losses.gradient_penalty(discriminator, real, fake, mix)
+                    total = loss_d + config.penalty_weight * losses.gradient_penalty(
+                        discriminator, real, fake, mix
+                    )
                 gan.optimizer_d.zero_grad(set_to_none=True)
                 total.backward()
                 gan.optimizer_d.step()
@@ -366,7 +405,9 @@ def train(gan: ImageGAN, images: Tensor) -> Iterator[StepRecord | EpochRecord]:
 
             values = torch.stack((loss_d, loss_g)).detach().double().cpu()
             if not values.isfinite().all():
-                raise TrainingCollapsed(f"a loss is not finite at step {gan.step}; a smaller --lr may help")
+                raise TrainingCollapsed(
+                    f"a loss is not finite at step {gan.step}; a smaller --lr may help"
+                )
             sums += values
             yield StepRecord(gan.epoch + 1, gan.step, *values.tolist())
         gan.epoch += 1

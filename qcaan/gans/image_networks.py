@@ -41,7 +41,13 @@ class QuantumGenerator(nn.Module):
     """
 
     def __init__(
-        self, ansatz: Ansatz, noise: str, uploads: int, circuit: str, decoder: nn.Module, theta_noise: float
+        self,
+        ansatz: Ansatz,
+        noise: str,
+        uploads: int,
+        circuit: str,
+        decoder: nn.Module,
+        theta_noise: float,
     ) -> None:
         super().__init__()
         self.noise, self.theta_noise, self.decoder = noise, theta_noise, decoder
@@ -106,31 +112,45 @@ def make_discriminator(
         return nn.Sequential(trunk, nn.Linear(n_features, 1), nn.Flatten(0))
     trunk, n_features = _convolutions(image_shape, (8, 16))
     if kind == "quantum":
-        circuit = QuantumLayer(make_ansatz("hardware-efficient", n_qubits, n_layers), seed=0)  # exact: it draws nothing
+        circuit = QuantumLayer(
+            make_ansatz("hardware-efficient", n_qubits, n_layers), seed=0
+        )  # exact: it draws nothing
     else:
         circuit = QuantumLayer(qcnn_ansatz(n_qubits), qubits=(n_qubits - 1,), seed=0)
-        parametrize.register_parametrization(circuit, "theta", _TranslationInvariant(circuit.ansatz))
+        parametrize.register_parametrization(
+            circuit, "theta", _TranslationInvariant(circuit.ansatz)
+        )
     to_angles = nn.Sequential(nn.Linear(n_features, n_qubits), nn.Tanh(), _Scaled(math.pi))
     # expectations are in [-1, 1]; logits of what is surely real or fake are beyond 4
-    return nn.Sequential(trunk, to_angles, circuit, _Scaled(4.0), nn.Linear(circuit.n_out, 1), nn.Flatten(0))
+    return nn.Sequential(
+        trunk, to_angles, circuit, _Scaled(4.0), nn.Linear(circuit.n_out, 1), nn.Flatten(0)
+    )
 
 
-def make_decoder(kind: str, n_in: int, image_shape: tuple[int, int, int], width: int, normalised: bool) -> nn.Module:
+def make_decoder(
+    kind: str, n_in: int, image_shape: tuple[int, int, int], width: int, normalised: bool
+) -> nn.Module:
     """Features [B, n_in] to pictures [B, C, H, W] in [-1, 1]: `dense`, hidden layer of `width`, or `convolutional`, DCGAN's.
 
     `normalised` features have mean 0 and deviation 1 over the batch.
     """
-    decoder = (DenseDecoder if kind == "dense" else partial(Generator, mix=False))(n_in, image_shape, width)
+    decoder = (DenseDecoder if kind == "dense" else partial(Generator, mix=False))(
+        n_in, image_shape, width
+    )
     return nn.Sequential(nn.BatchNorm1d(n_in, affine=False), decoder) if normalised else decoder
 
 
-def _convolutions(image_shape: tuple[int, int, int], channels: tuple[int, int]) -> tuple[nn.Module, int]:
+def _convolutions(
+    image_shape: tuple[int, int, int], channels: tuple[int, int]
+) -> tuple[nn.Module, int]:
     """Two convolutions of stride 2 over pictures in [-1, 1], which are taken to [0, 1], and the number of their features."""
     n_channels, height, width = image_shape
     layers: list[nn.Module] = []
     for c_in, c_out in ((n_channels, channels[0]), channels):
         layers += [nn.Conv2d(c_in, c_out, 5, stride=2, padding=2), nn.LeakyReLU(0.2)]
-    return nn.Sequential(_Scaled(0.5, 0.5), *layers, nn.Flatten()), channels[1] * (height // 4) * (width // 4)
+    return nn.Sequential(_Scaled(0.5, 0.5), *layers, nn.Flatten()), channels[1] * (height // 4) * (
+        width // 4
+    )
 
 
 class _Scaled(nn.Module):
@@ -162,7 +182,9 @@ class _TranslationInvariant(nn.Module):
     def __init__(self, ansatz: Ansatz) -> None:
         super().__init__()
         sizes = torch.tensor([size for size in ansatz.layer_sizes if size])
-        self.register_buffer("places", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False)
+        self.register_buffer(
+            "places", torch.arange(len(sizes)).repeat_interleave(sizes), persistent=False
+        )
 
     def forward(self, angles: Tensor) -> Tensor:  # [uploads, n_layers] -> [uploads, n_params]
         return angles[:, self.places]

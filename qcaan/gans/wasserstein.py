@@ -25,7 +25,14 @@ from qcaan.data.samples import load_samples
 from qcaan.networks import PointMLP
 from qcaan.samplers.jobs import Budget
 from qcaan.samplers.names import MakeSampler, make_sampler
-from qcaan.training import EMA, TrainingCollapsed, check_switch, load_training_state, seed_everything, training_state
+from qcaan.training import (
+    EMA,
+    TrainingCollapsed,
+    check_switch,
+    load_training_state,
+    seed_everything,
+    training_state,
+)
 
 PENALTIES = ("one-sided", "two-sided")
 _TARGET_SAMPLES = 100_000  # of a named target: their mean is within 0.001 of its own
@@ -94,8 +101,18 @@ class WassersteinConfig(Budget):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.penalty not in PENALTIES:
-            raise ValueError(f"unknown penalty {self.penalty!r}; choose from {', '.join(PENALTIES)}")
-        for name in ("epochs", "steps_per_epoch", "batch_size", "n_critic", "critic_width", "latent_dim", "n_qubits"):
+            raise ValueError(
+                f"unknown penalty {self.penalty!r}; choose from {', '.join(PENALTIES)}"
+            )
+        for name in (
+            "epochs",
+            "steps_per_epoch",
+            "batch_size",
+            "n_critic",
+            "critic_width",
+            "latent_dim",
+            "n_qubits",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("lr", "ema_decay"):
@@ -103,7 +120,10 @@ class WassersteinConfig(Budget):
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if not 0 <= self.penalty_weight < math.inf:
             raise ValueError(f"penalty_weight must be at least 0, got {self.penalty_weight}")
-        if self.target != "normal" and (self.mean, self.std) != (WassersteinConfig.mean, WassersteinConfig.std):
+        if self.target != "normal" and (self.mean, self.std) != (
+            WassersteinConfig.mean,
+            WassersteinConfig.std,
+        ):
             raise ValueError(f"mean and std are of the normal target, not of {self.target}")
         if not math.isfinite(self.mean):
             raise ValueError(f"mean must be finite, got {self.mean}")
@@ -122,7 +142,9 @@ def load_target(config: WassersteinConfig) -> tuple[Tensor, Tensor]:
             range does not hold.
         OSError: the file cannot be read.
     """
-    rng = np.random.default_rng(0)  # not the run's seed: runs of different seeds learn and are scored on the same data
+    rng = np.random.default_rng(
+        0
+    )  # not the run's seed: runs of different seeds learn and are scored on the same data
     if config.target == "normal":
         samples = rng.normal(config.mean, config.std, (_TARGET_SAMPLES, 1))
     else:
@@ -190,7 +212,9 @@ class WassersteinGAN(nn.Module):
         seed_everything(config.seed)
         n_columns = samples.shape[1]
         if n_columns > config.n_qubits:
-            raise ValueError(f"n_qubits must be at least {n_columns}, one for each column, got {config.n_qubits}")
+            raise ValueError(
+                f"n_qubits must be at least {n_columns}, one for each column, got {config.n_qubits}"
+            )
         self.config, self.device = config, device
         self._rng = np.random.default_rng(config.seed)
         self._sampler = open_sampler(config.sampler, make_sampler, self._rng)
@@ -198,7 +222,9 @@ class WassersteinGAN(nn.Module):
         if config.rescale and not (low < high).all():
             raise ValueError(f"a column of {config.target} is constant and cannot be rescaled")
         identity = torch.zeros(n_columns), torch.ones(n_columns)
-        center, scale = ((low + high) / 2, (high - low) / 2 / _FILLED) if config.rescale else identity
+        center, scale = (
+            ((low + high) / 2, (high - low) / 2 / _FILLED) if config.rescale else identity
+        )
         self.register_buffer("center", center.double())  # data may be far from 0 and close together
         self.register_buffer("scale", scale.double())
         circuit = QuantumLayer(
@@ -218,8 +244,14 @@ class WassersteinGAN(nn.Module):
         self.epoch = self.step = 0
         if config.sampler == EXACT or config.switch_at:  # a batch tells whether the memory will do
             with torch.no_grad():
-                self.generator(torch.zeros(config.n_critic * config.batch_size, config.latent_dim, device=device))
-        circuit.use(self._sampler, config.shots, config.gradient, self._rng)  # refuses bad options before any training
+                self.generator(
+                    torch.zeros(
+                        config.n_critic * config.batch_size, config.latent_dim, device=device
+                    )
+                )
+        circuit.use(
+            self._sampler, config.shots, config.gradient, self._rng
+        )  # refuses bad options before any training
         self.choose_engine()
 
     def choose_engine(self) -> None:
@@ -236,7 +268,9 @@ class WassersteinGAN(nn.Module):
     @torch.no_grad()
     def draw(self, latents: Tensor) -> Tensor:
         """Noise [n, latent_dim] to samples float64 [n, k] in the data's units, on the CPU, by the averaged generator."""
-        outputs = torch.cat([self.average(part) for part in latents.split(1000)])  # (n, k) in [-1, 1]
+        outputs = torch.cat(
+            [self.average(part) for part in latents.split(1000)]
+        )  # (n, k) in [-1, 1]
         return (self.center + self.scale * outputs.double()).cpu()
 
     def generate(self, n: int) -> Tensor:
@@ -265,7 +299,9 @@ def train(gan: WassersteinGAN, samples: Tensor) -> Iterator[StepRecord | EpochRe
         TrainingCollapsed: a loss is not finite.
     """
     config, critic = gan.config, gan.critic
-    data = ((samples.to(gan.center) - gan.center) / gan.scale).float()  # (N, k) in the outputs' range
+    data = (
+        (samples.to(gan.center) - gan.center) / gan.scale
+    ).float()  # (N, k) in the outputs' range
     while gan.epoch < config.epochs:
         sums = torch.zeros(3, dtype=torch.float64)
         for _ in range(config.steps_per_epoch):
@@ -275,14 +311,18 @@ def train(gan: WassersteinGAN, samples: Tensor) -> Iterator[StepRecord | EpochRe
 
             # generate: nothing moves the generator during the critic's steps, so their batches are one job
             with torch.no_grad():
-                fakes = gan.generator(gan.noise(config.n_critic * config.batch_size))  # (n_critic * B, k)
+                fakes = gan.generator(
+                    gan.noise(config.n_critic * config.batch_size)
+                )  # (n_critic * B, k)
 
             # update D
             for fake in fakes.split(config.batch_size):
                 real = data[torch.randint(len(data), (len(fake),), device=gan.device)]  # (B, k)
                 mix = torch.rand(len(fake), device=gan.device)  # (B,)
                 loss_d = losses.wasserstein_critic_loss(critic(real), critic(fake))
-                penalty = losses.gradient_penalty(critic, real, fake, mix, config.penalty == "one-sided")
+                penalty = losses.gradient_penalty(
+                    critic, real, fake, mix, config.penalty == "one-sided"
+                )
                 gan.optimizer_d.zero_grad(set_to_none=True)
                 (loss_d + config.penalty_weight * penalty).backward()
                 gan.optimizer_d.step()
@@ -299,7 +339,9 @@ def train(gan: WassersteinGAN, samples: Tensor) -> Iterator[StepRecord | EpochRe
 
             values = torch.stack((loss_d, loss_g, penalty)).detach().double().cpu()
             if not values.isfinite().all():
-                raise TrainingCollapsed(f"the losses are not finite at step {gan.step}: {values.tolist()}")
+                raise TrainingCollapsed(
+                    f"the losses are not finite at step {gan.step}: {values.tolist()}"
+                )
             sums += values
             yield StepRecord(gan.epoch + 1, gan.step, *values.tolist())
         gan.epoch += 1

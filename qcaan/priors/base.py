@@ -16,7 +16,9 @@ from qcaan import losses
 from qcaan.bits import index_to_bits, product_probabilities, target_probabilities
 from qcaan.checks import positive
 
-INDEPENDENT = 0.05  # nats: a product distribution this near to the target means that its bits are independent
+INDEPENDENT = (
+    0.05  # nats: a product distribution this near to the target means that its bits are independent
+)
 MAX_HISTOGRAM_BITS = 16  # 65,536 cells; more are emptier than any number of images could fill
 
 
@@ -43,8 +45,16 @@ class FitReport:
 
     def summary(self) -> str:
         """One clause for the console."""
-        text = "prior is fixed" if self.loss_before is None else f"loss {self.loss_before:.4f} -> {self.loss_after:.4f}"
-        if self.loss_before is not None and self.loss_after is not None and self.loss_after >= self.loss_before:
+        text = (
+            "prior is fixed"
+            if self.loss_before is None
+            else f"loss {self.loss_before:.4f} -> {self.loss_after:.4f}"
+        )
+        if (
+            self.loss_before is not None
+            and self.loss_after is not None
+            and self.loss_after >= self.loss_before
+        ):
             text += " (the fit did NOT lower the loss)"
         if self.kl is not None and self.kl_product is not None:
             text += f", KL {self.kl:.3f} (product of marginals {self.kl_product:.3f}"
@@ -127,12 +137,16 @@ class TabulatedPrior(BitPrior):
     def __init__(self, n_bits: int, dither: float, noise_dims: int) -> None:
         super().__init__(n_bits, dither, noise_dims)
         if n_bits > MAX_HISTOGRAM_BITS:
-            raise ValueError(f"n_bits must be at most {MAX_HISTOGRAM_BITS} for this prior, got {n_bits}")
+            raise ValueError(
+                f"n_bits must be at most {MAX_HISTOGRAM_BITS} for this prior, got {n_bits}"
+            )
         self.register_buffer("probs", torch.full((2**n_bits,), 0.5**n_bits, dtype=torch.float64))
 
     def distances(self, bits: Tensor) -> dict[str, Any]:
         return compare(
-            target_probabilities(bits.to(self.probs.device), 1), self.probs[None], bits.to(self.probs.device)
+            target_probabilities(bits.to(self.probs.device), 1),
+            self.probs[None],
+            bits.to(self.probs.device),
         )
 
     def sample(self, n: int) -> Tensor:

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from qcaan.bits import index_to_bits, target_probabilities
 from qcaan.checks import positive
-from qcaan.priors.base import MAX_HISTOGRAM_BITS, BitPrior, FitReport, TabulatedPrior, check_bits, compare
+from qcaan.priors.base import (
+    MAX_HISTOGRAM_BITS,
+    BitPrior,
+    FitReport,
+    TabulatedPrior,
+    check_bits,
+    compare,
+)
 
 
 class RBM(BitPrior):
@@ -52,7 +59,9 @@ class RBM(BitPrior):
         super().__init__(n_bits, dither, noise_dims)
         self.steps, self.lr, self.sweeps = positive("steps", steps), lr, positive("sweeps", sweeps)
         generator = torch.Generator().manual_seed(seed) if seed is not None else None
-        weight = 0.3 * torch.randn(positive("n_hidden", n_hidden), n_bits, generator=generator, dtype=torch.float64)
+        weight = 0.3 * torch.randn(
+            positive("n_hidden", n_hidden), n_bits, generator=generator, dtype=torch.float64
+        )
         self.register_buffer("weight", weight)
         self.register_buffer("visible_bias", torch.zeros(n_bits, dtype=torch.float64))
         self.register_buffer("hidden_bias", torch.zeros(n_hidden, dtype=torch.float64))
@@ -61,7 +70,9 @@ class RBM(BitPrior):
 
     def free_energy(self, visible: Tensor) -> Tensor:
         """-log of the unnormalised probability [m] of bits [m, n_bits] float64."""
-        return -visible @ self.visible_bias - F.softplus(self.hidden_bias + visible @ self.weight.T).sum(-1)
+        return -visible @ self.visible_bias - F.softplus(
+            self.hidden_bias + visible @ self.weight.T
+        ).sum(-1)
 
     def log_partition(self) -> Tensor:
         """log Z, by enumerating all bitstrings."""
@@ -127,7 +138,9 @@ class RBM(BitPrior):
             self.chains = torch.bernoulli(torch.sigmoid(self.visible_bias + hidden @ self.weight))
 
     def _all_bits(self) -> Tensor:
-        return index_to_bits(torch.arange(2**self.dim, device=self.weight.device), self.dim).to(self.weight)
+        return index_to_bits(torch.arange(2**self.dim, device=self.weight.device), self.dim).to(
+            self.weight
+        )
 
 
 class QBM(TabulatedPrior):
@@ -150,16 +163,27 @@ class QBM(TabulatedPrior):
     transverse: Tensor
 
     def __init__(
-        self, n_bits: int = 8, dither: float = 0.0, noise_dims: int = 0, steps: int = 100, lr: float = 0.05
+        self,
+        n_bits: int = 8,
+        dither: float = 0.0,
+        noise_dims: int = 0,
+        steps: int = 100,
+        lr: float = 0.05,
     ) -> None:
         if n_bits > 10:
-            raise ValueError(f"n_bits must be at most 10 for a quantum Boltzmann machine, got {n_bits}")
+            raise ValueError(
+                f"n_bits must be at most 10 for a quantum Boltzmann machine, got {n_bits}"
+            )
         super().__init__(n_bits, dither, noise_dims)
         self.steps, self.lr = positive("steps", steps), lr
         pairs = list(combinations(range(n_bits), 2))
         signs = 1 - 2 * index_to_bits(torch.arange(2**n_bits), n_bits).double()  # (2**n, n)
-        products = torch.stack([signs[:, i] * signs[:, j] for i, j in pairs], 1) if pairs else signs[:, :0]
-        self.register_buffer("_diagonals", torch.cat([products, signs], 1), persistent=False)  # (2**n, pairs + n)
+        products = (
+            torch.stack([signs[:, i] * signs[:, j] for i, j in pairs], 1) if pairs else signs[:, :0]
+        )
+        self.register_buffer(
+            "_diagonals", torch.cat([products, signs], 1), persistent=False
+        )  # (2**n, pairs + n)
         self.register_buffer("couplings", torch.zeros(len(pairs), dtype=torch.float64))
         self.register_buffer("fields", torch.zeros(n_bits, dtype=torch.float64))
         self.register_buffer("transverse", torch.full((n_bits,), 0.5, dtype=torch.float64))

@@ -12,7 +12,15 @@ from torch import Tensor
 from qcaan import losses
 from qcaan.bits import product_probabilities, target_probabilities
 from qcaan.checks import positive
-from qcaan.priors.base import MAX_HISTOGRAM_BITS, BitPrior, FitReport, Prior, TabulatedPrior, check_bits, compare
+from qcaan.priors.base import (
+    MAX_HISTOGRAM_BITS,
+    BitPrior,
+    FitReport,
+    Prior,
+    TabulatedPrior,
+    check_bits,
+    compare,
+)
 
 
 class Gaussian(Prior):
@@ -81,7 +89,9 @@ class Product(BitPrior):
     def distances(self, bits: Tensor) -> dict[str, Any]:
         if self.dim > MAX_HISTOGRAM_BITS:
             return {}
-        return compare(target_probabilities(bits, 1), product_probabilities(self.marginals)[None], bits)
+        return compare(
+            target_probabilities(bits, 1), product_probabilities(self.marginals)[None], bits
+        )
 
     def sample(self, n: int) -> Tensor:
         return (torch.rand(n, self.dim, device=self.marginals.device) < self.marginals).float()

@@ -97,11 +97,15 @@ class QCBM(BitPrior):
         self.fit_evals = fit_evals
         self.bank_shots = positive("bank_shots", bank_shots)
         self.initial = initial
-        self._rng = np.random.default_rng(seed)  # samplers and optimisers draw from it too, so its state is the prior's
+        self._rng = np.random.default_rng(
+            seed
+        )  # samplers and optimisers draw from it too, so its state is the prior's
         circuit = make_ansatz(ansatz, n_qubits, n_layers)
         self.born = BornMachine(circuit, tuple(bases), sampler, self._rng)
         first = train_sampler or (sampler if switch_at is None else EXACT)
-        self._trainer = self.born if first is sampler else BornMachine(circuit, tuple(bases), first, self._rng)
+        self._trainer = (
+            self.born if first is sampler else BornMachine(circuit, tuple(bases), first, self._rng)
+        )
         self._follows = switch_at is not None and train_sampler is None
         self._switch_at = switch_at or 0
         for born in (self._trainer, self.born) if self._follows else (self._trainer,):
@@ -112,19 +116,25 @@ class QCBM(BitPrior):
         if mitigate_readout and self.born.ideal:
             raise ValueError("mitigate_readout is for noisy samplers; this one is ideal")
         self.mitigate_readout = mitigate_readout
-        fewest = fewest_evaluations(optimizer, self.born.n_params, _gradient_evaluations(self._trainer, shots))
+        fewest = fewest_evaluations(
+            optimizer, self.born.n_params, _gradient_evaluations(self._trainer, shots)
+        )
         if fit_evals < fewest:
             raise ValueError(
                 f"fit_evals must be at least {fewest} for {optimizer} on {self.born.n_params} angles, got {fit_evals}"
             )
         if initial == "marginals":
-            theta = self._angles_at_marginals(torch.full((len(bases), n_qubits), 0.5, dtype=torch.float64))
+            theta = self._angles_at_marginals(
+                torch.full((len(bases), n_qubits), 0.5, dtype=torch.float64)
+            )
         else:  # large angles: from small ones uniform marginals are a critical point that parities are not found from
             theta = torch.from_numpy(self._rng.normal(0, 1.5, self.born.n_params))
         self.register_buffer("theta", theta)
         self.register_buffer("bank", torch.zeros(bank_shots, self.dim, dtype=torch.uint8))
         self.register_buffer("fits", torch.tensor(0))
-        self.register_buffer("readout", torch.zeros(n_qubits, 2, 2, dtype=torch.float64))  # not measured yet
+        self.register_buffer(
+            "readout", torch.zeros(n_qubits, 2, 2, dtype=torch.float64)
+        )  # not measured yet
         self.register_buffer("banked", torch.tensor(False))
 
     def fit(self, bits: Tensor) -> FitReport:
@@ -169,7 +179,9 @@ class QCBM(BitPrior):
 
     def distances(self, bits: Tensor) -> dict[str, Any]:
         bits = bits.to(self.theta.device)
-        return compare(target_probabilities(bits, len(self.born.bases)), self._all_probabilities(), bits)
+        return compare(
+            target_probabilities(bits, len(self.born.bases)), self._all_probabilities(), bits
+        )
 
     def sample(self, n: int) -> Tensor:
         """Bits [n, dim] float32 in {0, 1}, drawn with replacement from the bank of measured shots."""
@@ -195,7 +207,9 @@ class QCBM(BitPrior):
             ValueError: a basis that this prior does not measure.
         """
         if basis not in self.born.bases:
-            raise ValueError(f"basis {basis!r} is not measured; choose from {', '.join(self.born.bases)}")
+            raise ValueError(
+                f"basis {basis!r} is not measured; choose from {', '.join(self.born.bases)}"
+            )
         return self._all_probabilities()[self.born.bases.index(basis)].cpu().numpy()
 
     def _all_probabilities(self) -> Tensor:
@@ -261,7 +275,9 @@ class Shuffled(QCBM):
 
     def measure(self, n: int) -> Tensor:
         bits = super().measure(n)
-        order = torch.stack([torch.from_numpy(self._rng.permutation(n)) for _ in range(self.dim)], 1)
+        order = torch.stack(
+            [torch.from_numpy(self._rng.permutation(n)) for _ in range(self.dim)], 1
+        )
         return bits.gather(0, order.to(bits.device))
 
     def _all_probabilities(self) -> Tensor:
@@ -282,14 +298,23 @@ class _Objective:
         self.noisy = shots > 0
         self.gradient_evaluations = _gradient_evaluations(born, shots)
         self.n_evaluations = 0
-        self._born, self._targets, self._loss, self._shots, self._read = born, targets, loss, shots, read
+        self._born, self._targets, self._loss, self._shots, self._read = (
+            born,
+            targets,
+            loss,
+            shots,
+            read,
+        )
         self._lowest, self._highest = math.inf, -math.inf
         self._steepest: float | None = None  # of the gradients asked for
 
     def __call__(self, theta: Tensor) -> Tensor:
         with torch.no_grad():
             values = self._value(self._distribution(theta))
-        self._lowest, self._highest = min(self._lowest, float(values.min())), max(self._highest, float(values.max()))
+        self._lowest, self._highest = (
+            min(self._lowest, float(values.min())),
+            max(self._highest, float(values.max())),
+        )
         return values
 
     def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -302,7 +327,9 @@ class _Objective:
             value = self._value(self._distribution(point[None]))[0]
             (gradient,) = torch.autograd.grad(value, point)
         else:
-            probs, slopes = parameter_shift(self._distribution, theta.detach())  # (n_bases, 2**n), (P, n_bases, 2**n)
+            probs, slopes = parameter_shift(
+                self._distribution, theta.detach()
+            )  # (n_bases, 2**n), (P, n_bases, 2**n)
             probs = probs.detach().requires_grad_()
             value = self._value(probs[None])[0]
             (slope,) = torch.autograd.grad(value, probs)

@@ -28,10 +28,14 @@ def plan_run(config: AssociativeConfig, n_scored: int) -> Plan | None:
     """What a run of this configuration, with as many images scored, would ask of a device; None if it asks none."""
     assert config.epochs is not None, "use config.resolved()"
     make = partial(associative.make_prior, config)
-    return plan_prior(make, partial(make_vendor, budget=config), config.epochs, config.switch_at, n_scored)
+    return plan_prior(
+        make, partial(make_vendor, budget=config), config.epochs, config.switch_at, n_scored
+    )
 
 
-def load_run(run: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None) -> AssociativeGAN:
+def load_run(
+    run: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None
+) -> AssociativeGAN:
     """The gan of a run directory; see `qcaan.runs.loading.reopened`."""
     return reopened(run, AssociativeConfig, AssociativeGAN, device, seed, data_root)
 
@@ -51,7 +55,10 @@ def bit_histograms(gan: AssociativeGAN, bits: Tensor) -> dict[str, np.ndarray]:
 def save_epoch(run: RunDirectory, gan: AssociativeGAN, record: EpochRecord, seconds: float) -> None:
     """Leave an epoch in the run directory; the checkpoint last, since it is what says that the epoch is done."""
     fresh = gan.prior.embed(gan.prior.sample(FIXED_LATENTS))
-    for name, latents in ((f"epoch_{record.epoch:04d}.png", gan.fixed_latents), ("drawn.png", fresh)):
+    for name, latents in (
+        (f"epoch_{record.epoch:04d}.png", gan.fixed_latents),
+        ("drawn.png", fresh),
+    ):
         pictures.save_picture(run.path / "samples" / name, pictures.grid(gan.draw(latents)))
     histograms = bit_histograms(gan, record.bits)
     if histograms:
@@ -66,7 +73,9 @@ def report_title(config: AssociativeConfig, data_name: str) -> str:
     title = f"QC-AAN, {data_name}, prior {config.prior}"
     if config.prior != "qcbm":
         return title
-    return f"{title} ({config.n_qubits} qubits, {config.ansatz} {config.n_layers}, {config.sampler})"
+    return (
+        f"{title} ({config.n_qubits} qubits, {config.ansatz} {config.n_layers}, {config.sampler})"
+    )
 
 
 def score_run(run: RunDirectory, gan: AssociativeGAN, n: int) -> dict[str, Any]:

@@ -15,7 +15,16 @@ import torch
 
 from qcaan.files import TEMPORARY, atomic_write, write_json
 
-_RECORDED_PACKAGES = ("qcaan", "torch", "torchvision", "qiskit", "qiskit-aer", "scipy", "numpy", "torchmetrics")
+_RECORDED_PACKAGES = (
+    "qcaan",
+    "torch",
+    "torchvision",
+    "qiskit",
+    "qiskit-aer",
+    "scipy",
+    "numpy",
+    "torchmetrics",
+)
 
 
 class RunError(ValueError):
@@ -65,9 +74,13 @@ class RunDirectory:
             if resume:
                 raise RunError(f"{self.path} holds no run to resume")
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-                raise RunError(f"{self.path} exists and holds something else than a run; name another --out")
+                raise RunError(
+                    f"{self.path} exists and holds something else than a run; name another --out"
+                )
             (self.path / "samples").mkdir(parents=True, exist_ok=True)
-            write_json(self._config_path, {"config": _plain(config), **facts, "versions": _versions()})
+            write_json(
+                self._config_path, {"config": _plain(config), **facts, "versions": _versions()}
+            )
             return None
 
         record = self.config()
@@ -76,7 +89,9 @@ class RunDirectory:
         done, planned = checkpoint["epoch"] if checkpoint else 0, record["config"]["epochs"]
         finished = done >= planned or (checkpoint is not None and checkpoint.get("finished", False))
         if not resume and not finished:
-            raise RunError(f"{self.path} holds an unfinished run ({done} of {planned} epochs); go on with --resume")
+            raise RunError(
+                f"{self.path} holds an unfinished run ({done} of {planned} epochs); go on with --resume"
+            )
         if config.epochs != planned:
             if not resume or config.epochs < planned:
                 raise RunError(
@@ -105,14 +120,23 @@ class RunDirectory:
             record = json.loads(self._config_path.read_text())
         except ValueError:
             record = None
-        if not isinstance(record, dict) or not isinstance(record.get("config"), dict) or "data" not in record:
+        if (
+            not isinstance(record, dict)
+            or not isinstance(record.get("config"), dict)
+            or "data" not in record
+        ):
             raise RunError(f"{self._config_path} is damaged: it does not hold a configuration")
         return record
 
-    def _check_same(self, record: dict[str, Any], config: dict[str, Any], data: dict[str, Any]) -> None:
+    def _check_same(
+        self, record: dict[str, Any], config: dict[str, Any], data: dict[str, Any]
+    ) -> None:
         # the folder of the data may move; that the data are the same is told by `data`. What a device may be asked may change
         ignored = ("epochs", "data_root", "max_jobs", "max_shots", "job_timeout", "ibm_mode")
-        old = {**record["config"], **{f"data {key}": value for key, value in record["data"].items()}}
+        old = {
+            **record["config"],
+            **{f"data {key}": value for key, value in record["data"].items()},
+        }
         new = {**config, **{f"data {key}": value for key, value in data.items()}}
         for key in new:
             if key not in ignored and not key.endswith("provenance") and old.get(key) != new[key]:
@@ -165,8 +189,12 @@ class RunDirectory:
             return torch.load(self.checkpoint_path, map_location=device, weights_only=True)
         except OSError:
             raise
-        except Exception as error:  # a file cut short fails in many ways, each deep inside torch or zipfile
-            raise RunError(f"{self.checkpoint_path} is damaged ({type(error).__name__}); nothing was changed") from None
+        except (
+            Exception
+        ) as error:  # a file cut short fails in many ways, each deep inside torch or zipfile
+            raise RunError(
+                f"{self.checkpoint_path} is damaged ({type(error).__name__}); nothing was changed"
+            ) from None
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -73,7 +73,9 @@ class DistributionConfig(Budget):
         if not 0 < self.lr < 1:
             raise ValueError(f"lr must be between 0 and 1, got {self.lr}")
         if self.bounds is not None and (not self.bounds or len(self.bounds) % 2):
-            raise ValueError(f"bounds must be a min and a max for each dimension, got {len(self.bounds)} numbers")
+            raise ValueError(
+                f"bounds must be a min and a max for each dimension, got {len(self.bounds)} numbers"
+            )
 
 
 def make_qgan(
@@ -88,7 +90,11 @@ def make_qgan(
         ValueError: an option out of range or not matching the samples.
     """
     target = TARGETS.get(config.data)
-    pairs = None if config.bounds is None else [config.bounds[i : i + 2] for i in range(0, len(config.bounds), 2)]
+    pairs = (
+        None
+        if config.bounds is None
+        else [config.bounds[i : i + 2] for i in range(0, len(config.bounds), 2)]
+    )
     qgan = QGAN(
         samples,
         bounds=target.bounds if pairs is None and target else pairs,
@@ -101,11 +107,17 @@ def make_qgan(
         shots=config.shots,
         loss=config.loss,
     )
-    qgan.set_backend(make_sampler(config.sampler, qgan.random) if is_device(config.sampler) else config.sampler)
+    qgan.set_backend(
+        make_sampler(config.sampler, qgan.random) if is_device(config.sampler) else config.sampler
+    )
     optimizer = partial(DecayingAdam, lr=config.lr, half_steps=config.lr_half_steps)
-    qgan.set_generator(None, None, optimizer, config.gradient, initial_state=config.initial_state, reps=config.reps)
+    qgan.set_generator(
+        None, None, optimizer, config.gradient, initial_state=config.initial_state, reps=config.reps
+    )
     network = default_discriminator(qgan.grid, config.loss, config.seed).net
-    optimizer = partial(DecayingAdam, lr=config.lr, half_steps=config.lr_half_steps * LOSSES[config.loss])
+    optimizer = partial(
+        DecayingAdam, lr=config.lr, half_steps=config.lr_half_steps * LOSSES[config.loss]
+    )
     qgan.set_discriminator(Discriminator(network, config.loss, optimizer, config.seed))
     return qgan
 
@@ -127,7 +139,13 @@ def plan_run(config: DistributionConfig, samples: Floats) -> Plan | None:
 
 def run_facts(samples: Floats) -> dict[str, Any]:
     """What config.json says of the data besides the configuration."""
-    return {"data": {"shape": list(samples.shape), "mean": samples.mean(0).tolist(), "std": samples.std(0).tolist()}}
+    return {
+        "data": {
+            "shape": list(samples.shape),
+            "mean": samples.mean(0).tolist(),
+            "std": samples.std(0).tolist(),
+        }
+    }
 
 
 def save_results(run: RunDirectory, qgan: QGAN, config: DistributionConfig) -> dict[str, Any]:
@@ -150,7 +168,11 @@ def _scores(qgan: QGAN) -> dict[str, Any]:
     statistic, p_value = qgan.ks_test()
     return {
         **qgan.distances(),
-        "ks_test_500": {"statistic": statistic, "p_value": p_value, "accepts": p_value >= KS_ACCEPTS},
+        "ks_test_500": {
+            "statistic": statistic,
+            "p_value": p_value,
+            "accepts": p_value >= KS_ACCEPTS,
+        },
         "epochs": len(qgan.rel_entr),
         "samples_within_bounds": int(qgan.n_samples),
         "bounds": qgan.grid.bounds.tolist(),

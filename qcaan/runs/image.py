@@ -29,22 +29,32 @@ def plan_run(config: ImageConfig, image_shape: tuple[int, int, int], n_scored: i
     assert config.steps_per_epoch is not None, "use config.resolved()"
 
     def start(make_sampler: MakeSampler) -> tuple[Callable[[], object], ...]:
-        gan = ImageGAN(replace(config, switch_at=None), image_shape, torch.device("cpu"), make_sampler)
+        gan = ImageGAN(
+            replace(config, switch_at=None), image_shape, torch.device("cpu"), make_sampler
+        )
         records: Iterator[object] = image.train(gan, torch.zeros(1, *image_shape))
-        return partial(next, records), partial(_pictures, gan), lambda: n_scored and gan.generate(n_scored)
+        return (
+            partial(next, records),
+            partial(_pictures, gan),
+            lambda: n_scored and gan.generate(n_scored),
+        )
 
     vendor = partial(make_vendor, budget=config)
     return plan_steps(start, vendor, config.epochs, config.steps_per_epoch, config.switch_at)
 
 
-def load_run(run: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None) -> ImageGAN:
+def load_run(
+    run: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None
+) -> ImageGAN:
     """The gan of a run directory; see `qcaan.runs.loading.reopened`."""
     return reopened(run, ImageConfig, ImageGAN, device, seed, data_root)
 
 
 def save_epoch(run: RunDirectory, gan: ImageGAN, record: EpochRecord, seconds: float) -> None:
     """Leave an epoch in the run directory; the checkpoint last, since it is what says that the epoch is done."""
-    for name, images in zip((f"epoch_{record.epoch:04d}.png", "drawn.png"), _pictures(gan), strict=True):
+    for name, images in zip(
+        (f"epoch_{record.epoch:04d}.png", "drawn.png"), _pictures(gan), strict=True
+    ):
         pictures.save_picture(run.path / "samples" / name, pictures.grid(images))
     run.append({**asdict(record), "seconds": seconds})
     run.save_checkpoint(gan.training_state())
@@ -59,7 +69,9 @@ def _pictures(gan: ImageGAN) -> tuple[Tensor, Tensor]:
 def report_title(config: ImageConfig, data_name: str) -> str:
     """What stands above a run's report."""
     runs_on = described(config.sampler, config.shots, config.switch_at)
-    circuit = f"{config.n_qubits} qubits ({config.circuit}, {config.ansatz} {config.n_layers}, {runs_on})"
+    circuit = (
+        f"{config.n_qubits} qubits ({config.circuit}, {config.ansatz} {config.n_layers}, {runs_on})"
+    )
     circuit = "no circuit" if config.circuit == "none" else circuit
     return f"Image QGAN, {data_name}, noise {config.noise}, {circuit}, {config.decoder} decoder, {config.discriminator}"
 

@@ -49,7 +49,8 @@ def reopened(
     record = run.config()
     try:
         options: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in record["config"].items()
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in record["config"].items()
         }
         options["data_root"] = data_root or options["data_root"]
         config = make_config(**options)
@@ -58,11 +59,15 @@ def reopened(
         gan = make_gan(config, tuple(record["data"]["image_shape"]), device, samplers)
         gan.load_training_state(run.load_checkpoint(device))
     except (KeyError, TypeError, RuntimeError) as error:
-        raise RunError(f"{run.path} does not hold a run of images of this version ({type(error).__name__})") from None
+        raise RunError(
+            f"{run.path} does not hold a run of images of this version ({type(error).__name__})"
+        ) from None
     gan.reseed(seed)
     return gan
 
 
 def run_data(run: RunDirectory, data_root: Path | None) -> tuple[ImageSet, ImageSet]:
     """All training and all held-out images of a run's data set."""
-    return load_splits(run.config()["data"]["name"], data_root)  # what `auto` was, never `auto` again
+    return load_splits(
+        run.config()["data"]["name"], data_root
+    )  # what `auto` was, never `auto` again

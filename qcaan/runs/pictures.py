@@ -27,14 +27,23 @@ _MOST_COLUMNS = 4  # of samples of more dimensions, whose histograms and moments
 
 def to_pixels(images: Tensor) -> Pixels:
     """Images [N, C, H, W] in [-1, 1] to uint8 [N, H, W] (grey) or [N, H, W, 3]."""
-    pixels = ((images.detach().cpu() + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    pixels = (
+        ((images.detach().cpu() + 1) * 127.5)
+        .round()
+        .clamp(0, 255)
+        .byte()
+        .permute(0, 2, 3, 1)
+        .numpy()
+    )
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 
 def grid(images: Tensor, n_columns: int | None = None, scale: int = 2) -> Pixels:
     """Images [N, C, H, W] in [-1, 1] in rows of `n_columns` (default: as square as can be), each pixel `scale` wide."""
     pixels = np.pad(
-        to_pixels(images), ((0, 0), (1, 1), (1, 1)) + ((0, 0),) * (images.shape[1] == 3), constant_values=60
+        to_pixels(images),
+        ((0, 0), (1, 1), (1, 1)) + ((0, 0),) * (images.shape[1] == 3),
+        constant_values=60,
     )
     n_columns = n_columns or math.ceil(math.sqrt(len(pixels)))
     n_rows = -(-len(pixels) // n_columns)
@@ -55,9 +64,18 @@ def save_picture(path: Path, pixels: Pixels) -> None:
 def save_gif(path: Path, frames: Sequence[Pixels], seconds: float) -> None:
     """Write frames of one shape as an endless GIF, each shown for `seconds`, the last five times as long; atomically."""
     durations = [1000 * seconds] * (len(frames) - 1) + [5000 * seconds]
-    duration = durations if len(frames) > 1 else durations[0]  # Pillow takes no list for a single frame
+    duration = (
+        durations if len(frames) > 1 else durations[0]
+    )  # Pillow takes no list for a single frame
     with atomic_write(path) as temporary:
-        iio.imwrite(temporary, np.stack(frames), extension=".gif", plugin="pillow", duration=duration, loop=0)
+        iio.imwrite(
+            temporary,
+            np.stack(frames),
+            extension=".gif",
+            plugin="pillow",
+            duration=duration,
+            loop=0,
+        )
 
 
 def save_strip(path: Path, images: Tensor) -> None:
@@ -71,7 +89,9 @@ def save_strip(path: Path, images: Tensor) -> None:
 def progress_gif(run: RunDirectory) -> Path:
     """Make the run's `progress.gif`: its samples of fixed latents, a frame for each epoch."""
     paths = sorted((run.path / "samples").glob("epoch_*.png"))
-    chosen = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), _LONGEST_GIF)).round().astype(int))
+    chosen = np.unique(
+        np.linspace(0, len(paths) - 1, min(len(paths), _LONGEST_GIF)).round().astype(int)
+    )
     target = run.path / "progress.gif"
     save_gif(target, [iio.imread(paths[index]) for index in chosen], seconds=0.3)
     return target
@@ -134,8 +154,18 @@ def sample_report(run: RunDirectory) -> Path:
     for column, axes in enumerate(np.atleast_1d(top.subplots(1, n_columns))):
         bins = np.histogram_bin_edges(np.concatenate([real[:, column], generated[:, column]]), 60)
         axes.hist(real[:, column], bins, density=True, color="lightgrey", label="real")
-        axes.hist(generated[:, column], bins, density=True, histtype="step", color="tab:blue", label="generated")
-        axes.set(title=f"samples after step {steps[-1]}" + (f", column {column}" if n_columns > 1 else ""))
+        axes.hist(
+            generated[:, column],
+            bins,
+            density=True,
+            histtype="step",
+            color="tab:blue",
+            label="generated",
+        )
+        axes.set(
+            title=f"samples after step {steps[-1]}"
+            + (f", column {column}" if n_columns > 1 else "")
+        )
         axes.legend()
     losses, moments, distances = bottom.subplots(1, 3)
     losses.plot(steps, [record["loss_d"] for record in records], label="critic: D(fake) - D(real)")
@@ -143,10 +173,17 @@ def sample_report(run: RunDirectory) -> Path:
     losses.set(title="losses, without the penalty")
     for column in range(n_columns):
         name = f" {column}" if n_columns > 1 else ""
-        for key, value, line in (("mean", real[:, column].mean(), "-"), ("std", real[:, column].std(), "--")):
-            (drawn,) = moments.plot(steps, [record[key][column] for record in records], line, label=f"{key}{name}")
+        for key, value, line in (
+            ("mean", real[:, column].mean(), "-"),
+            ("std", real[:, column].std(), "--"),
+        ):
+            (drawn,) = moments.plot(
+                steps, [record[key][column] for record in records], line, label=f"{key}{name}"
+            )
             moments.axhline(value, color=drawn.get_color(), lw=0.8, ls=":")
-        distances.plot(steps, [record["w1"][column] for record in records], label=f"Wasserstein-1{name}")
+        distances.plot(
+            steps, [record["w1"][column] for record in records], label=f"Wasserstein-1{name}"
+        )
     moments.set(title="mean and deviation (dotted: real)")
     distances.set(title="distance to the training samples", yscale="log")
     for axes in (losses, moments, distances):
@@ -182,7 +219,9 @@ def spread_plot(path: Path, values: dict[str, list[float]], label: str) -> Path:
     return path
 
 
-def curves(path: Path, panels: dict[str, dict[str, list[tuple[float, float]]]], x_label: str, y_label: str) -> Path:
+def curves(
+    path: Path, panels: dict[str, dict[str, list[tuple[float, float]]]], x_label: str, y_label: str
+) -> Path:
     """Save a picture of titled panels of named curves of (x, y) points, all axes logarithmic."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
@@ -194,7 +233,9 @@ def curves(path: Path, panels: dict[str, dict[str, list[tuple[float, float]]]], 
             axes.plot(*zip(*points, strict=True), "o-", label=name)
         axes.set(title=title, xlabel=x_label, ylabel=y_label, xscale="log", yscale="log")
         axes.grid(alpha=0.3, which="both")
-        axes.xaxis.set_minor_formatter(NullFormatter())  # within one decade its labels run into one another
+        axes.xaxis.set_minor_formatter(
+            NullFormatter()
+        )  # within one decade its labels run into one another
         axes.label_outer()
     figure.axes[-1].legend(loc="lower left")
     with atomic_write(path) as temporary:
@@ -239,7 +280,9 @@ def distribution_report(
     losses.set(title="losses, mean of an epoch", xlabel="epoch", ylabel="nats")
     losses.legend()
     entropy.plot(history["rel_entr"])
-    entropy.set(title="relative entropy KL(circuit || data)", xlabel="epoch", ylabel="nats", yscale="log")
+    entropy.set(
+        title="relative entropy KL(circuit || data)", xlabel="epoch", ylabel="nats", yscale="log"
+    )
     figure.suptitle(title)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=90)
@@ -253,7 +296,9 @@ def _plot_losses(axes: Axes, records: list[dict[str, Any]], cross_entropies: boo
     axes.plot(epochs, [record["loss_g"] for record in records], label="generator")
     if cross_entropies:
         axes.set_ylabel("nats")
-        axes.axhline(2 * math.log(2), color="grey", lw=0.8, ls=":", label="discriminator that cannot tell")
+        axes.axhline(
+            2 * math.log(2), color="grey", lw=0.8, ls=":", label="discriminator that cannot tell"
+        )
     axes.set(title="adversarial losses", xlabel="epoch")
     axes.legend()
 
@@ -261,12 +306,25 @@ def _plot_losses(axes: Axes, records: list[dict[str, Any]], cross_entropies: boo
 def _plot_fits(axes: Axes, records: list[dict[str, Any]]) -> None:
     epochs, fits = [record["epoch"] for record in records], [record["fit"] for record in records]
     axes.locator_params(axis="x", integer=True)
-    axes.set(title="prior: KL(latent bits || prior), summed over bases", xlabel="epoch", ylabel="nats")
+    axes.set(
+        title="prior: KL(latent bits || prior), summed over bases", xlabel="epoch", ylabel="nats"
+    )
     if fits[0]["kl"] is None:
-        axes.text(0.5, 0.5, "this prior has no distribution over bitstrings", ha="center", transform=axes.transAxes)
+        axes.text(
+            0.5,
+            0.5,
+            "this prior has no distribution over bitstrings",
+            ha="center",
+            transform=axes.transAxes,
+        )
         return
     axes.plot(epochs, [fit["kl"] for fit in fits], label="prior")
-    axes.plot(epochs, [fit["kl_product"] for fit in fits], ls="--", label="product of marginals (no circuit)")
+    axes.plot(
+        epochs,
+        [fit["kl_product"] for fit in fits],
+        ls="--",
+        label="product of marginals (no circuit)",
+    )
     axes.set_ylim(bottom=0)
     axes.legend()
 
@@ -287,5 +345,8 @@ def _plot_bitstrings(figure: Any, path: Path) -> None:
         axes.bar(places + 0.2, model[order], 0.4, label="QCBM")
         labels = [format(index, f"0{n_qubits}b")[::-1] for index in order]
         axes.set_xticks(places, labels, rotation=90, fontsize=6)
-        axes.set(title=f"basis {basis}: the {len(order)} most frequent bitstrings (qubit 0 left)", ylabel="probability")
+        axes.set(
+            title=f"basis {basis}: the {len(order)} most frequent bitstrings (qubit 0 left)",
+            ylabel="probability",
+        )
         axes.legend()

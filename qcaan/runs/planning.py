@@ -9,7 +9,13 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from qiskit.primitives import BaseSamplerV2, PrimitiveJob, PrimitiveResult, SamplerPubResult, StatevectorSampler
+from qiskit.primitives import (
+    BaseSamplerV2,
+    PrimitiveJob,
+    PrimitiveResult,
+    SamplerPubResult,
+    StatevectorSampler,
+)
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
@@ -31,7 +37,9 @@ class Counts:
     shots: int = 0
 
     def plus(self, other: Counts, times: int = 1) -> Counts:
-        return Counts(*(a + times * b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+        return Counts(
+            *(a + times * b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,10 @@ class Rehearsal(BaseSamplerV2):
             sizes += split_shots(pub.shots, limits) * (pub.size if self.vendor.binds else 1)
             n_bytes = -(-pub.circuit.num_clbits // 8)
             results.append(
-                pub_result(pub, self._rng.integers(256, size=(pub.size, pub.shots, n_bytes), dtype=np.uint8))
+                pub_result(
+                    pub,
+                    self._rng.integers(256, size=(pub.size, pub.shots, n_bytes), dtype=np.uint8),
+                )
             )
         self.counts = self.counts.plus(
             Counts(
@@ -94,7 +105,9 @@ class Rehearsal(BaseSamplerV2):
             return
         self._seen.add(id(pub.circuit))
         row = pub.parameter_values.ravel().as_array(list(pub.circuit.parameters))[0]
-        native = self.vendor.native(pub.circuit.assign_parameters(row) if self.vendor.binds else pub.circuit)
+        native = self.vendor.native(
+            pub.circuit.assign_parameters(row) if self.vendor.binds else pub.circuit
+        )
         self.two_qubit_gates = max(self.two_qubit_gates, native.num_nonlocal_gates())
         self.depth = max(self.depth, native.depth())
 
@@ -156,7 +169,11 @@ def plan_prior(
     assert isinstance(prior, QCBM)
     bits = torch.randint(2, (1000, prior.dim), generator=torch.Generator().manual_seed(0))
     total = stage.spent(partial(prior.sample, 1))  # the bank of the first epoch
-    phases = [(0, min(switch_at, epochs)), (switch_at, epochs - switch_at)] if switch_at else [(0, epochs)]
+    phases = (
+        [(0, min(switch_at, epochs)), (switch_at, epochs - switch_at)]
+        if switch_at
+        else [(0, epochs)]
+    )
     epoch = Counts()
     for fits, length in phases:
         for place in range(min(length, 2)):  # the first may measure readout errors once for all
@@ -188,5 +205,7 @@ def plan_steps(
         return None
     step, shown, scored = (stage.spent(action) for action in actions)
     switched = switch_at or 0
-    total = scored.plus(step, epochs * steps_per_epoch - switched).plus(shown, epochs - switched // steps_per_epoch)
+    total = scored.plus(step, epochs * steps_per_epoch - switched).plus(
+        shown, epochs - switched // steps_per_epoch
+    )
     return stage.plan(shown.plus(step, steps_per_epoch), total)

@@ -26,7 +26,9 @@ def sliced_wasserstein(generated: Tensor, real: Tensor, n_directions: int = 100)
 
     It sees what single columns do not show: how they hang together.
     """
-    directions = torch.randn(n_directions, generated.shape[1], generator=torch.Generator().manual_seed(0)).double()
+    directions = torch.randn(
+        n_directions, generated.shape[1], generator=torch.Generator().manual_seed(0)
+    ).double()
     directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True)
     pairs = zip((directions @ generated.T).numpy(), (directions @ real.T).numpy(), strict=True)
     return float(np.mean([wasserstein_distance(*pair) for pair in pairs]))
@@ -36,9 +38,15 @@ def plan_run(config: WassersteinConfig, samples: Tensor, n_scored: int) -> Plan 
     """What a run of this configuration, with as many samples scored, would ask of a device; None if it asks none."""
 
     def start(make_sampler: MakeSampler) -> tuple[Callable[[], object], ...]:
-        gan = WassersteinGAN(replace(config, switch_at=None), samples, torch.device("cpu"), make_sampler)
+        gan = WassersteinGAN(
+            replace(config, switch_at=None), samples, torch.device("cpu"), make_sampler
+        )
         records: Iterator[object] = wasserstein.train(gan, samples)
-        return partial(next, records), partial(gan.draw, gan.fixed_latents), partial(gan.generate, n_scored)
+        return (
+            partial(next, records),
+            partial(gan.draw, gan.fixed_latents),
+            partial(gan.generate, n_scored),
+        )
 
     vendor = partial(make_vendor, budget=config)
     return plan_steps(start, vendor, config.epochs, config.steps_per_epoch, config.switch_at)
@@ -65,7 +73,9 @@ def save_epoch(run: RunDirectory, gan: WassersteinGAN, record: EpochRecord, seco
     run.save_checkpoint(gan.training_state())
 
 
-def score_run(run: RunDirectory, gan: WassersteinGAN, samples: Tensor, held_out: Tensor, n: int) -> dict[str, Any]:
+def score_run(
+    run: RunDirectory, gan: WassersteinGAN, samples: Tensor, held_out: Tensor, n: int
+) -> dict[str, Any]:
     """Score n generated samples, and as many training samples, against the held-out ones.
 
     Writes scores.json, where numbers stand for lists of one column, and samples.npz.

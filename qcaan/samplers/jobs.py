@@ -22,10 +22,25 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qcaan.samplers.simulators import finished, pub_result
 
-_SECRETS = ("QISKIT_IBM_TOKEN", "IONQ_API_KEY", "IONQ_API_TOKEN", "QISKIT_IONQ_API_TOKEN", "AQT_TOKEN")
-_TRANSIENT_NAMES = {"IonQRetriableError", "ConnectionError", "Timeout", "TransportError", "AQTRequestError"}
+_SECRETS = (
+    "QISKIT_IBM_TOKEN",
+    "IONQ_API_KEY",
+    "IONQ_API_TOKEN",
+    "QISKIT_IONQ_API_TOKEN",
+    "AQT_TOKEN",
+)
+_TRANSIENT_NAMES = {
+    "IonQRetriableError",
+    "ConnectionError",
+    "Timeout",
+    "TransportError",
+    "AQTRequestError",
+}
 IBM_MODES = ("job", "batch", "session")
-_FIRST_POLL, _LONGEST_POLL = 0.05, 20.0  # seconds between two looks at a job, growing by half each time
+_FIRST_POLL, _LONGEST_POLL = (
+    0.05,
+    20.0,
+)  # seconds between two looks at a job, growing by half each time
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +85,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.ibm_mode not in IBM_MODES:
-            raise ValueError(f"unknown ibm_mode {self.ibm_mode!r}; choose from {', '.join(IBM_MODES)}")
+            raise ValueError(
+                f"unknown ibm_mode {self.ibm_mode!r}; choose from {', '.join(IBM_MODES)}"
+            )
         for name in ("max_jobs", "max_shots"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -175,7 +192,9 @@ class Journal:
 
     def announce(self, fingerprint: str, circuits: int, shots: int) -> Entry:
         """A new job: its tag is written down before anything is sent."""
-        entry = Entry(f"qcaan-{uuid.uuid4()}", self._epoch, self._index, fingerprint, circuits, shots)
+        entry = Entry(
+            f"qcaan-{uuid.uuid4()}", self._epoch, self._index, fingerprint, circuits, shots
+        )
         self._index += 1
         self._entries[entry.tag] = entry
         self._write(vars(entry))
@@ -199,7 +218,9 @@ class Journal:
 class DeviceSampler(BaseSamplerV2):
     """Runs pubs on a vendor's device in as few jobs as its limits allow."""
 
-    def __init__(self, vendor: Vendor, journal: Journal | None = None, budget: Budget | None = None) -> None:
+    def __init__(
+        self, vendor: Vendor, journal: Journal | None = None, budget: Budget | None = None
+    ) -> None:
         self.vendor = vendor
         self._journal = journal or Journal()
         self._budget = budget or Budget()
@@ -218,7 +239,9 @@ class DeviceSampler(BaseSamplerV2):
         for pub, some in zip(coerced, tasks, strict=True):
             n_cuts = len(split_shots(pub.shots, self.vendor.limits))
             bits = [next(parts) for _ in some]  # by parameter set and, inside, by cut of the shots
-            rows = [np.concatenate(bits[k : k + n_cuts], axis=1) for k in range(0, len(bits), n_cuts)]
+            rows = [
+                np.concatenate(bits[k : k + n_cuts], axis=1) for k in range(0, len(bits), n_cuts)
+            ]
             results.append(pub_result(pub, np.concatenate(rows)))
         return finished(results)
 
@@ -226,14 +249,20 @@ class DeviceSampler(BaseSamplerV2):
         """What the target is asked for a pub: its parameter sets, one by one where it binds, cut to the limit of shots."""
         vendor = self.vendor
         if pub.circuit.num_qubits > vendor.limits.n_qubits:
-            raise ValueError(f"{vendor.name} has {vendor.limits.n_qubits} qubits, the circuit {pub.circuit.num_qubits}")
+            raise ValueError(
+                f"{vendor.name} has {vendor.limits.n_qubits} qubits, the circuit {pub.circuit.num_qubits}"
+            )
         values = pub.parameter_values.ravel().as_array(list(pub.circuit.parameters))  # (K, P)
         if vendor.binds:
             asked = [(vendor.native(pub.circuit.assign_parameters(row)), None) for row in values]
         else:
             asked = [(vendor.native(pub.circuit), values)]
         cuts = split_shots(pub.shots, vendor.limits)
-        return [SamplerPub.coerce((circuit, angles, shots)) for circuit, angles in asked for shots in cuts]
+        return [
+            SamplerPub.coerce((circuit, angles, shots))
+            for circuit, angles in asked
+            for shots in cuts
+        ]
 
     def _run_job(self, pubs: list[SamplerPub]) -> list[np.ndarray]:
         vendor, journal = self.vendor, self._journal
@@ -244,7 +273,9 @@ class DeviceSampler(BaseSamplerV2):
         if entry is None:
             self._check_budget(circuits * pubs[0].shots)
             entry = journal.announce(asked, circuits, circuits * pubs[0].shots)
-        job_id = None if vendor.local else entry.job_id  # local jobs ended with the process that ran them
+        job_id = (
+            None if vendor.local else entry.job_id
+        )  # local jobs ended with the process that ran them
         try:
             job_id = job_id or self._submit(entry, pubs, known)
             return self._wait(job_id, pubs)
@@ -254,7 +285,9 @@ class DeviceSampler(BaseSamplerV2):
         except JobError:
             raise
         except Exception as error:  # whatever the vendor's client raises
-            raise JobError(f"{vendor.name} refused a request ({type(error).__name__}: {error})", job_id) from None
+            raise JobError(
+                f"{vendor.name} refused a request ({type(error).__name__}: {error})", job_id
+            ) from None
 
     def _check_budget(self, shots: int) -> None:
         jobs_spent, shots_spent = self._journal.spent
@@ -269,7 +302,9 @@ class DeviceSampler(BaseSamplerV2):
         job_id = None
         for attempt in _attempts():
             with attempt:
-                if (known or attempt.num > 1) and not self.vendor.local:  # it may have arrived all the same
+                if (
+                    known or attempt.num > 1
+                ) and not self.vendor.local:  # it may have arrived all the same
                     job_id = self.vendor.find(entry.tag)
                 job_id = job_id or self.vendor.submit(pubs, entry.tag)
         assert job_id is not None
@@ -320,7 +355,11 @@ def fingerprint(pubs: Sequence[SamplerPub]) -> str:
     for pub in pubs:
         for step in pub.circuit.data:
             qubits = [pub.circuit.find_bit(qubit).index for qubit in step.qubits]
-            digest.update(repr((step.operation.name, qubits, [str(angle) for angle in step.operation.params])).encode())
+            digest.update(
+                repr(
+                    (step.operation.name, qubits, [str(angle) for angle in step.operation.params])
+                ).encode()
+            )
         digest.update(pub.parameter_values.as_array(list(pub.circuit.parameters)).tobytes())
         digest.update(str(pub.shots).encode())
     return digest.hexdigest()
@@ -336,7 +375,9 @@ def scrubbed(text: str) -> str:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed a moment later: too many requests, a server's or the network's trouble."""
-    status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
+    status = getattr(error, "status_code", None) or getattr(
+        getattr(error, "response", None), "status_code", None
+    )
     if status is not None:
         return status in (408, 429) or status >= 500
     if isinstance(error, ConnectionError | TimeoutError):
@@ -345,7 +386,9 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _attempts() -> Any:
-    return stamina.retry_context(on=is_transient, attempts=8, timeout=180, wait_initial=0.2, wait_max=30)
+    return stamina.retry_context(
+        on=is_transient, attempts=8, timeout=180, wait_initial=0.2, wait_max=30
+    )
 
 
 def _say_retry(details: stamina.instrumentation.RetryDetails) -> None:
@@ -357,4 +400,6 @@ def _say_retry(details: stamina.instrumentation.RetryDetails) -> None:
     )
 
 
-stamina.instrumentation.set_on_retry_hooks([_say_retry])  # its own would log the whole error, credentials and all
+stamina.instrumentation.set_on_retry_hooks(
+    [_say_retry]
+)  # its own would log the whole error, credentials and all

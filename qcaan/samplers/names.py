@@ -22,8 +22,22 @@ from qcaan.samplers.simulators import AerSampler, TranspiledSampler
 from qcaan.samplers.vendors import make_vendor
 
 MakeSampler: TypeAlias = "Callable[[str, np.random.Generator], BaseSamplerV2]"
-IDEAL = ("aer", "aer:single", "aer-gpu", "aer-gpu:single", "statevector")  # without noise: exact probabilities exist
-SAMPLERS = (*IDEAL, "aer-noise:DEVICE", "ibm:BACKEND", "aqt:ideal", "aqt:noisy", "aqt:RESOURCE", "ionq:BACKEND")
+IDEAL = (
+    "aer",
+    "aer:single",
+    "aer-gpu",
+    "aer-gpu:single",
+    "statevector",
+)  # without noise: exact probabilities exist
+SAMPLERS = (
+    *IDEAL,
+    "aer-noise:DEVICE",
+    "ibm:BACKEND",
+    "aqt:ideal",
+    "aqt:noisy",
+    "aqt:RESOURCE",
+    "ionq:BACKEND",
+)
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +92,12 @@ def aer_options(name: str) -> dict[str, Any]:
         ValueError: a GPU is asked for, and there is none or Aer was not built for it.
     """
     kind, _, precision = name.partition(":")
-    if kind == "aer-gpu" and not (torch.cuda.is_available() and "GPU" in AerSimulator().available_devices()):
-        raise ValueError(f"sampler {name!r} needs a CUDA GPU and qiskit-aer-gpu in the place of qiskit-aer")
+    if kind == "aer-gpu" and not (
+        torch.cuda.is_available() and "GPU" in AerSimulator().available_devices()
+    ):
+        raise ValueError(
+            f"sampler {name!r} needs a CUDA GPU and qiskit-aer-gpu in the place of qiskit-aer"
+        )
     return {"device": "GPU" if kind == "aer-gpu" else "CPU", "precision": precision or "double"}
 
 
@@ -100,4 +118,6 @@ def _check_one_aer() -> None:
         version("qiskit-aer"), version("qiskit-aer-gpu")
     except PackageNotFoundError:
         return
-    log.warning("qiskit-aer and qiskit-aer-gpu are both installed and overwrite each other; uninstall one of them")
+    log.warning(
+        "qiskit-aer and qiskit-aer-gpu are both installed and overwrite each other; uninstall one of them"
+    )

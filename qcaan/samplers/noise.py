@@ -54,7 +54,9 @@ class NoisySampler(BaseSamplerV2):
         self._device = device
         self._rng = rng
         self._target = None if device in ION_TRAPS else fake_device(device).target
-        self.n_qubits = ION_TRAPS[device].n_qubits if self._target is None else self._target.num_qubits  # at most
+        self.n_qubits = (
+            ION_TRAPS[device].n_qubits if self._target is None else self._target.num_qubits
+        )  # at most
         self._built: dict[int, tuple[Transpiler, AerSampler]] = {}
 
     def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None):
@@ -72,7 +74,10 @@ class NoisySampler(BaseSamplerV2):
             else:
                 target = cut(self._target, n_qubits)
                 noise = from_target(target)
-            self._built[n_qubits] = Transpiler(target=target), AerSampler(self._rng, noise_model=noise)
+            self._built[n_qubits] = (
+                Transpiler(target=target),
+                AerSampler(self._rng, noise_model=noise),
+            )
         return self._built[n_qubits]
 
 
@@ -81,7 +86,9 @@ def fake_devices() -> dict[str, Any]:
     from qiskit_ibm_runtime.fake_provider import FakeProviderForBackendV2
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that the properties of one of them are not typical
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # that the properties of one of them are not typical
         return {backend.name: backend for backend in FakeProviderForBackendV2().backends()}
 
 
@@ -107,7 +114,8 @@ def cut(target: Target, n_qubits: int) -> Target:
         raise ValueError(f"the device has {target.num_qubits} qubits, the circuit {n_qubits}")
     edges = {frozenset(edge) for edge in coupling.get_edges()}
     neighbours = {
-        q: sorted(other for edge in edges if q in edge for other in edge - {q}) for q in range(target.num_qubits)
+        q: sorted(other for edge in edges if q in edge for other in edge - {q})
+        for q in range(target.num_qubits)
     }
     errors = {q: target["measure"][(q,)].error or 0.0 for q in range(target.num_qubits)}
 
@@ -126,13 +134,19 @@ def cut(target: Target, n_qubits: int) -> Target:
     if not candidates:
         raise ValueError(f"the device has no {n_qubits} qubits that hang together")
     kept = {qubit: place for place, qubit in enumerate(sorted(max(candidates, key=worth)))}
-    small = Target(num_qubits=n_qubits, dt=target.dt, qubit_properties=[target.qubit_properties[q] for q in kept])
+    small = Target(
+        num_qubits=n_qubits,
+        dt=target.dt,
+        qubit_properties=[target.qubit_properties[q] for q in kept],
+    )
     for name in target.operation_names:
         properties = target[name]
         if properties is None or None in properties:
             continue  # control flow, which our circuits have none of
         inside = {
-            tuple(kept[q] for q in qubits): value for qubits, value in properties.items() if set(qubits) <= set(kept)
+            tuple(kept[q] for q in qubits): value
+            for qubits, value in properties.items()
+            if set(qubits) <= set(kept)
         }
         if inside:
             small.add_instruction(target.operation_from_name(name), inside)
@@ -142,7 +156,9 @@ def cut(target: Target, n_qubits: int) -> Target:
 def from_target(target: Target) -> NoiseModel:
     """Readout, depolarising and relaxation errors of a target's instruction properties, as Aer makes them of a device."""
     noise = NoiseModel(
-        basis_gates=[name for name in target.operation_names if name not in ("measure", "reset", "delay")]
+        basis_gates=[
+            name for name in target.operation_names if name not in ("measure", "reset", "delay")
+        ]
     )
     for qubits, readout in basic_device_readout_errors(target=target):
         noise.add_readout_error(readout, qubits)
@@ -161,12 +177,16 @@ def ion_trap(trap: IonTrap, n_qubits: int) -> tuple[Target, NoiseModel]:
     theta, phi = Parameter("θ"), Parameter("φ")
     target = Target(num_qubits=n_qubits)
     singles = [(q,) for q in range(n_qubits)]
-    target.add_instruction(RGate(theta, phi), {q: InstructionProperties(trap.time_1q) for q in singles})
+    target.add_instruction(
+        RGate(theta, phi), {q: InstructionProperties(trap.time_1q) for q in singles}
+    )
     target.add_instruction(RZGate(theta), {q: InstructionProperties(0.0) for q in singles})
     target.add_instruction(Measure(), {q: InstructionProperties() for q in singles})
     if n_qubits > 1:
         pairs = CouplingMap.from_full(n_qubits).get_edges()
-        target.add_instruction(RXXGate(theta), {tuple(pair): InstructionProperties(trap.time_2q) for pair in pairs})
+        target.add_instruction(
+            RXXGate(theta), {tuple(pair): InstructionProperties(trap.time_2q) for pair in pairs}
+        )
     relax_1q = thermal_relaxation_error(trap.t1, trap.t2, trap.time_1q)
     relax_2q = thermal_relaxation_error(trap.t1, trap.t2, trap.time_2q)
     noise = NoiseModel(basis_gates=["r", "rz", "rxx"])
@@ -175,8 +195,12 @@ def ion_trap(trap: IonTrap, n_qubits: int) -> tuple[Target, NoiseModel]:
         ("rxx", relax_2q.tensor(relax_2q), trap.fidelity_2q),
     ):
         n = relaxation.num_qubits
-        left = max(0.0, average_gate_fidelity(relaxation) - fidelity)  # to first order infidelities add up
-        noise.add_all_qubit_quantum_error(relaxation.compose(depolarizing_error(left / (1 - 2**-n), n)), [name])
+        left = max(
+            0.0, average_gate_fidelity(relaxation) - fidelity
+        )  # to first order infidelities add up
+        noise.add_all_qubit_quantum_error(
+            relaxation.compose(depolarizing_error(left / (1 - 2**-n), n)), [name]
+        )
     flip = 1 - trap.fidelity_readout
     noise.add_all_qubit_readout_error(ReadoutError([[1 - flip, flip], [flip, 1 - flip]]))
     return target, noise

@@ -33,13 +33,17 @@ class AerSampler(BaseSamplerV2):
         self._default_shots = default_shots
         # threads pay off from about 14 qubits on; below, starting them costs more than the simulation, and an index
         # over the probabilities (by default from 10 qubits on) saves a fifth of the time
-        self._serial = AerSimulator(max_parallel_threads=1, statevector_sample_measure_opt=5, **options)
+        self._serial = AerSimulator(
+            max_parallel_threads=1, statevector_sample_measure_opt=5, **options
+        )
         self._parallel = AerSimulator(**options)
 
     def run(
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
     ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
-        return finished([self._run_pub(SamplerPub.coerce(pub, shots or self._default_shots)) for pub in pubs])
+        return finished(
+            [self._run_pub(SamplerPub.coerce(pub, shots or self._default_shots)) for pub in pubs]
+        )
 
     def _run_pub(self, pub: SamplerPub) -> SamplerPubResult:
         parameters = list(pub.circuit.parameters)
@@ -48,7 +52,10 @@ class AerSampler(BaseSamplerV2):
         seed = int(self._rng.integers(2**31))
         binds = [dict(zip(parameters, values.T.tolist(), strict=True))]
         result = simulator.run(
-            [pub.circuit], parameter_binds=binds if parameters else None, shots=pub.shots, seed_simulator=seed
+            [pub.circuit],
+            parameter_binds=binds if parameters else None,
+            shots=pub.shots,
+            seed_simulator=seed,
         ).result()
         if not result.success:
             raise RuntimeError(f"Aer failed: {result.status}")
@@ -56,7 +63,12 @@ class AerSampler(BaseSamplerV2):
         counts = [result.data(k)["counts"] for k in range(len(values))]
         return pub_result(
             pub,
-            np.stack([shuffled_shots({int(key, 16): n for key, n in c.items()}, n_bits, self._rng) for c in counts]),
+            np.stack(
+                [
+                    shuffled_shots({int(key, 16): n for key, n in c.items()}, n_bits, self._rng)
+                    for c in counts
+                ]
+            ),
         )
 
 
@@ -72,7 +84,9 @@ def pub_result(pub: SamplerPub, packed: np.ndarray) -> SamplerPubResult:
     """The result of a pub from its packed shots [K, shots, bytes], cut into the circuit's registers."""
     bits = BitArray(packed.reshape(*pub.shape, pub.shots, -1), pub.circuit.num_clbits)
     fields, start = {}, 0
-    for register in pub.circuit.cregs:  # one array holds all classical bits, the first register lowest
+    for (
+        register
+    ) in pub.circuit.cregs:  # one array holds all classical bits, the first register lowest
         fields[register.name] = bits.slice_bits(range(start, start + register.size))
         start += register.size
     return SamplerPubResult(DataBin(**fields, shape=pub.shape), metadata={"shots": pub.shots})
@@ -94,14 +108,22 @@ class Transpiler:
 
     def __init__(self, **target: Any) -> None:
         self._target = target
-        self._done: dict[int, tuple[QuantumCircuit, QuantumCircuit]] = {}  # by id, with the circuit kept alive
+        self._done: dict[
+            int, tuple[QuantumCircuit, QuantumCircuit]
+        ] = {}  # by id, with the circuit kept alive
         self._layout: list[int] | None = None
 
     def __call__(self, circuit: QuantumCircuit) -> QuantumCircuit:
         if id(circuit) not in self._done:
             coupled = circuit.num_nonlocal_gates() > 0
             place = None if coupled else self._layout
-            native = transpile(circuit, **self._target, optimization_level=1, seed_transpiler=0, initial_layout=place)
+            native = transpile(
+                circuit,
+                **self._target,
+                optimization_level=1,
+                seed_transpiler=0,
+                initial_layout=place,
+            )
             if coupled and native.layout is not None:
                 self._layout = native.layout.final_index_layout()
             self._done[id(circuit)] = (circuit, native)
@@ -118,5 +140,6 @@ class TranspiledSampler(BaseSamplerV2):
     def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None):
         coerced = [SamplerPub.coerce(pub, shots) for pub in pubs]
         return self._sampler.run(
-            [(self._native(pub.circuit), pub.parameter_values, pub.shots) for pub in coerced], shots=shots
+            [(self._native(pub.circuit), pub.parameter_values, pub.shots) for pub in coerced],
+            shots=shots,
         )

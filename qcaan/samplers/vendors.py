@@ -41,7 +41,9 @@ def make_vendor(name: str, rng: np.random.Generator, budget: Budget | None = Non
         return AQT(device, rng) if kind == "aqt" else IonQ(device, rng)
     except ImportError as error:
         extra = "qcaan" if kind == "ibm" else f"qcaan[{kind}]"
-        raise ValueError(f'sampler {name!r} needs: pip install "{extra}" ({error.name} is missing)') from None
+        raise ValueError(
+            f'sampler {name!r} needs: pip install "{extra}" ({error.name} is missing)'
+        ) from None
 
 
 class IBM:
@@ -61,15 +63,25 @@ class IBM:
         if self.local:
             self._backend = fake_device(device)
             if mode != "job":
-                _say_once(f"{self.name} runs in this process, where IBM's client ignores the mode {mode}")
+                _say_once(
+                    f"{self.name} runs in this process, where IBM's client ignores the mode {mode}"
+                )
             _say_once(f"{self.name} runs in this process, where IBM's client ignores job tags")
         else:
             try:
                 token = os.environ.get("QISKIT_IBM_TOKEN")
-                self._service = QiskitRuntimeService(token=token) if token else QiskitRuntimeService()
+                self._service = (
+                    QiskitRuntimeService(token=token) if token else QiskitRuntimeService()
+                )
                 find = self._service
-                self._backend = find.least_busy(simulator=False) if device == "least_busy" else find.backend(device)
-            except Exception as error:  # the client raises many kinds, for accounts, networks and names
+                self._backend = (
+                    find.least_busy(simulator=False)
+                    if device == "least_busy"
+                    else find.backend(device)
+                )
+            except (
+                Exception
+            ) as error:  # the client raises many kinds, for accounts, networks and names
                 raise ValueError(f"{self.name} cannot be had: {scrubbed(str(error))}") from None
         self._mode = "job" if self.local else mode
         self.limits = Limits(self._backend.num_qubits)
@@ -109,13 +121,16 @@ class IBM:
             status = str(job.status())
             if status in ("ERROR", "CANCELLED"):
                 message = "" if status == "CANCELLED" else f": {job.error_message()}"
-                raise JobFailed(f"job {job_id} on {self.name} ended {status.lower()}{message}", job_id)
+                raise JobFailed(
+                    f"job {job_id} on {self.name} ended {status.lower()}{message}", job_id
+                )
             if status != "DONE":
                 return None
         results = job.result()
         self._jobs.pop(job_id, None)
         return [
-            result.join_data().array.reshape(pub.size, pub.shots, -1) for result, pub in zip(results, pubs, strict=True)
+            result.join_data().array.reshape(pub.size, pub.shots, -1)
+            for result, pub in zip(results, pubs, strict=True)
         ]
 
 
@@ -133,8 +148,12 @@ class AQT:
         self._rng = rng
         self._jobs: dict[str, Any] = {}
         provider = AQTProvider()
-        self._backend: Any = getattr(provider.offline, device)() if self.local else _aqt_resource(provider, device)
-        self.limits = Limits(self._backend.num_qubits, self._backend.MAX_SHOTS, self._backend.max_circuits)
+        self._backend: Any = (
+            getattr(provider.offline, device)() if self.local else _aqt_resource(provider, device)
+        )
+        self.limits = Limits(
+            self._backend.num_qubits, self._backend.MAX_SHOTS, self._backend.max_circuits
+        )
         self.gates = _gates(self._backend)
 
     def native(self, circuit: QuantumCircuit) -> QuantumCircuit:
@@ -143,7 +162,9 @@ class AQT:
     def submit(self, pubs: Sequence[SamplerPub], tag: str) -> str:
         circuits = [pub.circuit for pub in pubs]
         if self.local:
-            seed = int(self._rng.integers(2**31))  # a fixed one would draw the same shots at every run
+            seed = int(
+                self._rng.integers(2**31)
+            )  # a fixed one would draw the same shots at every run
             job = self._backend.run(circuits, shots=pubs[0].shots, seed_simulator=seed)
             job_id = str(uuid.uuid4())
         else:
@@ -170,7 +191,11 @@ class AQT:
         result = job.result()
         self._jobs.pop(job_id, None)
         return [
-            _from_counts({int(key.replace(" ", ""), 2): n for key, n in result.get_counts(k).items()}, pub, self._rng)
+            _from_counts(
+                {int(key.replace(" ", ""), 2): n for key, n in result.get_counts(k).items()},
+                pub,
+                self._rng,
+            )
             for k, pub in enumerate(pubs)
         ]
 
@@ -195,7 +220,9 @@ class IonQ:
                 backend._client = _Unretried(backend.client)  # which asks for the credentials
             except Exception as error:
                 raise ValueError(f"{self.name} cannot be had: {scrubbed(str(error))}") from None
-        for warning in caught:  # where the address cannot be reached, the client goes on with 4 qubits
+        for (
+            warning
+        ) in caught:  # where the address cannot be reached, the client goes on with 4 qubits
             if f"Failed to get qubits for {device}:" in str(warning.message):
                 raise ValueError(f"{self.name} cannot be reached: {scrubbed(str(warning.message))}")
         self._backend = backend
@@ -208,7 +235,9 @@ class IonQ:
 
     def submit(self, pubs: Sequence[SamplerPub], tag: str) -> str:
         circuits = [pub.circuit for pub in pubs]
-        return self._backend.run(circuits, shots=pubs[0].shots, name=tag, extra_metadata={"qcaan_tag": tag}).job_id()
+        return self._backend.run(
+            circuits, shots=pubs[0].shots, name=tag, extra_metadata={"qcaan_tag": tag}
+        ).job_id()
 
     def find(self, tag: str) -> str | None:
         client = self._backend.client
@@ -233,7 +262,9 @@ class IonQ:
 
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # of a cancelled job, which is told below
+                warnings.simplefilter(
+                    "ignore", UserWarning
+                )  # of a cancelled job, which is told below
                 job = self._backend.retrieve_job(job_id)
         except IonQJobFailureError as error:
             raise JobFailed(f"job {job_id} on {self.name} failed: {error}", job_id) from None
@@ -244,10 +275,16 @@ class IonQ:
             return None
         results = job.result().results
         if len(results) != len(pubs):
-            raise JobError(f"job {job_id} on {self.name} holds {len(results)} results, {len(pubs)} were asked", job_id)
+            raise JobError(
+                f"job {job_id} on {self.name} holds {len(results)} results, {len(pubs)} were asked",
+                job_id,
+            )
         return [
             _from_frequencies(
-                {int(key, 2): p for key, p in result.data.probabilities.items()}, pub, self._rng, self._exact
+                {int(key, 2): p for key, p in result.data.probabilities.items()},
+                pub,
+                self._rng,
+                self._exact,
             )
             for result, pub in zip(results, pubs, strict=True)
         ]
@@ -273,7 +310,11 @@ def _say_once(text: str) -> None:
 
 def _gates(backend: BackendV2) -> tuple[str, ...]:
     return tuple(
-        sorted(name for name in backend.operation_names if name not in ("measure", "reset", "delay", "barrier"))
+        sorted(
+            name
+            for name in backend.operation_names
+            if name not in ("measure", "reset", "delay", "barrier")
+        )
     )
 
 
@@ -287,7 +328,9 @@ def _aqt_resource(provider: Any, device: str) -> BackendV2:
                     return workspace.get_backend(resource.id)
     except Exception as error:
         raise ValueError(f"aqt:{device} cannot be had: {scrubbed(str(error))}") from None
-    raise ValueError(f"unknown AQT resource {device!r}; choose from ideal, noisy, and those of your account")
+    raise ValueError(
+        f"unknown AQT resource {device!r}; choose from ideal, noisy, and those of your account"
+    )
 
 
 def _from_counts(counts: dict[int, int], pub: SamplerPub, rng: np.random.Generator) -> np.ndarray:
@@ -300,6 +343,8 @@ def _from_frequencies(
     """Shots of frequencies: drawn where those are exact, otherwise as many of each outcome as were observed."""
     weights = np.array(list(frequencies.values()))
     observed = np.rint(weights * pub.shots).astype(int)
-    if exact or observed.sum() != pub.shots:  # error mitigation gives weights that no number of shots has
+    if (
+        exact or observed.sum() != pub.shots
+    ):  # error mitigation gives weights that no number of shots has
         observed = rng.multinomial(pub.shots, weights / weights.sum())
     return _from_counts(dict(zip(frequencies, observed.tolist(), strict=True)), pub, rng)

@@ -82,7 +82,9 @@ class Discriminator:
         self._optimizer = optimizer(weights)
         if not isinstance(self._optimizer, torch.optim.Optimizer):
             made = type(self._optimizer).__name__
-            raise ValueError(f"the optimizer must make a torch optimiser, got one that makes {made}")
+            raise ValueError(
+                f"the optimizer must make a torch optimiser, got one that makes {made}"
+            )
         self._rng = np.random.default_rng(seed)
 
     @property
@@ -109,7 +111,9 @@ class Discriminator:
 
     def _draw(self, probs: Tensor) -> Tensor:
         weights = probs.double().numpy()
-        return torch.from_numpy(self._rng.choice(len(weights), _PENALTY_POINTS, p=weights / weights.sum()))
+        return torch.from_numpy(
+            self._rng.choice(len(weights), _PENALTY_POINTS, p=weights / weights.sum())
+        )
 
     @torch.no_grad()
     def slope(self, points: Tensor) -> Tensor:
@@ -126,7 +130,9 @@ class Discriminator:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state["loss"] != self.loss:
-            raise ValueError(f"the discriminator learns by {self.loss}, the one to be loaded by {state['loss']}")
+            raise ValueError(
+                f"the discriminator learns by {self.loss}, the one to be loaded by {state['loss']}"
+            )
         self.net.load_state_dict(state["net"])
         load_optimizer(self._optimizer, state["optimizer"])
         self._rng.bit_generator.state = state["random"]

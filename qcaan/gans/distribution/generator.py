@@ -46,7 +46,10 @@ class Minimizer(Protocol):
     """An optimiser as Qiskit has them, that minimises a function within a budget of its own."""
 
     def minimize(
-        self, fun: Callable[[Floats], float], x0: Floats, jac: Callable[[Floats], Floats] | None = None
+        self,
+        fun: Callable[[Floats], float],
+        x0: Floats,
+        jac: Callable[[Floats], Floats] | None = None,
     ) -> Any:
         """A result whose `x` [P] is the best point found from x0 [P]."""
 
@@ -82,13 +85,17 @@ class Generator:
     ) -> None:
         _check_circuit(circuit, grid.n_qubits)
         if gradient is not None and not callable(gradient) and gradient not in GRADIENTS:
-            raise ValueError(f"unknown gradient {gradient!r}; choose from {', '.join(GRADIENTS)}, or give a function")
+            raise ValueError(
+                f"unknown gradient {gradient!r}; choose from {', '.join(GRADIENTS)}, or give a function"
+            )
         self.rng = rng or np.random.default_rng()
         if isinstance(circuit, QuantumCircuit):
             machine = CircuitMachine(circuit, EXACT, self.rng)  # refuses what cannot be shifted
             circuit = circuit if _is_gate(circuit) else machine.gates
         self.grid, self.ansatz = grid, circuit
-        self.n_params = circuit.n_params if isinstance(circuit, Ansatz) else len(ordered_parameters(circuit))
+        self.n_params = (
+            circuit.n_params if isinstance(circuit, Ansatz) else len(ordered_parameters(circuit))
+        )
         start = self.rng.uniform(-0.1, 0.1, self.n_params) if init_params is None else init_params
         self.theta = self._angles(start)
         self._gradient = gradient
@@ -106,9 +113,15 @@ class Generator:
             raise ValueError(
                 f"the optimizer must make a torch optimiser or have `minimize`, got {type(optimizer).__name__}"
             )
-        made = optimizer if isinstance(optimizer, Minimizer) else (optimizer or DecayingAdam)([self.theta])
+        made = (
+            optimizer
+            if isinstance(optimizer, Minimizer)
+            else (optimizer or DecayingAdam)([self.theta])
+        )
         if not isinstance(made, torch.optim.Optimizer | Minimizer):
-            raise ValueError(f"the optimizer must make a torch optimiser, got one that makes {type(made).__name__}")
+            raise ValueError(
+                f"the optimizer must make a torch optimiser, got one that makes {type(made).__name__}"
+            )
         self._optimizer = made
 
     @property
@@ -158,7 +171,9 @@ class Generator:
         In one job, with the evaluations for the gradient; with 0 shots the probabilities are exact.
         """
         if isinstance(self._optimizer, Minimizer):
-            return distribution(machine, self.theta[None], shots)[0], partial(self._minimize, machine, shots)
+            return distribution(machine, self.theta[None], shots)[0], partial(
+                self._minimize, machine, shots
+            )
         fake, gradient = self._differentiate(machine, self.theta, shots)
         return fake, partial(self._step, gradient)
 
@@ -169,9 +184,13 @@ class Generator:
             ValueError: there are no exact probabilities, or the gradient that was asked for cannot be had.
         """
         if shots == 0 and not machine.ideal:
-            raise ValueError("shots must be at least 1 on a sampler that has no exact probabilities, got 0")
+            raise ValueError(
+                "shots must be at least 1 on a sampler that has no exact probabilities, got 0"
+            )
         if self._gradient == "autograd" and not (machine.differentiable and shots == 0):
-            raise ValueError("gradient 'autograd' needs an Ansatz on the exact engine; choose parameter-shift or spsa")
+            raise ValueError(
+                "gradient 'autograd' needs an Ansatz on the exact engine; choose parameter-shift or spsa"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Angles and the state of a torch optimiser; a `Minimizer` has none."""
@@ -192,9 +211,13 @@ class Generator:
         try:
             array = reals(values)
         except (TypeError, ValueError):
-            raise ValueError(f"{what} must be {self.n_params} finite numbers, got {type(values).__name__}") from None
+            raise ValueError(
+                f"{what} must be {self.n_params} finite numbers, got {type(values).__name__}"
+            ) from None
         if array.shape != (self.n_params,) or not np.isfinite(array).all():
-            raise ValueError(f"{what} must be {self.n_params} finite numbers, got shape {list(array.shape)}")
+            raise ValueError(
+                f"{what} must be {self.n_params} finite numbers, got shape {list(array.shape)}"
+            )
         return torch.from_numpy(array)
 
     def _step(self, gradient: Callable[[Tensor], Tensor], slope: Tensor) -> None:
@@ -210,9 +233,13 @@ class Generator:
             return self._differentiate(machine, torch.from_numpy(theta), shots)[1](slope).numpy()
 
         assert isinstance(self._optimizer, Minimizer)
-        self.parameter_values = self._optimizer.minimize(loss, self.parameter_values, jac=gradient).x
+        self.parameter_values = self._optimizer.minimize(
+            loss, self.parameter_values, jac=gradient
+        ).x
 
-    def _differentiate(self, machine: Machine, theta: Tensor, shots: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def _differentiate(
+        self, machine: Machine, theta: Tensor, shots: int
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Probabilities [2**n] at theta [P], and what takes a slope [2**n] in them to that in theta [P]."""
         self.check(machine, shots)
         if callable(self._gradient):
@@ -256,7 +283,9 @@ def build_circuit(
         ValueError: an unknown initial state, reps below 0, or a circuit of another kind or size.
     """
     if initial_state is not None and initial_state not in INITIAL_STATES:
-        raise ValueError(f"unknown initial_state {initial_state!r}; choose from {', '.join(INITIAL_STATES)}")
+        raise ValueError(
+            f"unknown initial_state {initial_state!r}; choose from {', '.join(INITIAL_STATES)}"
+        )
     if circuit is None:
         circuit = Ansatz(grid.n_qubits, ("ry", *("cz-ring", "ry") * whole("reps", reps, 0)))
         initial_state = initial_state or "uniform"
@@ -283,10 +312,14 @@ def build_circuit(
 
 def _check_circuit(circuit: Ansatz | QuantumCircuit, n_qubits: int) -> None:
     if not isinstance(circuit, Ansatz | QuantumCircuit):
-        raise ValueError(f"the generator circuit must be an Ansatz or a QuantumCircuit, got {type(circuit).__name__}")
+        raise ValueError(
+            f"the generator circuit must be an Ansatz or a QuantumCircuit, got {type(circuit).__name__}"
+        )
     found = circuit.n_qubits if isinstance(circuit, Ansatz) else circuit.num_qubits
     if found != n_qubits:
-        raise ValueError(f"the generator circuit must have {n_qubits} qubits, those of the grid, got {found}")
+        raise ValueError(
+            f"the generator circuit must have {n_qubits} qubits, those of the grid, got {found}"
+        )
     if not (circuit.n_params if isinstance(circuit, Ansatz) else circuit.num_parameters):
         raise ValueError("the generator circuit must have parameters to train, got none")
 

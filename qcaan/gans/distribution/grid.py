@@ -76,7 +76,9 @@ class Grid:
         """KL(model || data) in nats of [2**n] against [2**n], whose empty cells count as 1e-10."""
         filled = np.where(data == 0, EMPTY, data)
         likely = model > 0
-        return float((model[likely] * np.log(model[likely] / (filled / filled.sum())[likely])).sum())
+        return float(
+            (model[likely] * np.log(model[likely] / (filled / filled.sum())[likely])).sum()
+        )
 
     def distances(self, model: Floats, data: Floats) -> dict[str, float]:
         """How far a model [2**n] is from data [2**n].
@@ -85,11 +87,16 @@ class Grid:
         distributions, and `wasserstein` the Wasserstein-1 distance in units of the data, both of the marginals and the
         largest over the dimensions.
         """
-        gaps = [abs((m - d).cumsum()[:-1]) for m, d in zip(self.marginals(model), self.marginals(data), strict=True)]
+        gaps = [
+            abs((m - d).cumsum()[:-1])
+            for m, d in zip(self.marginals(model), self.marginals(data), strict=True)
+        ]
         return {
             "rel_entr": self.relative_entropy(model, data),
             "ks": float(max(gap.max() for gap in gaps)),
-            "wasserstein": float(max((gap * np.diff(axis)).sum() for gap, axis in zip(gaps, self.axes, strict=True))),
+            "wasserstein": float(
+                max((gap * np.diff(axis)).sum() for gap, axis in zip(gaps, self.axes, strict=True))
+            ),
         }
 
 
@@ -107,7 +114,9 @@ def read_data(data: ArrayLike) -> Floats:
         raise ValueError(f"data must hold samples [N] or [N, k], got shape {list(samples.shape)}")
     samples = samples.reshape(len(samples), -1)
     if not (finite := np.isfinite(samples).all(1)).all():
-        raise ValueError(f"data must be finite, got {samples[~finite][0].tolist()} as sample {finite.argmin()}")
+        raise ValueError(
+            f"data must be finite, got {samples[~finite][0].tolist()} as sample {finite.argmin()}"
+        )
     return samples
 
 
@@ -128,12 +137,18 @@ def make_grid(bounds: ArrayLike, num_qubits: Sequence[int] | NDArray[Any]) -> Gr
         raise ValueError(f"bounds must be [min, max] for each dimension, got {bounds!r}") from None
     pairs = pairs[None] if pairs.ndim == 1 else pairs
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs):
-        raise ValueError(f"bounds must be [min, max] for each dimension, got shape {list(pairs.shape)}")
+        raise ValueError(
+            f"bounds must be [min, max] for each dimension, got shape {list(pairs.shape)}"
+        )
     for dimension, (low, high) in enumerate(pairs.tolist()):
         if not (np.isfinite([low, high]).all() and low < high):
-            raise ValueError(f"bounds must be finite with min < max, got [{low}, {high}] for dimension {dimension}")
+            raise ValueError(
+                f"bounds must be finite with min < max, got [{low}, {high}] for dimension {dimension}"
+            )
     counts = np.atleast_1d(np.asarray(num_qubits))
-    integers = counts.dtype.kind in "iu" or (counts.dtype.kind == "f" and (counts == counts.round()).all())
+    integers = counts.dtype.kind in "iu" or (
+        counts.dtype.kind == "f" and (counts == counts.round()).all()
+    )
     if counts.shape != (len(pairs),) or not integers or (counts < 1).any():
         raise ValueError(
             f"num_qubits must be a whole number of at least 1 for each of the {len(pairs)} dimensions, got {counts.tolist()}"
@@ -143,7 +158,9 @@ def make_grid(bounds: ArrayLike, num_qubits: Sequence[int] | NDArray[Any]) -> Gr
     return grid
 
 
-def fit_grid(data: Floats, bounds: ArrayLike | None, num_qubits: Sequence[int] | NDArray[Any] | None) -> Grid:
+def fit_grid(
+    data: Floats, bounds: ArrayLike | None, num_qubits: Sequence[int] | NDArray[Any] | None
+) -> Grid:
     """The grid for samples [N, k]; by default between their 5th and 95th percentiles, with 3 qubits per dimension.
 
     Raises:
@@ -154,5 +171,7 @@ def fit_grid(data: Floats, bounds: ArrayLike | None, num_qubits: Sequence[int] |
         bounds = np.percentile(data, (5, 95), axis=0).T
     grid = make_grid(bounds, (3,) * k if num_qubits is None else num_qubits)
     if len(grid.num_qubits) != k:
-        raise ValueError(f"bounds must be one pair for each of the {k} dimensions of the data, got {len(grid.bounds)}")
+        raise ValueError(
+            f"bounds must be one pair for each of the {k} dimensions of the data, got {len(grid.bounds)}"
+        )
     return grid

@@ -26,8 +26,19 @@ from qcaan.checks import whole
 from qcaan.circuits.ansatz import Ansatz
 from qcaan.circuits.born import EXACT
 from qcaan.circuits.qiskit_circuits import as_sampler, distribution
-from qcaan.gans.distribution.discriminator import LOSSES, Adversary, Discriminator, default_discriminator
-from qcaan.gans.distribution.generator import Generator, Machine, MakeOptimizer, Minimizer, build_circuit
+from qcaan.gans.distribution.discriminator import (
+    LOSSES,
+    Adversary,
+    Discriminator,
+    default_discriminator,
+)
+from qcaan.gans.distribution.generator import (
+    Generator,
+    Machine,
+    MakeOptimizer,
+    Minimizer,
+    build_circuit,
+)
 from qcaan.gans.distribution.grid import Floats, fit_grid, read_data
 from qcaan.gans.distribution.snapshots import EpochRecord, Snapshots, read_snapshot
 from qcaan.training import TrainingCollapsed
@@ -95,7 +106,9 @@ class QGAN:
         self.grid = fit_grid(samples, bounds, num_qubits)
         inside = samples[self.grid.contains(samples)]
         if not len(inside):
-            raise ValueError(f"none of the {len(samples)} samples lies within the bounds {self.grid.bounds.tolist()}")
+            raise ValueError(
+                f"none of the {len(samples)} samples lies within the bounds {self.grid.bounds.tolist()}"
+            )
         self.batch_size = whole("batch_size", batch_size, 1)
         if batch_size > len(inside):
             raise ValueError(
@@ -109,8 +122,12 @@ class QGAN:
         self.tol_rel_ent = tol_rel_ent
         self.loss = loss
         self._snapshots = None if snapshot_dir is None else Snapshots(snapshot_dir)
-        self._index = torch.from_numpy(self.grid.index(inside))  # (N',) places of the samples in the grid
-        self.data_probs = np.bincount(self._index, minlength=len(self.grid.points)) / len(self._index)
+        self._index = torch.from_numpy(
+            self.grid.index(inside)
+        )  # (N',) places of the samples in the grid
+        self.data_probs = np.bincount(self._index, minlength=len(self.grid.points)) / len(
+            self._index
+        )
         self._points = torch.from_numpy(self.grid.points).float()  # (2**n, k)
         self._random_seed = whole("seed", seed, 0, 2**63)
         self._restart()
@@ -225,7 +242,9 @@ class QGAN:
             "initial_state": initial_state,
             "reps": reps,
         }
-        circuit = build_circuit(self.grid, generator_circuit, initial_state, reps, self.data_probs, self.random)
+        circuit = build_circuit(
+            self.grid, generator_circuit, initial_state, reps, self.data_probs, self.random
+        )
         arguments = (generator_init_params, generator_optimizer, generator_gradient)
         self._set_generator(Generator(self.grid, circuit, *arguments, rng=self.random), options)
 
@@ -233,9 +252,13 @@ class QGAN:
         """Take over a generator: one that was given, or one that `set_generator` makes again with its options."""
         here, there = self.grid, generator.grid
         if there.num_qubits != here.num_qubits:
-            raise ValueError(f"the generator must have {list(here.num_qubits)} qubits, got {list(there.num_qubits)}")
+            raise ValueError(
+                f"the generator must have {list(here.num_qubits)} qubits, got {list(there.num_qubits)}"
+            )
         if not np.array_equal(there.bounds, here.bounds):
-            raise ValueError(f"the generator must have bounds {here.bounds.tolist()}, got {there.bounds.tolist()}")
+            raise ValueError(
+                f"the generator must have bounds {here.bounds.tolist()}, got {there.bounds.tolist()}"
+            )
         self._check(generator)
         generator.rng = self.random
         self.generator, self._generator_options = generator, options
@@ -248,7 +271,9 @@ class QGAN:
             ValueError: something else.
         """
         if discriminator is None:
-            self.discriminator: Adversary = default_discriminator(self.grid, self.loss, self._random_seed)
+            self.discriminator: Adversary = default_discriminator(
+                self.grid, self.loss, self._random_seed
+            )
             self._given_discriminator: dict[str, Any] | None = None
             return
         if isinstance(discriminator, nn.Module):
@@ -262,7 +287,9 @@ class QGAN:
         except (RuntimeError, ValueError):  # torch's and our networks', of shapes that do not match
             judged = False
         if not judged:
-            raise ValueError(f"the discriminator must take float32 samples [m, {self._points.shape[1]}] to logits [m]")
+            raise ValueError(
+                f"the discriminator must take float32 samples [m, {self._points.shape[1]}] to logits [m]"
+            )
         self.discriminator = discriminator
         self._given_discriminator = copy.deepcopy(discriminator.state_dict())
 
@@ -311,7 +338,9 @@ class QGAN:
         n_batches = len(self._index) // self.batch_size
         for _ in range(self.num_epochs if n is None else n):
             order = torch.from_numpy(self.random.permutation(len(self._index)))
-            batches = self._index[order][: n_batches * self.batch_size].view(n_batches, self.batch_size)
+            batches = self._index[order][: n_batches * self.batch_size].view(
+                n_batches, self.batch_size
+            )
             losses = []
             for batch in batches:
                 # real
@@ -339,7 +368,9 @@ class QGAN:
             self.rel_entr.append(self.get_rel_entr())
             record = EpochRecord(len(self.rel_entr) - 1, mean_d, mean_g, self.rel_entr[-1])
             if self._snapshots is not None:
-                self._snapshots.write(record, self.generator.parameter_values, self.training_state())
+                self._snapshots.write(
+                    record, self.generator.parameter_values, self.training_state()
+                )
             yield record
             if self.is_good_enough:
                 return
@@ -347,7 +378,11 @@ class QGAN:
     @property
     def is_good_enough(self) -> bool:
         """Whether the last epoch's relative entropy is at most `tol_rel_ent`."""
-        return self.tol_rel_ent is not None and bool(self.rel_entr) and self.rel_entr[-1] <= self.tol_rel_ent
+        return (
+            self.tol_rel_ent is not None
+            and bool(self.rel_entr)
+            and self.rel_entr[-1] <= self.tol_rel_ent
+        )
 
     # What it has learnt
 
@@ -367,7 +402,9 @@ class QGAN:
         data = self.grid.points[self._index]
         columns = zip(self.sample(n).T, data.T, strict=True)
         results = [ks_2samp(model, real, method="asymp") for model, real in columns]
-        return min(((float(r.statistic), float(r.pvalue)) for r in results), key=lambda pair: pair[1])
+        return min(
+            ((float(r.statistic), float(r.pvalue)) for r in results), key=lambda pair: pair[1]
+        )
 
     def sample(self, n: int) -> Floats:
         """n measured samples in data units, float64 [n, k]."""
@@ -436,15 +473,24 @@ class QGAN:
         before = copy.deepcopy(self.training_state())
         if not isinstance(state, dict) or not before.keys() <= state.keys():
             raise ValueError("the snapshot is not one of a QGAN of distributions")
-        for name, here in (("bounds", self.grid.bounds.tolist()), ("num_qubits", list(self.grid.num_qubits))):
+        for name, here in (
+            ("bounds", self.grid.bounds.tolist()),
+            ("num_qubits", list(self.grid.num_qubits)),
+        ):
             if state[name] != here:
-                raise ValueError(f"the snapshot is of other {name}: {state[name]} there, {here} here")
+                raise ValueError(
+                    f"the snapshot is of other {name}: {state[name]} there, {here} here"
+                )
         try:
             self._put_back(state)
-        except Exception as error:  # of players of another kind: from deep inside torch or the user's own
+        except (
+            Exception
+        ) as error:  # of players of another kind: from deep inside torch or the user's own
             self._put_back(before)
             what = str(error) if isinstance(error, ValueError) else type(error).__name__
-            raise ValueError(f"the snapshot is of another generator, discriminator or optimiser ({what})") from None
+            raise ValueError(
+                f"the snapshot is of another generator, discriminator or optimiser ({what})"
+            ) from None
 
     def _put_back(self, state: dict[str, Any]) -> None:
         self.generator.load_state_dict(state["generator"])

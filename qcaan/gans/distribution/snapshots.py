@@ -31,7 +31,10 @@ class Snapshots:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._left = (-1, -1)  # epoch that output.csv ended with when it was last written here, and its size then
+        self._left = (
+            -1,
+            -1,
+        )  # epoch that output.csv ended with when it was last written here, and its size then
 
     def write(self, record: EpochRecord, params: Floats, state: dict[str, Any]) -> None:
         """Leave an epoch, its angles [P] and the training's state; the checkpoint last, since it says the epoch is done.
@@ -43,7 +46,13 @@ class Snapshots:
             OSError: the folder cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        row = [record.epoch, record.loss_d, record.loss_g, json.dumps(params.tolist()), record.rel_entr]
+        row = [
+            record.epoch,
+            record.loss_d,
+            record.loss_g,
+            json.dumps(params.tolist()),
+            record.rel_entr,
+        ]
         path = self.folder / "output.csv"
         if path.is_file() and self._left == (record.epoch - 1, path.stat().st_size):
             with path.open("a", newline="") as file:
@@ -91,5 +100,7 @@ def read_state(path: Path) -> dict[str, Any]:
         return torch.load(path, weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # a file cut short fails in many ways, each deep inside torch or zipfile
+    except (
+        Exception
+    ) as error:  # a file cut short fails in many ways, each deep inside torch or zipfile
         raise ValueError(f"{path} is damaged ({type(error).__name__})") from None
