@@ -1,41 +1,91 @@
-"""Bit arrays, their indices and histograms, product distributions, and the Walsh-Hadamard transform.
+"""Bit arrays, indices, histograms, product distributions, and the Walsh-Hadamard transform.
 
-Conventions, for the whole package: column i of a bit array = qubit i = classical bit i; with several
+Conventions of the whole package: column i of a bit array = qubit i = classical bit i. With several
 bases column b * n_qubits + i = qubit i in basis b, in the order of the bases. Index k of a
 probability vector has qubit 0 as its lowest bit. Tensors stay on the device of their inputs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+BitsLike: TypeAlias = Tensor | NDArray[np.generic] | Sequence[Sequence[int]]
+
+
+def as_bits(bits: BitsLike, width: int, device: torch.device | str | None = None) -> Tensor:
+    """Return bits as a tensor uint8 [m, width], on `device` if one is given.
+
+    Args:
+        bits: a torch tensor, a NumPy array or nested lists [m, width] of 0 and 1, of any dtype.
+        width: number of bits in a row.
+        device: device of the result; default that of `bits`, or the CPU.
+
+    Raises:
+        ValueError: another shape, no rows, or values other than 0 and 1.
+    """
+    try:
+        tensor = torch.as_tensor(bits, device=device).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"`bits` must be an array [m, {width}] of 0 and 1") from None
+    if tensor.ndim != 2 or tensor.shape[1] != width or len(tensor) == 0:
+        raise ValueError(
+            f"`bits` must have shape [m, {width}] with m >= 1, got {list(tensor.shape)}"
+        )
+    if not ((tensor == 0) | (tensor == 1)).all():
+        raise ValueError("`bits` must be 0 or 1")
+    return tensor.to(torch.uint8)
 
 
 def bits_to_index(bits: Tensor) -> Tensor:
-    """Bits [..., n] to their indices int64 [...] in a probability vector."""
+    """Return the indices int64 [...] of bits [..., n] in a probability vector."""
     return (bits.long() << torch.arange(bits.shape[-1], device=bits.device)).sum(-1)
 
 
 def index_to_bits(index: Tensor, n_qubits: int) -> Tensor:
-    """Indices [...] to bits uint8 [..., n_qubits], the inverse of `bits_to_index`."""
+    """Return the bits uint8 [..., n_qubits] of indices [...], the inverse of `bits_to_index`."""
     return (index[..., None] >> torch.arange(n_qubits, device=index.device) & 1).to(torch.uint8)
 
 
+def all_bitstrings(n_qubits: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return all bitstrings uint8 [2**n_qubits, n_qubits], in the order of their indices."""
+    return index_to_bits(torch.arange(2**n_qubits, device=device), n_qubits)
+
+
 def histogram(bits: Tensor) -> Tensor:
-    """Frequencies float64 [2**n] of bitstrings [m, n]."""
+    """Return the frequencies float64 [2**n] of bitstrings [m, n]."""
     return torch.bincount(bits_to_index(bits), minlength=1 << bits.shape[-1]).double() / len(bits)
 
 
+def target_probabilities(bits: Tensor, n_bases: int) -> Tensor:
+    """Return the frequencies float64 [n_bases, 2**n] of bits [m, n_bases * n] in each basis."""
+    return torch.stack([histogram(part) for part in bits.chunk(n_bases, dim=1)])
+
+
 def product_probabilities(marginals: Tensor) -> Tensor:
-    """The product distribution [2**n] of independent bits with P(bit i = 1) = marginals[i]."""
+    """Return the distribution [2**n] of independent bits with P(bit i = 1) = marginals[i]."""
     probs = marginals.new_ones(1)
     for p in marginals:  # qubit 0 first, so that it ends up as the lowest bit
         probs = torch.cat([probs * (1 - p), probs * p])
     return probs
 
 
+def product_of_marginals(probs: Tensor) -> Tensor:
+    """Return the product [2**n] of the marginals of a distribution [2**n]."""
+    n_qubits = probs.shape[0].bit_length() - 1
+    return product_probabilities(probs @ all_bitstrings(n_qubits, probs.device).to(probs))
+
+
 def walsh_hadamard(values: Tensor) -> Tensor:
-    """Unnormalised Walsh-Hadamard transform of [..., 2**n] over the last axis: sum_x (-1)^(x . s) values[x] at s."""
+    """Return the unnormalised Walsh-Hadamard transform of [..., 2**n] over the last axis.
+
+    Element s is sum_x (-1)^(x . s) values[x], with x . s the number of ones that x and s share.
+    """
     size = values.shape[-1]
     half = 1
     while half < size:
@@ -43,16 +93,3 @@ def walsh_hadamard(values: Tensor) -> Tensor:
         values = torch.stack((low + high, low - high), -2).flatten(-3)
         half *= 2
     return values
-
-
-def shuffled(probs: Tensor) -> Tensor:
-    """The product of the marginals of `probs` [2**n]."""
-    n = probs.shape[0].bit_length() - 1
-    return product_probabilities(
-        probs @ index_to_bits(torch.arange(2**n, device=probs.device), n).to(probs)
-    )
-
-
-def target_probabilities(bits: Tensor, n_bases: int) -> Tensor:
-    """Bits {0, 1} [m, n_bases * n] to their observed distribution in each basis, float64 [n_bases, 2**n]."""
-    return torch.stack([histogram(part) for part in bits.chunk(n_bases, dim=1)])

@@ -1,22 +1,24 @@
-"""Files that are whole or not there: atomic writes and JSON."""
+"""Files that are whole or not there: atomic writes, JSON, and the cache folder."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-TEMPORARY = re.compile(r"\.\w+(\.\w+)\.\w{8}\1")  # names that `atomic_write` gives
+# the names that `atomic_write` gives
+_TEMPORARY = re.compile(r"\.\w+(\.\w+)\.\w{8}\1")
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that becomes `path` when the block ends well, and vanishes when it does not."""
+    """Yield a temporary path, which becomes `path` if the block succeeds, or else is deleted."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -28,13 +30,41 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def delete_temporary_files(folder: Path) -> None:
+    """Delete the files that a killed process left half written in a folder and its subfolders."""
+    for path in folder.rglob(".*"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write rows of values as comma-separated text below a header, atomically."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def cache_folder(name: str) -> Path:
+    """Return the folder `qcaan/<name>` in the user's cache folder; it is not made."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "qcaan" / name
+
+
+def check_folder(path: Path) -> None:
+    """Check, before work begins, that a file can be written at its end.
+
+    Raises:
+        ValueError: the folder of `path` does not exist.
+    """
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent} is not a folder to write {path.name} into")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

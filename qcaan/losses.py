@@ -1,7 +1,7 @@
-"""Losses as pure functions: of the adversarial game, and between distributions over bitstrings.
+"""Losses as pure functions: adversarial losses, and distances between distributions of bits.
 
-Distributions are float64 tensors [..., 2**n] that sum to one over the last axis (qubit 0 is the lowest bit of the index);
-likelihoods are in nats.
+Distributions are float64 tensors [..., 2**n] that sum to one over the last axis; the order of their
+elements is stated in `qcaan.bits`. Losses that are logarithms are in nats.
 """
 
 from __future__ import annotations
@@ -14,26 +14,38 @@ from torch import Tensor
 
 from qcaan.bits import walsh_hadamard
 
-CLIP = 1e-6  # smallest model probability in a logarithm, as in Rudolph et al., arXiv:2012.03924
+# smallest model probability in a logarithm, as in Rudolph et al., arXiv:2012.03924
+CLIP = 1e-6
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Binary cross-entropy of telling real from fake, logits [B]; 2 ln 2 = 1.386 where it cannot tell them apart."""
+    """Return the binary cross-entropy [] of telling real from generated, from logits [B] each.
+
+    It is 2 ln 2 = 1.386 if the discriminator cannot tell them apart.
+    """
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 
 def generator_loss(fake_logits: Tensor) -> Tensor:
-    """Non-saturating loss -log D(G(z)) of logits [B] (Goodfellow et al., arXiv:1406.2661); ln 2 at equality."""
+    """Return the non-saturating loss [], the mean of -log D(G(z)), from logits [B].
+
+    It is ln 2 if the discriminator cannot tell real from generated (Goodfellow et al.,
+    arXiv:1406.2661).
+    """
     return F.softplus(-fake_logits).mean()
 
 
 def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """D(fake) - D(real), means over scores [B]: with a 1-Lipschitz D, minus a lower bound of the Wasserstein-1 distance."""
+    """Return the mean of D(fake) less the mean of D(real) [], from scores [B] each.
+
+    If D is 1-Lipschitz, minus this loss is a lower bound of the Wasserstein-1 distance (Arjovsky et
+    al., arXiv:1701.07875).
+    """
     return fake_scores.mean() - real_scores.mean()
 
 
 def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
-    """-D(fake), the mean over scores [B] (Arjovsky et al., arXiv:1701.07875)."""
+    """Return minus the mean of D(fake) [], from scores [B] (Arjovsky et al., arXiv:1701.07875)."""
     return -fake_scores.mean()
 
 
@@ -44,57 +56,70 @@ def gradient_penalty(
     mix: Tensor,
     one_sided: bool = False,
 ) -> Tensor:
-    """Mean penalty on the length of the critic's gradient at mixtures of real and fake samples, both [B, ...].
+    """Return the mean penalty [] on the length of the critic's gradient g between real and fake.
 
-    Two-sided (||g|| - 1)^2, as published by Gulrajani et al., arXiv:1704.00028; one-sided max(0, ||g|| - 1)^2 (Petzka et
-    al., arXiv:1709.08894) leaves gentle slopes alone: in one dimension a critic whose slope has the wrong sign cannot
-    get past slope 0, where the two-sided penalty is 1.
+    The two-sided penalty is (|g| - 1)^2 (Gulrajani et al., arXiv:1704.00028). The one-sided penalty
+    is max(0, |g| - 1)^2 (Petzka et al., arXiv:1709.08894), which leaves gentle slopes alone. In one
+    dimension, the slope of a critic with the wrong sign must pass through 0 to turn round. The
+    two-sided penalty has a barrier of height 1 there, and the one-sided penalty has none.
 
     Args:
-        critic: samples [B, ...] to scores [B].
-        mix: shares of the real samples [B], uniform in [0, 1].
+        critic: function from samples [B, ...] to scores [B].
+        real, fake: real and generated samples [B, ...].
+        mix: shares [B] of the real samples in the mixtures at which the gradient is taken, uniform
+            in [0, 1].
+        one_sided: whether the penalty is one-sided.
     """
     mix = mix.view(-1, *[1] * (real.ndim - 1))
-    between = (mix * real + (1 - mix) * fake).detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)  # [B, ...]
-    excess = torch.linalg.vector_norm(gradient.flatten(1), dim=1) - 1
+    between = (mix * real + (1 - mix) * fake).detach().requires_grad_()  # (B, ...)
+    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)  # (B, ...)
+    excess = torch.linalg.vector_norm(gradient.flatten(1), dim=1) - 1  # (B,)
     return (excess.clamp_min(0) if one_sided else excess).square().mean()
 
 
 def associative_loss(features: Tensor, bits: Tensor) -> Tensor:
-    """Binary cross-entropy of reading bits {0, 1} [B, d] off latent features [B, d] in (-1, 1), with P(1) = (1 + f) / 2.
+    """Return the binary cross-entropy [] of bits [B, d] given latent features [B, d] of images.
 
-    Of generated images, with the bits they were drawn from: so the latent layer learns to read an image's code, and on
-    real images gives the code by which the generator would draw them (as InfoGAN does, Chen et al., arXiv:1606.03657).
+    A feature f in (-1, 1) stands for the probability P(1) = (1 + f) / 2. The bits are those that
+    generated images were drawn from. So the latent layer learns to tell the bits of an image, and
+    for a real image gives the bits from which the generator would draw it (as InfoGAN does, Chen et
+    al., arXiv:1606.03657).
+
+    Args:
+        features: features [B, d] in (-1, 1).
+        bits: bits {0, 1} [B, d].
     """
-    right = (
-        1 + features.float() * (2 * bits - 1)
-    ) / 2  # probability given to the bit that is there
+    # probability of the right value of each bit
+    right = (1 + features.float() * (2 * bits - 1)) / 2
     return -right.clamp_min(CLIP).log().mean()
 
 
-def nll(target: Tensor, model: Tensor) -> Tensor:
-    """Mean negative log-likelihood of `target` [2**n] under `model` [..., 2**n], clipped at 1e-6."""
-    return -(target * model.clamp_min(CLIP).log()).sum(-1)
-
-
 def kl(target: Tensor, model: Tensor) -> Tensor:
-    """KL(target || model) of [2**n] against [..., 2**n], the model clipped at 1e-6."""
+    """Return KL(target || model) [...] of `target` [2**n] and `model` [..., 2**n], in nats.
+
+    Probabilities of the model below 1e-6 count as 1e-6.
+    """
     return nll(target, model) - torch.special.entr(target).sum(-1)
 
 
-def tvd(target: Tensor, model: Tensor) -> Tensor:
-    """Total variation distance in [0, 1] of [2**n] and [..., 2**n]."""
-    return (target - model).abs().sum(-1) / 2
+def nll(target: Tensor, model: Tensor) -> Tensor:
+    """Return the mean negative log-likelihood [...] of `target` [2**n] under `model` [..., 2**n].
+
+    It is in nats. Probabilities of the model below 1e-6 count as 1e-6.
+    """
+    return -(target * model.clamp_min(CLIP).log()).sum(-1)
 
 
 def mmd(target: Tensor, model: Tensor, bandwidths: tuple[float, ...] = (0.5, 1.0, 2.0)) -> Tensor:
-    """Squared maximum mean discrepancy of [2**n] and [..., 2**n] under a Hamming-distance kernel.
+    """Return the squared maximum mean discrepancy [...] of `target` [2**n] and `model` [..., 2**n].
 
-    k(x, y) is the mean over s in `bandwidths` of exp(-d(x, y) / (2 s)), d the number of differing bits. It is diagonal
-    in the Walsh-Hadamard basis: the eigenvalue of a parity over k of n bits is (1 + a)^(n-k) (1 - a)^k, a = exp(-1 / 2s),
-    so small s weighs high-order correlations, large s the marginals. Shots estimate it well: its variance does not grow
-    with 2**n. (Gretton et al., JMLR 13, 2012; for Born machines Liu and Wang, arXiv:1804.04168.)
+    The kernel k(x, y) is the mean over s in `bandwidths` of exp(-d / (2 s)), with d the number of
+    bits in which x and y differ. The kernel is diagonal in the Walsh-Hadamard basis. With
+    a = exp(-1 / (2 s)), the eigenvalue of a parity over k of n bits is (1 + a)^(n - k) (1 - a)^k.
+    So a small s weighs correlations of high order, and a large s weighs the marginals.
+
+    Shots estimate this loss well, because its variance does not grow with 2**n (Gretton et al.,
+    JMLR 13, 2012; for Born machines Liu and Wang, arXiv:1804.04168).
     """
     n = target.shape[-1].bit_length() - 1
     order = torch.tensor([index.bit_count() for index in range(2**n)], device=target.device)
@@ -106,4 +131,10 @@ def mmd(target: Tensor, model: Tensor, bandwidths: tuple[float, ...] = (0.5, 1.0
     return (eigenvalues * spectrum**2).sum(-1) / 2**n
 
 
-BIT_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mmd": mmd, "kl": kl, "nll": nll}
+def tvd(target: Tensor, model: Tensor) -> Tensor:
+    """Return the total variation distance [...] in [0, 1] of [2**n] and [..., 2**n]."""
+    return (target - model).abs().sum(-1) / 2
+
+
+# losses of the fit of a circuit to bits
+BIT_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"kl": kl, "nll": nll, "mmd": mmd}

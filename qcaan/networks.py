@@ -1,4 +1,7 @@
-"""The DCGAN pair (Radford et al., arXiv:1511.06434): a generator, and a discriminator that mirrors it layer by layer."""
+"""Networks that the systems share: the DCGAN pair, and a network over points.
+
+The discriminator mirrors the generator layer by layer (Radford et al., arXiv:1511.06434).
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,17 @@ from torch import Tensor, nn
 
 
 def stage_shapes(image_shape: tuple[int, int, int], width: int) -> list[tuple[int, int, int]]:
-    """Shapes (channels, height, width) from the coarsest feature map to the picture, for 28x28 or 32x32 pictures.
+    """Return the shapes (channels, height, width) from the coarsest feature map to the image.
 
-    28 doubles 7 twice, 32 doubles 4 three times; channels halve as pictures grow, down to `width` before the picture.
+    28 pixels are 7 doubled twice, 32 pixels are 4 doubled three times. The channels halve as the
+    maps grow, down to `width` before the image.
 
     Raises:
-        ValueError: a picture that is not 28x28 or 32x32.
+        ValueError: the image is not 28x28 or 32x32.
     """
     channels, height, side = image_shape
     if height != side or side not in (28, 32):
-        raise ValueError(f"pictures must be 28x28 or 32x32, got {height}x{side}")
+        raise ValueError(f"images must be 28x28 or 32x32 pixels, got {height}x{side}")
     n_doublings = 2 if side == 28 else 3
     inner = [
         (width << (n_doublings - 1 - k), side >> (n_doublings - k), side >> (n_doublings - k))
@@ -31,11 +35,18 @@ def stage_shapes(image_shape: tuple[int, int, int], width: int) -> list[tuple[in
 class Generator(nn.Module):
     """Latent vectors [B, dim] to images [B, C, H, W] in [-1, 1].
 
-    `mix` puts a trained fully-connected layer between the latent vector and the first feature map, as Rudolph et al.
-    (arXiv:2012.03924) do where bits come from several measurement bases.
+    Args:
+        dim: width of the latent vectors.
+        image_shape: shape (C, H, W) of the images, 28x28 or 32x32.
+        width: number of channels of the finest feature map.
+        mix: whether a trained fully-connected layer stands between the latent vector and the first
+            feature map. Rudolph et al. (arXiv:2012.03924) use one if the bits come from several
+            measurement bases.
     """
 
-    def __init__(self, dim: int, image_shape: tuple[int, int, int], width: int, mix: bool) -> None:
+    def __init__(
+        self, dim: int, image_shape: tuple[int, int, int], width: int, *, mix: bool
+    ) -> None:
         super().__init__()
         stages = stage_shapes(image_shape, width)
         layers: list[nn.Module] = []
@@ -51,7 +62,8 @@ class Generator(nn.Module):
             ]
         self.net = nn.Sequential(*layers, nn.Tanh())
         self.apply(_init_dcgan)
-        if mix:  # from the identity: DCGAN's small weights would make all bitstrings look alike to what follows
+        if mix:
+            # the identity: small weights would make all bitstrings look alike to the next layer
             nn.init.eye_(layers[0].get_parameter("weight"))
         self.to(memory_format=torch.channels_last)  # 1.5 times faster on a CPU
 
@@ -60,12 +72,18 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [B, C, H, W] in [-1, 1] to logits [B] of being real; `latent` is its last hidden layer, [B, dim] in (-1, 1).
+    """Images [B, C, H, W] in [-1, 1] to logits [B] of being real, with a latent layer.
 
-    With `skip` the logit sees the wide layer before the latent one too.
+    Args:
+        dim: width of the latent layer, the last hidden one.
+        image_shape: shape (C, H, W) of the images, 28x28 or 32x32.
+        width: number of channels of the finest feature map.
+        skip: whether the logit also sees the wide layer before the latent layer.
     """
 
-    def __init__(self, dim: int, image_shape: tuple[int, int, int], width: int, skip: bool) -> None:
+    def __init__(
+        self, dim: int, image_shape: tuple[int, int, int], width: int, *, skip: bool
+    ) -> None:
         super().__init__()
         stages = stage_shapes(image_shape, width)[::-1]
         layers: list[nn.Module] = []
@@ -80,25 +98,26 @@ class Discriminator(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B] and latent features [B, dim] of the same pass."""
+        """Return the logits [B] and the latent features [B, dim] in (-1, 1) of one pass."""
         hidden = self.trunk(images)  # (B, wide)
         features = self.to_latent(hidden)  # (B, dim)
-        logits = self.head(features)
+        logits = self.head(features)  # (B, 1)
         return (logits if self.skip is None else logits + self.skip(hidden)).squeeze(1), features
 
     def latent(self, images: Tensor) -> Tensor:
-        """Images [B, C, H, W] to latent features [B, dim] in (-1, 1)."""
+        """Return the latent features [B, dim] in (-1, 1) of images [B, C, H, W]."""
         return self.to_latent(self.trunk(images))
 
 
 class PointMLP(nn.Module):
-    """Samples [B, k] to logits of being real, or scores without bounds, [B].
+    """Points [B, k] to logits of being real, or to scores without bounds, [B].
 
-    Fully-connected layers over coordinates scaled from `bounds` to [-1, 1].
+    The layers are fully connected and see coordinates scaled from their bounds to [-1, 1]. They
+    compute in float32.
 
     Args:
-        bounds: least and greatest value of each dimension, [k, 2].
-        widths: of the hidden layers; by default those of Zoufal et al., arXiv:1904.00043.
+        bounds: least and greatest value of each coordinate [k, 2].
+        widths: widths of the hidden layers; the default is that of Zoufal et al., arXiv:1904.00043.
     """
 
     centre: Tensor
@@ -114,8 +133,15 @@ class PointMLP(nn.Module):
         self.net = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
     def forward(self, samples: Tensor) -> Tensor:
-        if samples.shape[1:] != self.centre.shape:  # they would be broadcast
-            raise ValueError(f"samples must be [B, {len(self.centre)}], got {list(samples.shape)}")
+        """Return the logits or scores [B] of points [B, k].
+
+        Raises:
+            ValueError: the points have another number of coordinates, which torch would broadcast.
+        """
+        if samples.shape[1:] != self.centre.shape:
+            raise ValueError(
+                f"`samples` must be [B, {len(self.centre)}], got {list(samples.shape)}"
+            )
         return self.net((samples - self.centre) / self.radius).squeeze(1)
 
 

@@ -1,29 +1,91 @@
-"""What every training run needs: seeds, a run directory that nothing is lost from, checkpoints, an averaged generator."""
+"""Shared parts of a training: seeds, devices, records, the average, and the saved state."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from qcaan.checks import check_seed
+
+# steps; small data sets are passed over several times in an epoch, or the fits of the prior and the
+# pictures would take most of the time
+SHORTEST_EPOCH = 140
+# qubits; from here on a second thread computes more than it waits
+_THREADS_PAY = 8
+
 
 class TrainingCollapsed(RuntimeError):
-    """Training cannot go on; the message says what happened at which step."""
+    """Training cannot continue; the message says what happened and at which step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of every run that torch trains."""
+
+    seed: int = 1
+    """Seed of weights, angles, batches, noise and shots, from 0 to below 2**63."""
+    device: str = "auto"
+    """Device of the networks: auto (CUDA if available), cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """Record of one generator step, with the losses of the last discriminator step before it.
+
+    Losses are without penalties, in nats for cross-entropies, in the data's units for wgan-gp.
+    """
+
+    epoch: int
+    step: int
+    loss_d: float
+    loss_g: float
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """Record of one epoch: the means of its steps' losses. Systems add what ended their epoch."""
+
+    epoch: int
+    step: int
+    loss_d: float
+    loss_g: float
+
+
+def finite_values(losses: tuple[Tensor, ...], step: int) -> Tensor:
+    """Return the losses of a step as float64 [len(losses)] on the CPU.
+
+    Raises:
+        TrainingCollapsed: one of them is not finite.
+    """
+    values = torch.stack(losses).detach().double().cpu()
+    if not values.isfinite().all():
+        raise TrainingCollapsed(f"a loss is not finite at step {step}; a smaller --lr may help")
+    return values
+
+
+def steps_per_epoch(n_images: int, batch_size: int) -> int:
+    """Return the default number of steps: one pass, but at least `SHORTEST_EPOCH`."""
+    return max(n_images // batch_size, SHORTEST_EPOCH)
 
 
 def seed_everything(seed: int) -> None:
-    """Seed torch's global generators; NumPy's randomness here is all in generators that are handed around."""
+    """Seed torch's global generators. NumPy's generators are passed to what draws from them."""
     torch.manual_seed(seed)
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA if present, else the CPU; any other name is taken as torch takes it.
+    """Return the torch device of a name; `auto` is CUDA if available, else the CPU.
 
     Raises:
-        ValueError: neither the CPU nor a CUDA device, or CUDA asked for where there is none.
+        ValueError: the name is neither the CPU nor a CUDA device, or there is no such CUDA device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -32,21 +94,21 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise ValueError(f"unknown device {name!r}; choose auto, cpu, cuda or cuda:N")
+        raise ValueError(f"unknown `device` {name!r}; choose from auto, cpu, cuda, cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device {name!r} asks for a CUDA device, and torch sees {torch.cuda.device_count()}"
-        )
+        n_devices = torch.cuda.device_count()
+        raise ValueError(f"`device` {name!r} is a CUDA device, and torch finds {n_devices} of them")
     return device
 
 
-def use_one_thread() -> None:
-    """Compute on one CPU thread: where matrices are small, the others only wait for the first."""
-    torch.set_num_threads(1)
+def limit_threads(n_qubits: int) -> None:
+    """Compute on one CPU thread if circuits are small: more threads would wait for each other."""
+    if n_qubits < _THREADS_PAY:
+        torch.set_num_threads(1)
 
 
 def random_state() -> dict[str, Tensor]:
-    """State of torch's generators on the CPU and, where there is one, the GPU."""
+    """Return the states of torch's global generators on the CPU and, if available, the GPU."""
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
@@ -54,16 +116,17 @@ def random_state() -> dict[str, Tensor]:
 
 
 def set_random_state(state: dict[str, Tensor]) -> None:
-    """Put back what `random_state` gave."""
+    """Restore the states that `random_state` returned."""
     torch.set_rng_state(state["cpu"].cpu())
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
 class EMA(nn.Module):
-    """Exponential moving average of a module's weights; buffers are copied (Yazici et al., arXiv:1806.04498).
+    """Exponential moving average of a module's weights (Yazici et al., arXiv:1806.04498).
 
-    The decay grows from 0 to `decay` with the number of updates, so that early averages are not of the initial weights.
+    Buffers are copied. The decay grows from 0 to `decay` with the number of updates, so that early
+    averages forget the initial weights. The averaged module always stays in evaluation mode.
     """
 
     n_updates: Tensor
@@ -76,6 +139,7 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
+        """Move the average towards the weights of `module`, and copy its buffers."""
         self.n_updates += 1
         decay = min(self.decay, (1 + self.n_updates.item()) / (10 + self.n_updates.item()))
         for average, weight in zip(self.module.parameters(), module.parameters(), strict=True):
@@ -84,7 +148,7 @@ class EMA(nn.Module):
             buffer.copy_(value)
 
     def train(self, mode: bool = True) -> EMA:
-        """Change nothing: averages only draw, and what they draw must not depend on what is drawn beside it."""
+        """Change nothing: a picture must not depend on the pictures that are drawn beside it."""
         return self
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -92,7 +156,7 @@ class EMA(nn.Module):
 
 
 class Trained(Protocol):
-    """Networks of one run with their optimisers: what the systems trained by `torch` have in common."""
+    """Two networks with their optimisers: the common part of the systems that torch trains."""
 
     epoch: int
     step: int
@@ -109,7 +173,7 @@ class Trained(Protocol):
 
 
 def training_state(gan: Trained) -> dict[str, Any]:
-    """All that a training needs to go on as if it had never stopped, torch's global random state included."""
+    """Return all that training needs to continue as if it had never stopped."""
     return {
         "model": gan.state_dict(),
         "optimizer_g": gan.optimizer_g.state_dict(),
@@ -121,7 +185,7 @@ def training_state(gan: Trained) -> dict[str, Any]:
 
 
 def load_training_state(gan: Trained, state: dict[str, Any]) -> None:
-    """Put back what `training_state` gave."""
+    """Restore the state that `training_state` returned."""
     gan.load_state_dict(state["model"])
     gan.optimizer_g.load_state_dict(state["optimizer_g"])
     gan.optimizer_d.load_state_dict(state["optimizer_d"])
@@ -129,21 +193,33 @@ def load_training_state(gan: Trained, state: dict[str, Any]) -> None:
     set_random_state(state["random"])
 
 
-def check_switch(switch_at: int | None, n_steps: int, differs: bool) -> None:
-    """Raise ValueError if the sampler would never be used, or nothing `differs` where it is."""
-    if switch_at is None:
+def check_switch(switch_after_epochs: int | None, n_epochs: int, differs: bool) -> None:
+    """Check that a change of engine happens during a run and changes something.
+
+    Args:
+        switch_after_epochs: number of epochs on the exact engine, or None for no change.
+        n_epochs: number of epochs of the run.
+        differs: whether the later engine differs from the exact one.
+
+    Raises:
+        ValueError: the later engine would never be used, or it is the exact one.
+    """
+    if switch_after_epochs is None:
         return
-    if not 0 <= switch_at < n_steps:
+    if not 1 <= switch_after_epochs < n_epochs:
         raise ValueError(
-            f"switch_at must be at least 0 and less than the run's {n_steps} steps, got {switch_at}"
+            f"`switch_after_epochs` must be at least 1 and less than the run's {n_epochs} epochs, "
+            f"got {switch_after_epochs}"
         )
     if not differs:
         raise ValueError(
-            "switch_at would change nothing: all steps are on the exact engine; name a sampler or shots"
+            "`switch_after_epochs` would change nothing, since all epochs use the exact engine; "
+            "name a sampler or shots"
         )
 
 
-def described(sampler: str, shots: int, switch_at: int | None) -> str:
-    """What ran a run's circuits, in words for its console line and its report."""
-    switched = f" from step {switch_at} on" if switch_at else ""
+def describe_engine(sampler: str, shots: int, switch_after_epochs: int | None) -> str:
+    """Return a phrase for the console and the report: the sampler, its shots, and when it began."""
+    epochs = "1 epoch" if switch_after_epochs == 1 else f"{switch_after_epochs} epochs"
+    switched = f" after {epochs}" if switch_after_epochs else ""
     return f"sampler {sampler}{switched}" + (f", {shots:,} shots" if shots else "")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # before torch: threads that wait by spinning starve parallel workers
+# before torch: threads that wait by spinning starve parallel workers
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import runpy
 import subprocess
@@ -15,15 +14,58 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import settings
 from ionq_server import IonQServer
 from pytest_httpserver import HTTPServer
 
 ROOT = Path(__file__).parent.parent
 
+# machines are shared, so examples have no deadline; the same examples are tried each time
+settings.register_profile("shared", deadline=None, derandomize=True)
+settings.load_profile("shared")
+
+
+# a toy run of the QC-AAN, and its circuit
+TOY = (
+    *("--data", "digits8x8", "--device", "cpu"),
+    *("--steps-per-epoch", 3, "--batch-size", 16, "--width", 4),
+)
+CIRCUIT = ("--n-qubits", 3, "--fit-evals", 30, "--bank-shots", 200)
+
+
+def tensors(value, prefix=""):
+    """All leaves of a checkpoint by their path."""
+    if isinstance(value, dict):
+        return {
+            k: v for key, item in value.items() for k, v in tensors(item, f"{prefix}/{key}").items()
+        }
+    if isinstance(value, list | tuple):
+        return {
+            k: v
+            for key, item in enumerate(value)
+            for k, v in tensors(item, f"{prefix}/{key}").items()
+        }
+    return {prefix: value}
+
+
+def assert_same_checkpoint(one: Path, other: Path):
+    left, right = (
+        tensors(torch.load(path / "checkpoint.pt", weights_only=True)) for path in (one, other)
+    )
+    assert left.keys() == right.keys()
+    for key, value in left.items():
+        same = (
+            torch.equal(value, right[key])
+            if isinstance(value, torch.Tensor)
+            else value == right[key]
+        )
+        assert same, key
+
 
 @pytest.fixture(scope="session")
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the session, so that a classifier is trained once and the user's own is left alone."""
+    """One cache for the session: a classifier is trained once, and the user's is left alone."""
     base = tmp_path_factory.getbasetemp()
     return (
         base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -70,6 +112,30 @@ def call_script(
         return subprocess.CompletedProcess(sys.argv, code, output.out, output.err)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def associative_run(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished toy run of the QC-AAN without scores. Tests must not change it."""
+    from qcaan.commands.train.associative import main
+    from qcaan.gans.associative import AssociativeConfig
+
+    path = tmp_path_factory.mktemp("runs") / "379"
+    config = AssociativeConfig(
+        data="digits8x8",
+        epochs=2,
+        steps_per_epoch=3,
+        batch_size=16,
+        width=4,
+        device="cpu",
+        n_qubits=3,
+        fit_evals=30,
+        bank_shots=200,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache_home))
+        main(config, out=path, eval_images=0)
+    return path
 
 
 @pytest.fixture(scope="session")

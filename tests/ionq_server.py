@@ -1,4 +1,4 @@
-"""A small server that speaks IonQ's job API on 127.0.0.1 and computes results with Aer; troubles can be switched on."""
+"""A server that speaks IonQ's job API on 127.0.0.1, computes with Aer, and fails on demand."""
 
 from __future__ import annotations
 

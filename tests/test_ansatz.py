@@ -9,7 +9,10 @@ from qcaan.circuits.ansatz import Ansatz, fixed_pairs, make_ansatz, qcnn_ansatz
 
 @pytest.mark.parametrize(
     ("name", "n_layers", "n_params"),
-    [("ion-trap", 1, 8), ("ion-trap", 2, 44), ("ion-trap", 3, 60), ("ion-trap", 4, 96), ("ion-trap", 5, 112), ("seed", 2, 88)],
+    [
+        ("ion-trap", 1, 8), ("ion-trap", 2, 44), ("ion-trap", 3, 60), ("ion-trap", 4, 96),
+        ("ion-trap", 5, 112), ("seed", 2, 88),
+    ],
 )  # fmt: skip
 def test_eight_qubits_have_the_published_number_of_angles(name, n_layers, n_params):
     ansatz = make_ansatz(name, 8, n_layers)
@@ -33,7 +36,8 @@ def test_ion_trap_layers_follow_the_published_rule(n_layers, layers):
 
 
 def test_seed_ansatz_matrix_is_the_product_of_its_gates_in_order():
-    # two qubits, one block: H H, RX RX, RZ RZ, RXX with angles 0.1 ... 0.5; Qiskit's kron has qubit 0 on the right
+    # two qubits, one block: H H, RX RX, RZ RZ, RXX with angles 0.1 ... 0.5; Qiskit's kron has qubit
+    # 0 on the right
     x, z, one = np.array([[0, 1], [1, 0]]), np.diag([1, -1]), np.eye(2)
     h = (x + z) / np.sqrt(2)
 
@@ -68,9 +72,9 @@ def test_basis_o_reads_y_and_basis_t_takes_its_angles_from_the_end_of_theta():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("ring", 8, 2), "unknown ansatz 'ring'; choose from seed, ion-trap"),
-        (("seed", 0, 2), "n_qubits must be at least 1, got 0"),
-        (("seed", 8, 0), "n_layers must be at least 1, got 0"),
+        (("ring", 8, 2), "unknown `ansatz` 'ring'; choose from seed, ion-trap"),
+        (("seed", 0, 2), "`n_qubits` must be at least 1, got 0"),
+        (("seed", 8, 0), "`n_layers` must be at least 1, got 0"),
     ],
 )
 def test_bad_arguments_are_named_with_what_is_allowed(arguments, message):
@@ -84,7 +88,7 @@ def test_a_state_can_only_be_prepared_first():
         ValueError, match="real-state can only be the first layer, got rx real-state"
     ):
         Ansatz(3, ("rx", "real-state"))
-    with pytest.raises(ValueError, match="unknown layer 'warp'"):
+    with pytest.raises(ValueError, match="unknown `layer` 'warp'; choose from h, rx"):
         Ansatz(3, ("real-state", "warp"))
 
 
@@ -96,7 +100,7 @@ def test_layers_on_every_second_qubit_skip_the_others():
     ]  # fmt: skip
     for layer in ("ry/0", "ry/7", "ry/two", "h/2"):
         with pytest.raises(
-            ValueError, match=f"layer '{layer}': what follows / must be from 1 to 6"
+            ValueError, match=f"layer '{layer}': the number after / must be from 1 to 6"
         ):
             Ansatz(6, (layer,))
 

@@ -1,4 +1,4 @@
-"""Aqua's own unit-test cases and Qiskit's old tutorial, on absolute values instead of the agreement of two back-ends."""
+"""Aqua's own test cases and Qiskit's old tutorial, on absolute values."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from qiskit.quantum_info import Statevector
 from qiskit_aer import AerSimulator
 from scipy.optimize import minimize
 
+import qcaan
 from qcaan.aqua import (
     ADAM,
     COBYLA,
@@ -87,7 +88,7 @@ def test_training(data, circuit, instance):
 
 
 class CG:
-    """A Qiskit optimiser's interface."""
+    """SciPy's conjugate gradients, with the interface of Qiskit's optimisers."""
 
     def minimize(self, fun, x0, jac=None, bounds=None):
         return minimize(fun, x0, jac=jac, method="CG", options={"maxiter": 1, "gtol": 1e-2})
@@ -128,7 +129,8 @@ def test_training_with_either_discriminator(data, network, instance):
 @pytest.mark.parametrize("network", [NumPyDiscriminator, PyTorchDiscriminator])
 def test_training_in_two_dimensions(data, network):
     pairs = data.reshape(-1, 2)
-    # 782 pairs lie within the bounds: seven batches an epoch, and some 300 until the shape of both dimensions is learnt
+    # 782 pairs lie within the bounds: seven batches an epoch, and some 300 batches until the shape
+    # of both dimensions is learnt
     qgan = QGAN(pairs, [[0.0, 3.0]] * 2, [1, 2], 100, 80, discriminator=network(n_features=2))
     qgan.set_generator()
     qgan.seed = 7
@@ -181,7 +183,7 @@ def test_saving_and_loading(data, tmp_path):
 
 
 def test_the_tutorial():
-    """Qiskit's qgans_for_loading_random_distributions, after changing its imports; it printed 0.16 after ten epochs."""
+    """Qiskit's qgans_for_loading_random_distributions, which printed 0.16 after ten epochs."""
     seed = 71
     aqua_globals.random_seed = seed
     real_data = aqua_globals.random.lognormal(mean=1, sigma=1, size=1000)
@@ -245,7 +247,7 @@ def test_seed_simulator_decides_the_shots_of_named_simulators_too(data, name):
 
 
 class Counting(StatevectorSampler):
-    """Notes the shots that it is asked for."""
+    """A sampler that records the shots that it is asked for."""
 
     def __init__(self):
         super().__init__(seed=1)
@@ -294,15 +296,49 @@ def test_backends_given_to_run_and_set_backend(data):
     assert (qgan.shots, qgan.backend) == (60, "aer")
     qgan.run("statevector")
     assert qgan.shots == 60
-    with pytest.raises(AquaError, match="shots must come with the backend that it is of"):
+    with pytest.raises(AquaError, match="`shots` must come with the backend that it is of"):
         qgan.run(shots=50)
     with pytest.raises(
-        AquaError, match="shots does not go with a QuantumInstance; use its set_config"
+        AquaError, match="`shots` does not go with a QuantumInstance; use its set_config"
     ):
         qgan.run(exact(), shots=50)
-    with pytest.raises(AquaError, match="shots must be a whole number of at least 1, got -5"):
+    with pytest.raises(AquaError, match="`shots` must be at least 1, got -5"):
         qgan.set_backend("aer", shots=-5)
     assert (qgan.shots, qgan.backend) == (60, "statevector")
+
+
+def test_it_wraps_a_modern_qgan_that_knows_none_of_aquas_names(data):
+    qgan = make_qgan(data)
+    assert isinstance(qgan.model, qcaan.QGAN) and not isinstance(qgan, qcaan.QGAN)
+    for name in ("quantum_instance", "backend", "set_backend", "num_epochs"):
+        assert name in dir(qgan) and name not in dir(qgan.model)
+    assert not hasattr(qgan.grid, "num_qubits")
+    qgan.num_epochs, qgan.tol_rel_ent = 3, 0.5
+    assert (qgan.model.n_epochs, qgan.model.tol_rel_ent) == (3, 0.5)
+    with pytest.raises(AquaError, match="`num_epochs` must be at least 1, got 0"):
+        qgan.num_epochs = 0
+    qgan.shots = 70
+    qgan.quantum_instance = "aer"
+    assert (qgan.model.engine.name, qgan.model.shots) == ("aer", 70)
+
+
+def test_train_is_run_without_its_result(data):
+    one, other = make_qgan(data), make_qgan(data)
+    assert one.train() is None
+    other.run()
+    assert one.rel_entr == other.rel_entr
+
+
+def test_a_given_generator_starts_anew_with_the_seed(data):
+    generator = QuantumGenerator([0, 3], [2], init_params=[0.1, 0.2, 0.3, 0.4])
+    qgan = make_qgan(data, generator=generator)
+    qgan.run()
+    first = qgan.rel_entr
+    qgan.seed = 7
+    assert qgan.generator is generator
+    assert generator.parameter_values.tolist() == [0.1, 0.2, 0.3, 0.4]
+    qgan.run()
+    assert qgan.rel_entr == first
 
 
 def test_the_generator_trains_alone_against_a_discriminator():
@@ -313,7 +349,7 @@ def test_the_generator_trains_alone_against_a_discriminator():
         generator.train(exact())
 
     class Highest(PyTorchDiscriminator):
-        """Takes the highest value for real."""
+        """A discriminator that labels the highest value as real."""
 
         def get_label(self, x, detach=False):
             return torch.sigmoid(torch.as_tensor(x)[:, :1] * 2 - 5)
@@ -330,7 +366,7 @@ def test_the_generator_trains_alone_against_a_discriminator():
 
 def test_a_users_own_discriminator_is_trained_with():
     class Table(DiscriminativeNetwork):
-        """Labels by the share of real samples that have come to each of 0, 1, 2, 3, forgetting slowly."""
+        """Labels by a running mean of the share of real samples at each of 0, 1, 2, 3."""
 
         def __init__(self):
             self.real, self.fake = np.full(4, 0.25), np.full(4, 0.25)
@@ -409,36 +445,36 @@ def test_optimisers():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda d: QGAN([], [0, 3], [2]), "data must hold samples"),
-        (lambda d: QGAN(d, [0, 3], [2, 2]), "num_qubits must be a whole number"),
-        (lambda d: QGAN(d, [0, 3], [2], 10**5), "batch_size must be from 1 to the"),
-        (lambda d: QGAN(d, [0, 3], [2], quantum_instance="warp"), "unknown sampler 'warp'"),
+        (lambda d: QGAN([], [0, 3], [2]), "`data` must hold samples"),
+        (lambda d: QGAN(d, [0, 3], [2, 2]), "`num_qubits` must be a whole number"),
+        (lambda d: QGAN(d, [0, 3], [2], 10**5), "`batch_size` must be at most"),
+        (lambda d: QGAN(d, [0, 3], [2], quantum_instance="warp"), "unknown `sampler` 'warp'"),
         (
             lambda d: QGAN(d, [0, 3], [2]).set_generator(QuantumCircuit(2)),
             "must have parameters to train",
         ),
         (
             lambda d: QGAN(d, [0, 3], [2]).set_generator(generator_gradient="finite"),
-            "unknown gradient 'finite'",
+            "unknown `gradient` 'finite'",
         ),
         (
             lambda d: QGAN(d, [0, 3], [2]).set_discriminator(NumPyDiscriminator(2)),
             r"must take float32 samples \[m, 1\]",
         ),
-        (lambda d: QGAN(d, [0, 3], [2]).load(), "snapshot_dir must be a folder to load from"),
-        (lambda d: QuantumInstance("warp"), "unknown sampler 'warp'"),
+        (lambda d: QGAN(d, [0, 3], [2]).load(), "`snapshot_dir` must be a folder to load from"),
+        (lambda d: QuantumInstance("warp"), "unknown `sampler` 'warp'"),
         (
             lambda d: QuantumInstance("aer", shots=0),
-            "shots must be a whole number of at least 1, got 0",
+            "`shots` must be at least 1, got 0",
         ),
         (
             lambda d: QuantumInstance("aer", noise_model=3),
-            "noise_model is not supported; set it up in the backend itself",
+            "`noise_model` is not supported; set it up in the backend itself",
         ),
-        (lambda d: NumPyDiscriminator(1, 2), "n_out must be 1, got 1 and 2"),
+        (lambda d: NumPyDiscriminator(1, 2), "`n_out` must be 1, got 1 and 2"),
         (
             lambda d: PyTorchDiscriminator().train([[0], [1]], [[1], [1]], penalty=True),
-            "penalty is not supported",
+            "`penalty` is not supported",
         ),
     ],
 )

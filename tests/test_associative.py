@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 
 from qcaan import load_images
 from qcaan.gans.associative import (
-    PRIORS,
     AssociativeConfig,
     AssociativeGAN,
     EpochRecord,
@@ -13,6 +14,7 @@ from qcaan.gans.associative import (
     TrainingCollapsed,
     train,
 )
+from qcaan.priors.make import PriorName
 
 CPU = torch.device("cpu")
 
@@ -32,7 +34,7 @@ def toy(**options):
         "bases": ("z",),
     }
     config = AssociativeConfig(**{**small, "fit_evals": 40, "bank_shots": 200, **options})
-    return AssociativeGAN(config, (1, 28, 28), CPU)
+    return AssociativeGAN(config.resolved(1), (1, 28, 28), CPU)
 
 
 def test_yields_every_step_and_ends_each_epoch_with_the_fit_of_its_bits(images):
@@ -99,9 +101,14 @@ def test_eight_pictures_and_no_more_come_from_three_bits(images):
         assert len(drawn[(bits == string).all(1)].unique(dim=0)) == 1
 
 
-RESUMED = {name: {"prior": name} for name in PRIORS} | {
+RESUMED = {name: {"prior": name} for name in get_args(PriorName)} | {
     "qcbm exact adam": {"sampler": "exact", "optimizer": "adam"},
-    "qcbm exact shots spsa": {"sampler": "exact", "optimizer": "spsa", "shots": 50, "loss": "mmd"},
+    "qcbm exact shots spsa": {
+        "sampler": "exact",
+        "optimizer": "spsa",
+        "shots": 50,
+        "fit_loss": "mmd",
+    },
     "qcbm cma-es noise dims": {"optimizer": "cma-es", "noise_dims": 2, "bases": ("z", "t")},
 }
 

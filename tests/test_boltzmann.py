@@ -93,7 +93,38 @@ def test_qbm_learns_correlations_and_draws_from_its_diagonal(bits):
 
 def test_qbm_is_refused_above_ten_bits():
     with pytest.raises(
-        ValueError, match="n_bits must be at most 10 for a quantum Boltzmann machine, got 11"
+        ValueError, match="`n_bits` must be at most 10 for a quantum Boltzmann machine, got 11"
     ):
         QBM(11)
     assert index_to_bits(torch.tensor(5), 3).tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("machine", [RBM, QBM])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_bits": 0}, "`n_bits` must be at least 1, got 0"),
+        ({"n_bits": 2.5}, "`n_bits` must be a whole number of at least 1, got 2.5"),
+        ({"steps": 0}, "`steps` must be at least 1, got 0"),
+        ({"lr": 0.0}, "`lr` must be above 0, got 0.0"),
+        ({"lr": float("nan")}, "`lr` must be finite, got nan"),
+        ({"lr": float("inf")}, "`lr` must be finite, got inf"),
+        ({"dither": float("nan")}, "`dither` must be finite, got nan"),
+        ({"noise_dims": -1}, "`noise_dims` must be at least 0, got -1"),
+    ],
+)
+def test_bad_options_are_named(machine, options, message):
+    with pytest.raises(ValueError, match=message):
+        machine(**options)
+
+
+@pytest.mark.parametrize("name", ["n_hidden", "n_chains", "sweeps"])
+def test_an_rbm_has_at_least_one_of_everything(name):
+    with pytest.raises(ValueError, match=f"`{name}` must be at least 1, got 0"):
+        RBM(**{name: 0})
+    with pytest.raises(ValueError, match="`seed` must be at least 0"):
+        RBM(seed=-1)
+
+
+def test_an_rbms_probabilities_sum_to_one():
+    assert RBM(3, n_hidden=2, seed=0).probabilities().sum().item() == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""The main job on a device: a real process against a server that speaks IonQ's API, planned, killed and resumed."""
+"""The main job on a device: planned, killed and resumed against a server of IonQ's API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
-from test_scripts import ROOT, TOY, assert_same_checkpoint
+from conftest import ROOT, TOY, assert_same_checkpoint
+
+from qcaan.samplers import names, vendors
 
 # KILLS=20 for the whole trial
 KILLS = int(os.environ.get("KILLS", "2"))
@@ -78,7 +80,7 @@ def test_a_run_on_a_device_is_planned_to_the_job_and_keeps_credentials_to_itself
     assert "open-sesame" not in dry.stdout + dry.stderr + real.stdout + real.stderr
     assert b"open-sesame" not in everything_written(tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
-    assert (config["shots"], config["loss"]) == (100, "mmd")
+    assert (config["shots"], config["fit_loss"]) == (100, "mmd")
 
     fewer = run_script(*run[:-4], "--out", tmp_path / "other", "--max-jobs", planned[0] - 1)
     assert fewer.returncode == 2
@@ -99,11 +101,19 @@ def test_fitted_on_the_exact_engine_and_drawn_from_a_device(run_script, ionq, tm
         "--eval-images",
         0,
     )
-    result = run_script(*run, "--shots", 0, "--loss", "kl", "--out", tmp_path / "run")
+    result = run_script(*run, "--shots", 0, "--fit-loss", "kl", "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     assert len(ionq.jobs) == 3  # the banks before the first epoch and after each
     switched = run_script(
-        *run, "--shots", 0, "--loss", "kl", "--switch-at", 2, "--out", tmp_path / "switched"
+        *run,
+        "--shots",
+        0,
+        "--fit-loss",
+        "kl",
+        "--switch-after-epochs",
+        2,
+        "--out",
+        tmp_path / "switched",
     )
     assert switched.returncode == 0, switched.stderr
     assert len(ionq.jobs) == 4  # the bank after the second epoch
@@ -204,7 +214,7 @@ def test_interrupted_while_waiting_for_a_job_the_run_can_be_resumed(run_script, 
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "Go on with the same command and --resume" in output
+    assert "Continue with the same command and --resume" in output
     ionq.latency = 0
     (asked,) = ionq.jobs
     assert run_script("train_mnist.py", *DEVICE, *options, "--resume").returncode == 0
@@ -215,19 +225,17 @@ def test_interrupted_while_waiting_for_a_job_the_run_can_be_resumed(run_script, 
     assert len(ionq.jobs) == len({line["tag"] for line in lines})
 
 
-def test_backends_tells_what_is_here_and_why_the_rest_is_not(call_script, ionq):
-    names = (
-        "exact",
-        "aer-gpu",
-        "aer-noise:ionq-aria",
-        "aqt:noisy",
-        "ionq:simulator",
-        "ibm:fake_manila",
-        "ionq:qpu.warp",
-    )
-    result = call_script("backends.py", "--names", *names)
+def test_a_vendor_is_opened_once_for_the_plan_and_the_training(call_script, tmp_path, monkeypatch):
+    opened = []
+
+    def make_vendor(name, options=None):
+        opened.append(name)
+        return vendors.make_vendor(name, options)
+
+    monkeypatch.setattr(names, "make_vendor", make_vendor)
+    options = ("--sampler", "ibm:fake_manila", "--fit-evals", 20, "--epochs", 1)
+    run = (*DEVICE, *options, "--eval-images", 0, "--out", tmp_path / "run")
+    result = call_script("train_mnist.py", *run)
     assert result.returncode == 0, result.stderr
-    text = " ".join(result.stdout.split())
-    assert "needs a CUDA GPU" in text or "aer-gpu" in text
-    assert "ionq:qpu.warp: ionq:qpu.warp cannot be" in text
-    assert "2000" in text and "fake_guadalupe" in text and "open-sesame" not in text
+    assert opened == ["ibm:fake_manila"]
+    assert "plan for ibm:fake_manila" in result.stdout

@@ -1,4 +1,4 @@
-"""The image QGAN: what its noises can draw, what learns, and that it goes on as if it had never stopped."""
+"""The image QGAN: what its noises draw, what learns, and how it continues."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import torch
 from qiskit.primitives import StatevectorSampler
 
 from qcaan import load_images
-from qcaan.gans.image import PRESETS, EpochRecord, ImageConfig, ImageGAN, StepRecord, train
-from qcaan.gans.image_networks import make_discriminator
+from qcaan.circuits.layers import QuantumLayer
+from qcaan.gans.image.config import PRESETS, ImageConfig
+from qcaan.gans.image.gan import ImageGAN, train
+from qcaan.gans.image.networks import make_discriminator
 from qcaan.runs.image import report_title
-from qcaan.training import TrainingCollapsed
+from qcaan.training import EpochRecord, StepRecord, TrainingCollapsed
 
 CPU = torch.device("cpu")
 SHAPE = (1, 28, 28)
@@ -154,7 +156,7 @@ def test_every_discriminator_learns_to_tell_digits_from_stripes(images, kind, sh
 
 def test_a_quantum_convolution_shares_its_angles_among_the_qubits():
     network = make_discriminator("qcnn", SHAPE, width=4, n_qubits=8, n_layers=1)
-    (circuit,) = (module for module in network.modules() if hasattr(module, "ansatz"))
+    (circuit,) = (module for module in network.modules() if isinstance(module, QuantumLayer))
     sizes = [size for size in circuit.ansatz.layer_sizes if size]
     assert circuit.parametrizations.theta.original.shape == (1, len(sizes))
     for part in circuit.theta[0].split(sizes):
@@ -168,7 +170,7 @@ RESUMED = {
     "shots, averaged": {**SHOTS, "gradient_draws": 2, "theta_noise": 0.1},
     "wgan-gp, quantum": {"loss": "wgan-gp", "n_critic": 2, "discriminator": "quantum"},
     "wgan-gp, qcnn, uploads": {"loss": "wgan-gp", "discriminator": "qcnn", "uploads": 2},
-    "Aer at the end": {"sampler": "aer", "shots": 20, "switch_at": 2},
+    "Aer at the end": {"sampler": "aer", "shots": 20, "switch_after_epochs": 1},
 }
 
 
@@ -176,8 +178,8 @@ RESUMED = {
 def test_resumed_equals_uninterrupted(images, tmp_path, options):
     whole = toy(**options)
     list(train(whole, images))
-    first = toy(**{**options, "epochs": 1})
-    list(train(first, images))
+    first = toy(**options)
+    next(record for record in train(first, images) if isinstance(record, EpochRecord))
     torch.save(first.training_state(), tmp_path / "state.pt")
     second = toy(**options)
     second.load_training_state(torch.load(tmp_path / "state.pt", weights_only=True))
@@ -193,7 +195,7 @@ def test_resumed_equals_uninterrupted(images, tmp_path, options):
         assert same, name
 
 
-def test_the_sampler_takes_over_at_the_step_asked_for_and_draws_are_averaged(images):
+def test_the_sampler_takes_over_after_the_epochs_asked_for_and_draws_are_averaged(images):
     class Counting(StatevectorSampler):
         sets = 0
 
@@ -202,19 +204,21 @@ def test_the_sampler_takes_over_at_the_step_asked_for_and_draws_are_averaged(ima
             return super().run(pubs, shots=shots)
 
     options = {
-        "epochs": 1,
+        "epochs": 3,
         "batch_size": 2,
         "shots": 5,
         "sampler": "counting",
         "gradient_draws": 3,
         "n_layers": 1,
     }
-    for switch_at, steps in ((2, 1), (0, 3), (None, 3)):
-        config = ImageConfig(**options, steps_per_epoch=3, n_qubits=2, width=4, switch_at=switch_at)
-        gan = ImageGAN(config, SHAPE, CPU, lambda name, rng: Counting(seed=rng))
+    for switch, epochs in ((2, 1), (1, 2), (None, 3)):
+        config = ImageConfig(
+            **options, steps_per_epoch=2, n_qubits=2, width=4, switch_after_epochs=switch
+        )
+        gan = ImageGAN(config, SHAPE, make_sampler=lambda name, rng: Counting(seed=rng))
         list(train(gan, images))
         n_angles = gan.generator.circuit.theta.numel()
-        assert Counting.sets == steps * 3 * 2 * (1 + 2 * n_angles)
+        assert Counting.sets == epochs * 2 * 3 * 2 * (1 + 2 * n_angles)
         Counting.sets = 0
 
 
@@ -242,8 +246,8 @@ def test_shots_as_noise_are_told_and_given_with_the_images():
     assert len(measured.unique(dim=0)) > 1
     torch.testing.assert_close(measured * 10, (measured * 10).round())  # of 20 shots each
     assert "sampler exact, 20 shots" in report_title(gan.config, "mnist")
-    switched = ImageConfig(sampler="aer", shots=1000, switch_at=7)
-    assert "sampler aer from step 7 on, 1,000 shots" in report_title(switched, "mnist")
+    switched = ImageConfig(sampler="aer", shots=1000, switch_after_epochs=7)
+    assert "sampler aer after 7 epochs, 1,000 shots" in report_title(switched, "mnist")
 
 
 def test_losses_that_are_not_finite_stop_it(images):
@@ -257,46 +261,46 @@ def test_losses_that_are_not_finite_stop_it(images):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"noise": "pink"}, "unknown noise 'pink'; choose from none, angles, amplitudes, shots"),
+        ({"noise": "pink"}, "unknown `noise` 'pink'; choose from none, angles, amplitudes, shots"),
         (
             {"discriminator": "oracle"},
-            "unknown discriminator 'oracle'; choose from cnn, dcgan, quantum, qcnn",
+            "unknown `discriminator` 'oracle'; choose from cnn, dcgan, quantum, qcnn",
         ),
-        ({"noise": "shots"}, "noise shots needs --shots"),
-        ({"noise": "none", "shots": 9}, "9 shots are noise shots"),
+        ({"noise": "shots"}, "`noise` shots needs `shots` of at least 1, got 0"),
+        ({"noise": "none", "shots": 9}, "`noise` none is exact and draws no shots, got `shots` 9"),
         (
             {"circuit": "none", "theta_noise": 0.1},
-            "circuit none has no angles, uploads, gradient or switch_at to set",
+            "`circuit` none has no `theta_noise`, got 0.1",
         ),
         (
             {"circuit": "frozen", "theta_noise": 0.1},
-            "circuit frozen keeps its angles, and theta_noise 0.1 would move",
+            "`circuit` frozen keeps its angles, and `theta_noise` would move them, got 0.1",
         ),
         (
             {"discriminator": "quantum", "discriminator_qubits": 26},
             "parameter sets of 26 qubits need",
         ),
-        ({"noise": "none", "circuit": "none"}, "circuit none hands the noise to the decoder"),
+        ({"noise": "none", "circuit": "none"}, "`circuit` none gives the noise to the decoder"),
         (
             {"circuit": "none", "shots": 9},
-            "circuit none has nothing to run on sampler 'exact' or with 9 shots",
+            "`circuit` none has no `shots`, got 9",
         ),
         ({"n_qubits": 26}, "more than half of the"),
-        ({"theta_noise": float("nan")}, "theta_noise must be at least 0"),
-        ({"gradient_draws": 2}, "gradient_draws averages over draws of shots"),
-        ({"shots": -1}, "shots must be at least 0, got -1"),
-        ({"beta_1": 1.0}, "beta_1 must be from 0 to below 1, got 1.0"),
-        ({"theta_noise": -0.1}, "theta_noise must be at least 0"),
-        ({"lr": 1.0}, "lr must be between 0 and 1"),
-        ({"max_jobs": 0}, "max_jobs must be at least 1, got 0"),
-        ({"ansatz": "warp"}, "unknown ansatz 'warp'"),
-        ({"sampler": "warp", "shots": 9, "switch_at": 5}, "unknown sampler 'warp'"),
+        ({"theta_noise": float("nan")}, "`theta_noise` must be finite, got nan"),
+        ({"gradient_draws": 2}, "`gradient_draws` averages over draws of shots"),
+        ({"shots": -1}, "`shots` must be at least 0, got -1"),
+        ({"beta_1": 1.0}, "`beta_1` must be at least 0 and below 1, got 1.0"),
+        ({"theta_noise": -0.1}, "`theta_noise` must be at least 0, got -0.1"),
+        ({"lr": 1.0}, "`lr` must be above 0 and below 1, got 1.0"),
+        ({"max_jobs": 0}, "`max_jobs` must be at least 1, got 0"),
+        ({"ansatz": "warp"}, "unknown `ansatz` 'warp'"),
+        ({"sampler": "warp", "shots": 9, "switch_after_epochs": 1}, "unknown `sampler` 'warp'"),
         (
             {"shots": 9, "gradient": "backprop"},
-            "gradient backprop needs sampler 'exact' without shots",
+            "`gradient` backprop needs `sampler` exact without shots",
         ),
         ({"discriminator": "qcnn", "discriminator_qubits": 6}, "2, 4, 8, 16, ... qubits, got 6"),
-        ({"noise": "amplitudes", "uploads": 2}, "uploads must be at least 1, and 1 for amplitudes"),
+        ({"noise": "amplitudes", "uploads": 2}, "`uploads` must be 1 for amplitudes, got 2"),
     ],
 )
 def test_bad_options_are_refused_by_name_before_any_training(options, message):

@@ -124,7 +124,7 @@ def test_second_derivatives_are_right_on_the_exact_path(kind):
 def test_second_derivatives_are_refused_where_there_are_none(gradient):
     layer, inputs = layer_and_inputs({"gradient": gradient})
     with pytest.raises(
-        RuntimeError, match=f"gradient {gradient} is of first order only; choose backprop"
+        RuntimeError, match=f"`gradient` {gradient} cannot be differentiated again; choose backprop"
     ):
         torch.autograd.grad(layer(inputs).sum(), inputs, create_graph=True)
 
@@ -272,51 +272,54 @@ def test_a_loaded_layer_draws_the_same_shots_as_the_one_saved():
     [
         (
             {"embedding": ("rx", "cx")},
-            "embedding must be amplitudes, or of rx, ry, rz and h, got rx cx",
+            "`embedding` must be amplitudes, or layers of rx, ry, rz and h with at least",
         ),
-        ({"embedding": ("h",)}, "embedding must be amplitudes, or of rx, ry, rz and h, got h"),
-        ({"uploads": 0}, "uploads must be at least 1, and 1 for amplitudes, got 0"),
+        ({"embedding": ("h",)}, "h with at least one rotation, got h"),
+        ({"uploads": 0}, "`uploads` must be at least 1, got 0"),
         (
             {"embedding": ("amplitudes",), "uploads": 2},
-            "uploads must be at least 1, and 1 for amplitudes, got 2",
+            "`uploads` must be 1 for amplitudes, got 2",
         ),
-        ({"n_in": 4}, "n_in must be from 1 to 3 for rx on 3 qubits, got 4"),
+        ({"n_in": 4}, "`n_in` must be at least 1 and below 4, got 4"),
         (
             {"embedding": ("amplitudes",), "n_in": 9},
-            "n_in must be from 1 to 8 for amplitudes on 3 qubits, got 9",
+            "`n_in` must be at least 1 and below 9, got 9",
         ),
-        ({"qubits": (0, 3)}, "qubits must be different ones of 0..2, got [0, 3]"),
-        ({"qubits": (1, 1)}, "qubits must be different ones of 0..2, got [1, 1]"),
-        ({"output": "counts"}, "unknown output 'counts'; choose from expectations, probabilities"),
-        ({"sampler": "warp"}, "unknown sampler 'warp'"),
+        ({"qubits": (0, 3)}, "`qubits` must be different ones of 0..2, got [0, 3]"),
+        ({"qubits": (1, 1)}, "`qubits` must be different ones of 0..2, got [1, 1]"),
+        (
+            {"output": "counts"},
+            "unknown `output` 'counts'; choose from expectations, probabilities",
+        ),
+        ({"sampler": "warp"}, "unknown `sampler` 'warp'"),
         (
             {"gradient": "adjoint"},
-            "unknown gradient 'adjoint'; choose from backprop, parameter-shift, finite-difference",
+            "unknown `gradient` 'adjoint'; choose from backprop, parameter-shift, finite",
         ),
-        ({"shots": -1}, "shots must be at least 0 (0 = exact probabilities), got -1"),
+        ({"shots": -1}, "`shots` must be at least 0, got -1"),
         (
             {"sampler": "aer", "gradient": "backprop"},
-            "gradient backprop needs sampler 'exact' without shots",
+            "`gradient` backprop needs `sampler` exact without shots",
         ),
         (
             {"shots": 9, "gradient": "backprop"},
-            "gradient backprop needs sampler 'exact' without shots",
+            "`gradient` backprop needs `sampler` exact without shots",
         ),
         (
             {"shots": 9, "gradient": "finite-difference"},
-            "gradient finite-difference of 9 shots would be noise",
+            "`gradient` finite-difference of 9 shots would be noise",
         ),
         (
             {"sampler": "aer:single", "gradient": "finite-difference"},
-            "finite-difference of aer:single would be rounding",
+            "finite-difference on aer:single would be rounding",
         ),
         (
             {"sampler": "aer-noise:ionq-aria", "shots": 9, "embedding": "cx"},
-            "embedding must be amplitudes, or of",
+            "`embedding` must be amplitudes, or layers of",
         ),
         (
             {"sampler": StatevectorSampler()},
-            "shots 0 asks for exact probabilities, which this sampler does not give",
+            "`shots` must be at least 1 on StatevectorSampler, which has no exact probabilities",
         ),
     ],
 )
@@ -328,9 +331,11 @@ def test_bad_options_are_named(options, message):
 def test_bad_inputs_are_named():
     layer = QuantumLayer(CIRCUIT)
     for inputs in (torch.zeros(2, 4), torch.zeros(3), torch.zeros(2, 3, dtype=torch.float64)):
-        with pytest.raises(ValueError, match=re.escape("inputs must be torch.float32 [B, 3], got")):
+        with pytest.raises(
+            ValueError, match=re.escape("`inputs` must be torch.float32 [B, 3], got")
+        ):
             layer(inputs)
-    with pytest.raises(ValueError, match="inputs are amplitudes, but row 1 is zero"):
+    with pytest.raises(ValueError, match="`inputs` are amplitudes, and row 1 of them is zero"):
         QuantumLayer(CIRCUIT, embedding=("amplitudes",))(
             torch.eye(8)[:3] * torch.tensor([[1], [0], [1]])
         )

@@ -42,6 +42,10 @@ def test_mmd_is_the_quadratic_form_of_its_kernel(n, one, other):
     assert losses.mmd(p, q).item() == pytest.approx(((p - q) @ kernel @ (p - q)).item(), abs=1e-12)
 
 
+def test_losses_of_fits_are_listed_as_they_are_asked_for():
+    assert list(losses.BIT_LOSSES) == ["kl", "nll", "mmd"]
+
+
 def test_losses_take_a_batch_of_models():
     target, models = distribution(3, 0), torch.stack([distribution(3, 0), distribution(3, 1)])
     for loss in losses.BIT_LOSSES.values():

@@ -1,3 +1,5 @@
+"""Scores by hand-computed values, and the table and sequences made of them."""
+
 from __future__ import annotations
 
 import math
@@ -5,8 +7,8 @@ import math
 import pytest
 import torch
 
-from qcaan import metrics
-from qcaan.data.images import load_images
+from qcaan.metrics import images as metrics
+from qcaan.metrics.classifier import Classifier, ClassifierNetwork
 
 
 def test_fid_of_equal_covariances_is_the_squared_distance_of_the_means():
@@ -37,13 +39,12 @@ def test_inception_score_is_the_number_of_classes_for_sure_and_balanced_logits()
 def test_precision_and_recall_by_hand():
     real = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
     assert metrics.precision_recall(real, real) == (1, 1)
-    # fakes cluster at 0 with balls of radius 0.2 (k=2): two of four near a real image, only the first real is covered
+    # the fakes at 0 have balls of radius 0.2 (k=2), and cover the first real image only
     fake = torch.tensor([[0.0], [0.1], [0.2], [50.0]])
     precision, recall = metrics.precision_recall(real, fake, k=2)
     assert precision == 0.75
-    assert recall == pytest.approx(
-        1
-    )  # the outlier's ball reaches over all real images: recall is not robust to that
+    # the outlier's ball reaches over all real images: recall is not robust to that
+    assert recall == pytest.approx(1)
     assert metrics.precision_recall(real, fake[:3], k=2)[1] == 0.25
 
 
@@ -57,32 +58,44 @@ def test_balance_is_the_normalised_entropy_of_the_asked_classes(labels, expected
     assert metrics.class_balance(torch.tensor(labels), (3, 7, 9)) == pytest.approx(expected)
 
 
-def test_classifier_reads_held_out_digits_is_cached_and_a_damaged_cache_is_made_again(
-    tmp_path, monkeypatch, caplog
-):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(metrics, "_CLASSIFIER_STEPS", 150)
-    train, test = load_images("digits8x8"), load_images("digits8x8", split="test")
-    reader = metrics.load_reader(train, test)
-    assert reader.accuracy > 0.93
-    assert (reader.read(test.images) == test.labels).float().mean().item() == pytest.approx(
-        reader.accuracy
-    )
-    (path,) = metrics.cache_dir().iterdir()
-    written = path.stat().st_mtime_ns
-    assert metrics.load_reader(train, test).accuracy == reader.accuracy
-    assert path.stat().st_mtime_ns == written
-    path.write_bytes(path.read_bytes()[:1000])
-    assert metrics.load_reader(train, test).accuracy == pytest.approx(reader.accuracy)
-    assert "unreadable" in caplog.text
-    scores = metrics.score_images(
-        test.only((3, 7)).images, train.only((3, 7)).images, reader, (3, 7)
-    )
-    assert scores["unread"] < 0.1
-    assert scores["balance"] > 0.99
-    assert scores["distinct"] == scores["n_images"]
-    swapped = metrics.score_images(
-        test.only((1, 2)).images, train.only((3, 7)).images, reader, (3, 7)
-    )
-    assert swapped["unread"] > 0.8
-    assert swapped["fid"] > 5 * scores["fid"]
+def fake_classifier(monkeypatch, labels_of_images):
+    """Return a classifier that gives images these labels, more certain of later ones."""
+    classifier = Classifier(ClassifierNetwork(1, 10), range(10), 1.0)
+    certainty = torch.arange(1, 1 + len(labels_of_images))[:, None]
+    logits = torch.nn.functional.one_hot(torch.tensor(labels_of_images), 10) * certainty
+    monkeypatch.setattr(classifier, "features", lambda images: images)
+    monkeypatch.setattr(classifier, "logits", lambda features: logits.float())
+    return classifier
+
+
+def test_a_sequence_takes_the_most_certain_images_each_once(monkeypatch):
+    classifier = fake_classifier(monkeypatch, [3, 7, 3, 9, 3])
+    assert metrics.choose_sequence(torch.zeros(5, 1, 28, 28), classifier, [3, 7, 3]) == [4, 1, 2]
+
+
+def test_a_digit_that_is_missing_is_named(monkeypatch):
+    classifier = fake_classifier(monkeypatch, [3, 7, 3])
+    message = "`sequence` 7 3 7 needs 2 images classified as 7, but 1 of 3 draws are"
+    with pytest.raises(ValueError, match=message):
+        metrics.choose_sequence(torch.zeros(3, 1, 28, 28), classifier, [7, 3, 7])
+
+
+@pytest.mark.parametrize(("reliable", "first"), [(True, "fid"), (False, "kid")])
+def test_an_unreliable_fid_stands_second_and_says_so(reliable, first):
+    names = ("fid", "kid", "inception_score", "precision", "recall", "unread", "balance")
+    side = dict.fromkeys(names, 0.25)
+    side |= {"distinct": 9, "n_images": 10, "n_reference": 20, "counts": {"3": 4, "7": 6}}
+    scores = {"fid_reliable": reliable, "generated": side, "held_out_real": side}
+    rows = metrics.scores_table({**scores, "prior": {"kl": 0.5}})
+    assert rows[0] == (first, "0.250", "0.250")
+    assert (rows[1][0] == "fid (unreliable: too few images)") is not reliable
+    assert rows[-2:] == [("classified as", "3: 4 7: 6", "3: 4 7: 6"), ("prior kl", "0.500", "")]
+    assert ("distinct", "9", "9") in rows
+
+
+def test_the_shuffled_reference_is_always_the_same_and_mixed():
+    images = torch.arange(100.0).reshape(100, 1, 1, 1)
+    shuffled = metrics.shuffled(images)
+    assert torch.equal(shuffled, metrics.shuffled(images))
+    assert not torch.equal(shuffled, images)
+    assert torch.equal(shuffled.flatten().sort().values, images.flatten())

@@ -51,7 +51,7 @@ def test_the_mixing_layer_starts_as_the_identity_and_is_trained():
 
 @pytest.mark.parametrize("shape", [(1, 30, 30), (1, 28, 32)])
 def test_other_sizes_are_refused(shape):
-    with pytest.raises(ValueError, match="pictures must be 28x28 or 32x32"):
+    with pytest.raises(ValueError, match="images must be 28x28 or 32x32 pixels"):
         Generator(4, shape, 8, mix=False)
 
 

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from qcaan.optimizers import OPTIMIZERS
+from qcaan.optimizers import OPTIMIZERS, DecayingAdam, fewest_evaluations, load_optimizer
 
 
 class Cosines:
-    """Sum of 1 - cos(theta - minimum) over 20 angles, with noise if asked for; counts what it is asked for."""
+    """Sum of 1 - cos(theta - minimum) over 20 angles, with noise if asked for.
+
+    It counts what it is asked for.
+    """
 
     def __init__(self, minimum, noise):
         self.noisy, self.gradient_evaluations = noise > 0, 1
@@ -56,3 +59,34 @@ def test_numpys_global_random_state_is_left_alone(optimizer):
     objective = Cosines(torch.ones(20, dtype=torch.float64), 0.01)
     optimizer(objective, torch.zeros(20).double(), 100, np.random.default_rng(0))
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_fewest_evaluations_move_an_exact_objective_and_are_not_exceeded(name):
+    objective = Cosines(torch.ones(20, dtype=torch.float64), 0)
+    start = torch.zeros(20, dtype=torch.float64)
+    budget = fewest_evaluations(name, 20, objective.gradient_evaluations)
+    theta = OPTIMIZERS[name](objective, start, budget, np.random.default_rng(0))
+    assert objective.asked <= budget
+    assert not torch.equal(theta, start)
+
+
+def test_the_rate_of_decaying_adam_is_halved_after_half_steps():
+    weights = torch.ones(2, requires_grad=True)
+    optimizer = DecayingAdam([weights], lr=0.1, half_steps=3)
+    rates = []
+    for _ in range(4):
+        optimizer.zero_grad()
+        weights.sum().backward()
+        optimizer.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.1, 0.075, 0.06, 0.05])
+
+
+def test_the_state_of_another_kind_of_optimiser_is_refused():
+    weights = [torch.ones(2, requires_grad=True)]
+    decaying = DecayingAdam(weights)
+    with pytest.raises(ValueError, match="of another kind"):
+        load_optimizer(decaying, torch.optim.Adam(weights).state_dict())
+    load_optimizer(decaying, DecayingAdam(weights, n_steps=5).state_dict())
+    assert decaying.param_groups[0]["n_steps"] == 5

@@ -1,3 +1,5 @@
+"""Grids, strips and GIFs, pixel by pixel."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -6,6 +8,7 @@ import torch
 from PIL import Image
 
 from qcaan.runs import pictures
+from qcaan.runs.directory import RunDirectory
 
 
 def test_grid_places_images_row_by_row_with_a_border():
@@ -47,3 +50,23 @@ def test_a_gif_of_one_frame_is_written(tmp_path):
     pictures.save_gif(tmp_path / "one.gif", [np.zeros((4, 4), np.uint8)], seconds=0.3)
     with Image.open(tmp_path / "one.gif") as picture:
         assert picture.n_frames == 1
+
+
+@pytest.mark.parametrize(("channels", "shape"), [(1, (2, 28, 28)), (3, (2, 28, 28, 3))])
+def test_channels_come_last_and_a_single_one_goes(channels, shape):
+    images = torch.ones(2, channels, 28, 28, requires_grad=True)
+    pixels = pictures.channels_last(images)
+    assert (pixels.dtype, pixels.shape) == (np.uint8, shape)
+    assert (pixels == 255).all()
+
+
+def test_the_progress_gif_has_a_frame_an_epoch_and_no_more_than_sixty(tmp_path):
+    (tmp_path / "samples").mkdir()
+    for epoch in range(1, 122):
+        pixels = np.full((8, 8), epoch, np.uint8)
+        pictures.save_picture(tmp_path / "samples" / f"epoch_{epoch:04}.png", pixels)
+    with Image.open(pictures.progress_gif(RunDirectory(tmp_path))) as gif:
+        assert gif.n_frames == 60
+        assert np.asarray(gif.convert("L"))[0, 0] == 1
+        gif.seek(59)
+        assert np.asarray(gif.convert("L"))[0, 0] == 121

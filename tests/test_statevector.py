@@ -151,6 +151,16 @@ def test_expectations_are_those_of_pauli_z(n, seed):
     )
 
 
+def test_angles_come_as_arrays_and_lists_too():
+    ansatz = make_ansatz("ion-trap", 2, 2)
+    theta = parameters(ansatz, "z", 0)
+    expected = probabilities(ansatz, torch.from_numpy(theta))
+    for given_as in (theta, theta.tolist()):
+        assert torch.equal(probabilities(ansatz, given_as), expected)
+    with pytest.raises(ValueError, match="`theta` must be an array of angles"):
+        probabilities(ansatz, [["a"] * 5])
+
+
 def test_twenty_qubits_fit():
     ansatz = make_ansatz("seed", 20, 1)
     probs = probabilities(ansatz, torch.from_numpy(parameters(ansatz, "z", 0, k=1)).float())
@@ -161,11 +171,11 @@ def test_twenty_qubits_fit():
 @pytest.mark.parametrize(
     ("theta", "basis", "message"),
     [
-        (torch.zeros(1, 3), "z", "theta must have 5 angles for bases z, got 3"),
-        (torch.zeros(1, 5, dtype=torch.int64), "z", "theta must be float32 or float64"),
-        (torch.zeros(5), "z", "theta must be float32 or float64"),
-        (torch.zeros(1, 5), "t", "theta must have 7 angles for bases t, got 5"),
-        (torch.zeros(1, 5), "y", "bases must be different ones of z, o, t"),
+        (torch.zeros(1, 3), "z", "`theta` must have 5 angles for bases z, got 3"),
+        (torch.zeros(1, 5, dtype=torch.int64), "z", "`theta` must be float32 or float64"),
+        (torch.zeros(5), "z", "`theta` must be float32 or float64"),
+        (torch.zeros(1, 5), "t", "`theta` must have 7 angles for bases t, got 5"),
+        (torch.zeros(1, 5), "y", "`bases` must be different ones of z, o, t"),
     ],
 )
 def test_bad_arguments_are_named(theta, basis, message):
@@ -177,6 +187,17 @@ def test_more_than_memory_holds_is_refused():
     ansatz = make_ansatz("ion-trap", 40, 1)
     with pytest.raises(ValueError, match=r"40 qubits .* GiB"):
         probabilities(ansatz, torch.zeros(1, ansatz.n_params))
+
+
+def test_a_program_that_inference_mode_compiled_still_gives_gradients():
+    ansatz = Ansatz(3, ("h", "rx", "rxx", "cz-ring", "cx-pairs", "ry"))  # in no other test
+    theta = torch.from_numpy(parameters(ansatz, "z", 0))
+    with torch.inference_mode():
+        expected = probabilities(ansatz, theta)
+    probs = probabilities(ansatz, theta.requires_grad_())
+    assert torch.equal(probs, expected)
+    (gradient,) = torch.autograd.grad(probs[:, 0].sum(), theta)
+    assert gradient.abs().max() > 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

@@ -9,21 +9,13 @@ import pytest
 import torch
 from qiskit.primitives import StatevectorSampler
 
-from qcaan.gans import wasserstein
-from qcaan.gans.wasserstein import (
-    EpochRecord,
-    StepRecord,
-    WassersteinConfig,
-    WassersteinGAN,
-    column_scores,
-    load_target,
-    train,
-)
-from qcaan.runs.wasserstein import sliced_wasserstein
-from qcaan.samplers.names import make_sampler
+from qcaan.gans.wasserstein import gan as wasserstein
+from qcaan.gans.wasserstein.config import WassersteinConfig
+from qcaan.gans.wasserstein.gan import EpochRecord, StepRecord, WassersteinGAN, train
+from qcaan.metrics.samples import column_scores, sliced_wasserstein
+from qcaan.runs.wasserstein import load_data
 from qcaan.training import TrainingCollapsed
 
-CPU = torch.device("cpu")
 TOY = {"epochs": 2, "steps_per_epoch": 3, "batch_size": 8, "critic_width": 8}
 FAST = {"epochs": 2, "steps_per_epoch": 150, "lr": 5e-3, "ema_decay": 0.98}
 
@@ -34,10 +26,10 @@ def few_fixed_latents(monkeypatch):
     monkeypatch.setattr(wasserstein, "FIXED_LATENTS", 30)
 
 
-def made(make_sampler=make_sampler, **options):
+def made(make_sampler=None, **options):
     config = WassersteinConfig(**options)
-    samples, held_out = load_target(config)
-    return WassersteinGAN(config, samples, CPU, make_sampler), samples, held_out
+    samples, held_out = load_data(config)
+    return WassersteinGAN(config, samples, make_sampler=make_sampler), samples, held_out
 
 
 def trained(gan, samples):
@@ -93,14 +85,14 @@ def test_learns_mean_and_deviation_that_it_does_not_start_with(mean, std, seed):
     assert scores["w1"][0] < 0.05
 
 
-def test_learns_two_columns_that_hang_together():
+def test_learns_two_columns_that_depend_on_each_other():
     rng = np.random.default_rng(0)
     first = rng.normal(0, 0.25, 5000)
     samples = torch.from_numpy(np.stack([first, 0.8 * first + rng.normal(0, 0.08, 5000)], 1)).clamp(
         -1, 1
     )
     config = WassersteinConfig(**FAST, n_layers=3)
-    gan = WassersteinGAN(config, samples, CPU)
+    gan = WassersteinGAN(config, samples)
     before = sliced_wasserstein(gan.generate(3000), samples)
     trained(gan, samples)
     generated = gan.generate(3000)
@@ -108,7 +100,7 @@ def test_learns_two_columns_that_hang_together():
     assert torch.corrcoef(generated.T)[0, 1] > 0.7
 
 
-def test_the_sampler_takes_over_at_the_step_asked_for(few_fixed_latents):
+def test_the_sampler_takes_over_after_the_epochs_asked_for(few_fixed_latents):
     class Counting(StatevectorSampler):
         sets = 0
 
@@ -116,12 +108,15 @@ def test_the_sampler_takes_over_at_the_step_asked_for(few_fixed_latents):
             Counting.sets += sum(len(values) for _, values, _ in pubs)
             return super().run(pubs, shots=shots)
 
-    options = {**TOY, "epochs": 1, "shots": 5, "sampler": "counting"}
-    for switch_at, steps in ((2, 1), (0, 3), (None, 3)):
-        gan, samples, _ = made(lambda name, rng: Counting(seed=rng), **options, switch_at=switch_at)
-        steps_records = [r for r in train(gan, samples) if isinstance(r, StepRecord)]
-        assert len(steps_records) == 3
-        assert Counting.sets == steps * 8 * (5 + 1 + 2 * (2 + 8)) + len(gan.fixed_latents)
+    options = {**TOY, "epochs": 3, "shots": 5, "sampler": "counting"}
+    for switch, epochs in ((2, 1), (1, 2), (None, 3)):
+        gan, samples, _ = made(
+            lambda name, rng: Counting(seed=rng), **options, switch_after_epochs=switch
+        )
+        steps = [r for r in train(gan, samples) if isinstance(r, StepRecord)]
+        assert len(steps) == 9
+        step = 8 * (5 + 1 + 2 * (2 + 8))
+        assert Counting.sets == epochs * (3 * step + len(gan.fixed_latents))
         assert gan.generator[1].gradient == "parameter-shift"
         Counting.sets = 0
 
@@ -141,12 +136,12 @@ def test_learns_from_shots(few_fixed_latents):
     assert scores["w1"][0] < 0.1 < 0.3 < untrained["w1"][0]
 
 
-def test_files_are_targets_and_rescaled_ones_are_drawn_in_their_own_units(tmp_path):
+def test_files_are_data_and_rescaled_ones_are_drawn_in_their_own_units(tmp_path):
     values = np.random.default_rng(0).uniform(20, 40, (300, 2))
     np.save(tmp_path / "data.npy", values)
     np.savetxt(tmp_path / "data.csv", values, delimiter=",")
     for name in ("data.npy", "data.csv"):
-        gan, samples, held_out = made(target=str(tmp_path / name), rescale=True, **TOY)
+        gan, samples, held_out = made(data=str(tmp_path / name), rescale=True, **TOY)
         assert sorted(torch.cat([samples, held_out])[:, 0].tolist()) == pytest.approx(
             sorted(values[:, 0])
         )
@@ -154,15 +149,15 @@ def test_files_are_targets_and_rescaled_ones_are_drawn_in_their_own_units(tmp_pa
         drawn = gan.generate(200)
         assert drawn.shape == (200, 2)
         assert drawn.min() > 15 and drawn.max() < 45
-        reach = gan.center + torch.tensor([-1.0, 1.0])[:, None] * gan.scale
+        reach = gan.centre + torch.tensor([-1.0, 1.0])[:, None] * gan.scale
         assert ((reach[0] < samples.min(0).values) & (reach[1] > samples.max(0).values)).all()
     np.save(tmp_path / "line.npy", values[:, 0] / 100)
-    assert load_target(WassersteinConfig(target=str(tmp_path / "line.npy")))[0].shape == (240, 1)
+    assert load_data(WassersteinConfig(data=str(tmp_path / "line.npy")))[0].shape == (240, 1)
 
 
 def test_rescaled_data_may_lie_far_from_zero(tmp_path):
     np.save(tmp_path / "times.npy", 1.7e9 + np.random.default_rng(0).normal(0, 0.2, 500))
-    gan, samples, _ = made(target=str(tmp_path / "times.npy"), rescale=True, **TOY)
+    gan, samples, _ = made(data=str(tmp_path / "times.npy"), rescale=True, **TOY)
     for _ in train(gan, samples):
         pass
     drawn = gan.generate(200)
@@ -170,7 +165,7 @@ def test_rescaled_data_may_lie_far_from_zero(tmp_path):
     assert len(drawn.unique()) > 100
 
 
-def test_bad_targets_are_named(tmp_path):
+def test_bad_data_are_named(tmp_path):
     def refused(message, **options):
         with pytest.raises((ValueError, OSError), match=re.escape(message)):
             made(**options)
@@ -183,26 +178,23 @@ def test_bad_targets_are_named(tmp_path):
     np.save(tmp_path / "wide.npy", np.random.default_rng(0).uniform(-1, 1, (20, 3)))
     np.save(tmp_path / "objects.npy", np.array([{}] * 20), allow_pickle=True)
     np.save(tmp_path / "scalar.npy", np.array(3.0))
-    refused("unknown target 'cauchy'; choose from lognormal", target="cauchy")
+    refused("'cauchy'; choose from lognormal", data="cauchy")
     refused("beyond the outputs' range [-1, 1]; add --rescale", mean=3.0)
-    refused("nowhere.csv", target=str(tmp_path / "nowhere.csv"))
+    refused("nowhere.csv", data=str(tmp_path / "nowhere.csv"))
     for name in ("broken.npy", "objects.npy"):
-        refused(f"{name} does not hold numbers", target=str(tmp_path / name))
+        refused(f"{name} does not hold numbers", data=str(tmp_path / name))
     for name in ("words.csv", "scalar.npy"):
-        refused(f"{name} must hold", target=str(tmp_path / name))
+        refused(f"{name} must hold", data=str(tmp_path / name))
     for name in ("few.npy", "nan.npy"):
-        refused(
-            f"{name} must hold at least ten rows of finite numbers", target=str(tmp_path / name)
-        )
+        refused(f"{name} must hold at least ten rows of finite numbers", data=str(tmp_path / name))
+    refused("is constant and cannot be rescaled", data=str(tmp_path / "constant.npy"), rescale=True)
     refused(
-        "is constant and cannot be rescaled", target=str(tmp_path / "constant.npy"), rescale=True
-    )
-    refused(
-        "n_qubits must be at least 3, one for each column, got 2", target=str(tmp_path / "wide.npy")
+        "`n_qubits` must be at least 3, one for each column of the data, got 2",
+        data=str(tmp_path / "wide.npy"),
     )
 
 
-def test_a_run_that_is_put_back_goes_on_bit_for_bit_across_the_switch_to_a_sampler_and_after_it(
+def test_a_loaded_run_continues_bit_for_bit_across_the_switch_to_a_sampler_and_after_it(
     few_fixed_latents,
 ):
     options = {
@@ -211,7 +203,7 @@ def test_a_run_that_is_put_back_goes_on_bit_for_bit_across_the_switch_to_a_sampl
         "shots": 20,
         "steps_per_epoch": 2,
         "epochs": 3,
-        "switch_at": 3,
+        "switch_after_epochs": 1,
     }
     whole, samples, _ = made(**options)
     saved, records = [], []
@@ -234,8 +226,26 @@ def test_a_run_that_is_not_finite_stops():
     gan, samples, _ = made(**TOY)
     with torch.no_grad():
         gan.critic.net[0].weight.fill_(float("nan"))
-    with pytest.raises(TrainingCollapsed, match="the losses are not finite at step 1"):
+    with pytest.raises(TrainingCollapsed, match="a loss is not finite at step 1"):
         trained(gan, samples)
+
+
+def test_the_least_and_the_greatest_rows_make_the_same_networks_as_the_data():
+    gan, samples, _ = made(**TOY, data="gaussian-2d", rescale=True)
+    extremes = torch.stack([samples.min(0).values, samples.max(0).values])
+    again = WassersteinGAN(gan.config, extremes)
+    for key, value in gan.state_dict().items():
+        assert isinstance(value, dict) or torch.equal(value, again.state_dict()[key]), key
+    torch.testing.assert_close(gan.draw(gan.fixed_latents), again.draw(gan.fixed_latents))
+
+
+def test_draws_of_equal_seeds_are_equal():
+    gan, _, _ = made(**TOY, sampler="aer", shots=20)
+    drawn = []
+    for seed in (3, 3, 4):
+        gan.reseed(seed)
+        drawn.append(gan.generate(5))
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
 def test_column_scores_by_hand():
@@ -258,25 +268,28 @@ def test_the_sliced_distance_sees_what_columns_do_not():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"penalty": "none"}, "unknown penalty 'none'; choose from one-sided, two-sided"),
-        ({"n_critic": 0}, "n_critic must be at least 1, got 0"),
-        ({"lr": 0.0}, "lr must be between 0 and 1, got 0.0"),
-        ({"std": 0.0}, "std must be above 0, got 0.0"),
-        ({"ansatz": "ring"}, "unknown ansatz 'ring'"),
-        ({"sampler": "warp", "switch_at": 5}, "unknown sampler 'warp'"),
-        ({"shots": 5, "gradient": "backprop"}, "gradient backprop needs"),
+        ({"penalty": "none"}, "unknown `penalty` 'none'; choose from one-sided, two-sided"),
+        ({"n_critic": 0}, "`n_critic` must be at least 1, got 0"),
+        ({"lr": 0.0}, "`lr` must be above 0 and below 1, got 0.0"),
+        ({"std": 0.0}, "`std` must be above 0, got 0.0"),
+        ({"ansatz": "ring"}, "unknown `ansatz` 'ring'"),
+        ({"sampler": "warp", "switch_after_epochs": 5}, "unknown `sampler` 'warp'"),
+        ({"shots": 5, "gradient": "backprop"}, "`gradient` backprop needs"),
         (
-            {"switch_at": -1},
-            "switch_at must be at least 0 and less than the run's 8000 steps, got -1",
+            {"switch_after_epochs": -1},
+            "`switch_after_epochs` must be at least 1 and less than the run's 80 epochs, got -1",
         ),
-        ({"switch_at": 5}, "switch_at would change nothing: all steps are on the exact engine"),
-        ({"mean": math.nan}, "mean must be finite, got nan"),
         (
-            {"target": "lognormal", "rescale": True, "std": 1.0},
-            "mean and std are of the normal target, not of lognormal",
+            {"switch_after_epochs": 5},
+            "`switch_after_epochs` would change nothing, since all epochs use the exact engine",
+        ),
+        ({"mean": math.nan}, "`mean` must be finite, got nan"),
+        (
+            {"data": "lognormal", "rescale": True, "std": 1.0},
+            "`mean` and `std` belong to `data` normal, got `data` lognormal",
         ),
         ({"n_qubits": 26}, "320 parameter sets of 26 qubits need"),
-        ({"uploads": 0}, "uploads must be at least 1"),
+        ({"uploads": 0}, "`uploads` must be at least 1"),
     ],
 )
 def test_bad_options_are_named(options, message):

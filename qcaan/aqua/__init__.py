@@ -1,8 +1,10 @@
-"""The names of Qiskit Aqua's quantum GAN, thin over `qcaan.QGAN`: an Aqua script runs after changing its imports.
+"""The names of Qiskit Aqua's quantum GAN, around `qcaan.QGAN`.
+
+An Aqua script runs after its imports are changed:
 
     from qcaan.aqua import QGAN, NumPyDiscriminator, QuantumInstance, aqua_globals
 
-Signatures are those of Aqua 0.9.5. What is different on purpose is listed in the README's migration section.
+Signatures are those of Aqua 0.9.5. The documentation lists what is different on purpose.
 """
 
 from qcaan.aqua.discriminators import (

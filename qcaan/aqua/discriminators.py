@@ -13,35 +13,36 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from qcaan.aqua.instance import AquaError, QuantumInstance, aqua_globals
+from qcaan.checks import Floats
 from qcaan.files import atomic_write
-from qcaan.gans.distribution.discriminator import Discriminator
-from qcaan.gans.distribution.grid import Floats
+from qcaan.gans.distribution.discriminator import GridDiscriminator
 from qcaan.gans.distribution.snapshots import read_state
 from qcaan.networks import PointMLP
 
-SMALLEST = 1e-4  # label in a logarithm, as in Aqua
+# smallest label in a logarithm, as in Aqua
+SMALLEST = 1e-4
 
 
 class DiscriminativeNetwork(ABC):
-    """Base of discriminators; what a subclass's `train` and `get_label` do is what `QGAN` trains with."""
+    """Base of discriminators. `QGAN` trains with the `train` and `get_label` of a subclass."""
 
     params: Any = None
 
     @abstractmethod
     def set_seed(self, seed: int) -> None:
-        """Set a random seed."""
+        """Set the random seed."""
 
     @abstractmethod
     def get_label(self, x: ArrayLike) -> Any:
-        """Samples [m, k] to labels in (0, 1), 1 for real."""
+        """Return labels in (0, 1) of samples [m, k], 1 for real."""
 
     @abstractmethod
     def save_model(self, snapshot_dir: str) -> None:
-        """Save the model in a folder."""
+        """Save the model into a folder."""
 
     @abstractmethod
     def loss(self, x: Any, y: Any, weights: Any = None) -> Any:
-        """Loss of labels x where y is right."""
+        """Return the loss of labels x if the labels y are right."""
 
     @abstractmethod
     def train(
@@ -52,31 +53,43 @@ class DiscriminativeNetwork(ABC):
         quantum_instance: QuantumInstance | None = None,
         shots: int | None = None,
     ) -> dict[str, Any]:
-        """One step on [real, generated] samples [m, k] with their weights [m]; gives `loss` and `params`."""
+        """Take one step, and return `loss` and `params`.
+
+        Args:
+            data: real and generated samples, [m, k] each.
+            weights: their weights, [m] each.
+        """
 
     def update(self, points: Tensor, real: Tensor, fake: Tensor) -> float:
+        """Take one step on points [m, k] with their probabilities [m], and return the loss."""
         samples = points.numpy()
         result = self.train([samples, samples], [real.numpy(), fake.numpy()])
         self.params = result["params"]
         return float(np.squeeze(result["loss"]))
 
     def slope(self, points: Tensor) -> Tensor:
+        """Return the derivatives [m], float64, of the generator's loss at points [m, k]."""
         labels = torch.as_tensor(self.get_label(points.numpy())).detach().double().flatten()
         return -labels.clamp_min(SMALLEST).log()
 
     def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the state of a user's own discriminator is unknown."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027  not abstract, so that Aqua's subclasses run
-        """Nothing: a foreign discriminator's state is not known."""
+    # not abstract, so that Aqua's subclasses run
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Do nothing: the state of a user's own discriminator is unknown."""
 
 
 class PyTorchDiscriminator(DiscriminativeNetwork):
     """A network of 512 and 256 hidden units.
 
     Args:
-        n_features: dimensions of the data.
-        n_out: 1.
+        n_features: number of dimensions of the data.
+        n_out: number of outputs, which is 1.
+
+    Raises:
+        AquaError: one of them is out of range.
     """
 
     _widths: tuple[int, ...] = (512, 256)
@@ -84,39 +97,44 @@ class PyTorchDiscriminator(DiscriminativeNetwork):
     def __init__(self, n_features: int = 1, n_out: int = 1) -> None:
         if n_features < 1 or n_out != 1:
             raise AquaError(
-                f"n_features must be at least 1 and n_out must be 1, got {n_features} and {n_out}"
+                "`n_features` must be at least 1 and `n_out` must be 1, "
+                f"got {n_features} and {n_out}"
             )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(aqua_globals.random.integers(2**31)))
             self._net = PointMLP(torch.tensor([[-1.0, 1.0]] * n_features), self._widths)
-        self._player = Discriminator(self._net)
+        self._player = GridDiscriminator(self._net)
 
     @property
     def discriminator_net(self) -> nn.Module:
-        """Samples [m, k] in data units to logits [m]; may be set to another such network."""
+        """Network from samples [m, k] in data units to logits [m]. It can be set to another one."""
         return self._player.net
 
     @discriminator_net.setter
     def discriminator_net(self, net: nn.Module) -> None:
-        self._player = Discriminator(net)
+        self._player = GridDiscriminator(net)
 
     def scale(self, bounds: Floats) -> None:
-        """Take data between `bounds` [k, 2] to [-1, 1] first; `QGAN` does this."""
+        """Scale data from `bounds` [k, 2] to [-1, 1] before the network; `QGAN` calls this."""
         if len(bounds) == len(self._net.centre):
             self._net.centre.copy_(torch.from_numpy(bounds.mean(1)))
             self._net.radius.copy_(torch.from_numpy(np.ptp(bounds, axis=1) / 2))
 
     def set_seed(self, seed: int) -> None:
+        """Set the seed of Aqua's global random state."""
         aqua_globals.random_seed = seed
 
     def get_label(self, x: ArrayLike, detach: bool = False) -> Any:
-        """Labels [m, 1] in (0, 1) of samples [m, k], as a tensor, or detached as an array."""
+        """Return labels [m, 1] in (0, 1) of samples [m, k]: a tensor, or detached, an array."""
         samples = x if isinstance(x, Tensor) else torch.tensor(np.asarray(x), dtype=torch.float32)
         labels = self._player.net(samples).reshape(-1, 1).sigmoid()
         return labels.detach().numpy() if detach else labels
 
     def loss(self, x: Any, y: Any, weights: Any = None) -> Any:
-        """Binary cross-entropy of labels x where y is right: the mean, or the sum with weights."""
+        """Return the binary cross-entropy of labels x if the labels y are right.
+
+        It is the mean, or with weights the sum.
+        """
         labels, right = torch.as_tensor(x), torch.as_tensor(y)
         each = -(
             right * labels.clamp_min(SMALLEST).log()
@@ -136,8 +154,9 @@ class PyTorchDiscriminator(DiscriminativeNetwork):
         quantum_instance: QuantumInstance | None = None,
         shots: int | None = None,
     ) -> dict[str, Any]:
+        """Take one step on real and generated samples, and return `loss` and `params`."""
         if penalty:
-            raise AquaError("penalty is not supported; qcaan.QGAN(..., loss='wgan-gp') has one")
+            raise AquaError("`penalty` is not supported; qcaan.QGAN(..., loss='wgan-gp') has one")
         real, fake = (torch.tensor(np.asarray(part), dtype=torch.float32) for part in data)
         points = torch.cat([part.reshape(len(part), -1) for part in (real, fake)])  # (m + m', k)
         of_real, of_fake = (
@@ -151,14 +170,18 @@ class PyTorchDiscriminator(DiscriminativeNetwork):
         return {"loss": loss, "params": self._player.params}
 
     def save_model(self, snapshot_dir: str) -> None:
+        """Write the weights and the optimiser's state to discriminator.pt in a folder."""
         with atomic_write(Path(snapshot_dir) / "discriminator.pt") as temporary:
             torch.save(self.state_dict(), temporary)
 
     def load_model(self, load_dir: str) -> None:
-        """Load what `save_model` left: its file, or the folder that it is in.
+        """Load the state that `save_model` wrote.
+
+        Args:
+            load_dir: path of its file, or of the folder.
 
         Raises:
-            AquaError: the file is damaged, or of another network.
+            AquaError: the file is damaged, or is of another network.
             OSError: it cannot be read.
         """
         path = Path(load_dir)
@@ -169,16 +192,22 @@ class PyTorchDiscriminator(DiscriminativeNetwork):
             raise AquaError(f"{path} does not hold a discriminator of this kind") from None
 
     def state_dict(self) -> dict[str, Any]:
+        """Return all that training needs to continue."""
         return self._player.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the state that `state_dict` returned."""
         self._player.load_state_dict(state)
 
 
 class NumPyDiscriminator(PyTorchDiscriminator):
-    """A network of 50 and 20 hidden units, as Aqua's had; it is run by torch all the same, and gives arrays."""
+    """A network of 50 and 20 hidden units, as Aqua's had, whose labels are arrays.
+
+    Torch runs it.
+    """
 
     _widths = (50, 20)
 
     def get_label(self, x: ArrayLike, detach: bool = False) -> NDArray[np.float32]:
-        return super().get_label(x, detach=True)
+        """Return labels [m, 1] in (0, 1) of samples [m, k]."""
+        return np.asarray(super().get_label(x, detach=True))

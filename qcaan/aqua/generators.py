@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from qiskit import QuantumCircuit
+from qiskit.primitives import BaseSamplerV2
+from qiskit.providers import BackendV2
 
 from qcaan.aqua.discriminators import SMALLEST, DiscriminativeNetwork
 from qcaan.aqua.instance import AquaError, QuantumInstance, aqua_globals
 from qcaan.aqua.optimizers import ADAM
+from qcaan.checks import whole
 from qcaan.circuits.ansatz import Ansatz
-from qcaan.circuits.born import EXACT
-from qcaan.circuits.qiskit_circuits import as_sampler
-from qcaan.gans.distribution.generator import Generator, MakeOptimizer, Minimizer, build_circuit
-from qcaan.gans.distribution.grid import Floats, make_grid
+from qcaan.gans.distribution.circuit import CircuitLike, build_circuit
+from qcaan.gans.distribution.discriminator import MakeOptimizer
+from qcaan.gans.distribution.generator import CircuitGenerator, GradientLike, Minimizer
+from qcaan.gans.distribution.grid import make_grid
+from qcaan.samplers.names import EXACT, Engine, open_engine
+from qcaan.samplers.simulators import DEFAULT_SHOTS
+
+Device: TypeAlias = QuantumInstance | str | BaseSamplerV2 | BackendV2
 
 
 class GenerativeNetwork(ABC):
@@ -28,11 +35,11 @@ class GenerativeNetwork(ABC):
     @property
     @abstractmethod
     def parameter_values(self) -> Any:
-        """Its parameters."""
+        """Parameters."""
 
     @abstractmethod
     def set_seed(self, seed: int) -> None:
-        """Set a random seed."""
+        """Set the random seed."""
 
     @abstractmethod
     def set_discriminator(self, discriminator: DiscriminativeNetwork) -> None:
@@ -40,46 +47,51 @@ class GenerativeNetwork(ABC):
 
     @abstractmethod
     def get_output(self, quantum_instance: Any, params: Any = None, shots: Any = None) -> Any:
-        """Generated samples and their frequencies."""
+        """Return generated samples and their frequencies."""
 
     @abstractmethod
     def loss(self, x: Any, weights: Any) -> Any:
-        """Loss of samples with labels x."""
+        """Return the loss of samples with labels x."""
 
     @abstractmethod
     def train(self, quantum_instance: Any = None, shots: Any = None) -> dict[str, Any]:
-        """One training step; gives `loss` and `params`."""
+        """Take one training step, and return `loss` and `params`."""
 
 
-class QuantumGenerator(Generator, GenerativeNetwork):
+class QuantumGenerator(CircuitGenerator, GenerativeNetwork):
     """A parametrised circuit as generator.
 
     Args:
         bounds: [min, max], or one such pair for each dimension.
-        num_qubits: qubits of each dimension.
-        generator_circuit: default H on all qubits, then RY, CZ on a ring, RY.
-        init_params: initial angles; default drawn from `aqua_globals.random`.
-        optimizer: `ADAM`, `COBYLA`, or what `qcaan.QGAN.set_generator` takes.
-        gradient_function: a function of the angles that gives the gradient of the loss, `parameter-shift` or `spsa`.
-        snapshot_dir: has no effect; `QGAN`'s leaves the angles and the optimiser's state.
+        num_qubits: number of qubits of each dimension.
+        generator_circuit: circuit; default H on all qubits, then RY, CZ on a ring, RY.
+        init_params: initial angles [P]; default drawn from `aqua_globals.random`.
+        optimizer: `ADAM`, `COBYLA`, or another optimiser, as of `qcaan.QGAN.set_generator`.
+        gradient_function: `parameter-shift`, `spsa`, or a function from the angles to the gradient
+            of the loss.
+        snapshot_dir: unused; the snapshots of `QGAN` hold the angles and the optimiser's state.
     """
 
     def __init__(
         self,
         bounds: ArrayLike,
         num_qubits: Sequence[int],
-        generator_circuit: QuantumCircuit | Ansatz | None = None,
+        generator_circuit: CircuitLike | None = None,
         init_params: ArrayLike | None = None,
         optimizer: MakeOptimizer | Minimizer | None = None,
-        gradient_function: str | Callable[[Floats], ArrayLike] | None = None,
+        gradient_function: GradientLike | None = None,
         snapshot_dir: str | None = None,
     ) -> None:
-        grid, rng = make_grid(bounds, num_qubits), aqua_globals.random
-        nothing = np.zeros(
-            len(grid.points)
-        )  # data, which the uniform initial state does not ask for
-        circuit = build_circuit(grid, generator_circuit, None, 1, nothing, rng)
-        super().__init__(grid, circuit, init_params, optimizer, gradient_function, rng)
+        grid = make_grid(bounds, num_qubits)
+        rng = aqua_globals.random
+        super().__init__(
+            grid,
+            build_circuit(grid, generator_circuit, rng=rng),
+            init_params=init_params,
+            optimizer=optimizer,
+            gradient=gradient_function,
+            rng=rng,
+        )
         if isinstance(optimizer, ADAM) and optimizer.maxiter != 1:
             warnings.warn(
                 f"ADAM takes one step for each batch, not maxiter {optimizer.maxiter}; set it to 1",
@@ -89,11 +101,12 @@ class QuantumGenerator(Generator, GenerativeNetwork):
 
     @property
     def generator_circuit(self) -> QuantumCircuit:
-        """The circuit with its parameters."""
+        """Circuit with its parameters."""
         return self.ansatz.to_circuit() if isinstance(self.ansatz, Ansatz) else self.ansatz
 
     @property
     def seed(self) -> int | None:
+        """Seed of Aqua's global random state."""
         return aqua_globals.random_seed
 
     @seed.setter
@@ -101,41 +114,61 @@ class QuantumGenerator(Generator, GenerativeNetwork):
         aqua_globals.random_seed = seed
 
     def set_seed(self, seed: int) -> None:
+        """Set the seed of Aqua's global random state."""
         self.seed = seed
 
     def set_discriminator(self, discriminator: DiscriminativeNetwork) -> None:
+        """Set the discriminator to train against."""
         self.discriminator = discriminator
 
     def construct_circuit(self, params: ArrayLike | None = None) -> QuantumCircuit:
-        """The circuit at `params` [P], or with its parameters."""
+        """Return the circuit at `params` [P], or with its parameters."""
         return self.generator_circuit if params is None else self.circuit(params)
 
     def get_output(
-        self, quantum_instance: Any, params: ArrayLike | None = None, shots: int | None = None
+        self, quantum_instance: Device, params: ArrayLike | None = None, shots: int | None = None
     ) -> tuple[list[list[float]], list[float]]:
-        """Generated points as lists of k coordinates, and their frequencies; all points where probabilities are exact."""
-        device, draws = self._unwrap(quantum_instance, shots)
-        return super().get_output(device, params, draws)
+        """Measure points of the grid, as lists of their k coordinates, and their frequencies.
+
+        Points that were not measured are left out; an exact instance gives all points.
+
+        Args:
+            quantum_instance: an instance, a backend, a sampler, or its name.
+            params: angles [P] to measure at instead of the trained ones.
+            shots: number of shots; default those of the instance, or 1,024.
+        """
+        engine, draws = self._open(quantum_instance, shots)
+        probs = self.measure(self.machine(engine, self.rng), draws, params)
+        seen = np.arange(len(probs)) if draws == 0 else probs.nonzero()[0]
+        return self.grid.points[seen].tolist(), probs[seen].tolist()
 
     def loss(self, x: Any, weights: ArrayLike) -> float:
-        """Non-saturating loss -Σ weights log x of labels x [m] or [m, 1] in (0, 1)."""
+        """Return the non-saturating loss -Σ weights log x of labels x [m] or [m, 1] in (0, 1)."""
         labels = torch.as_tensor(x).detach().double().flatten().numpy()
         return float(-np.asarray(weights, np.float64) @ np.log(np.maximum(labels, SMALLEST)))
 
-    def train(self, quantum_instance: Any = None, shots: int | None = None) -> dict[str, Any]:
-        """One step against `discriminator`; gives `loss` and `params` [P]."""
+    def train(
+        self, quantum_instance: Device | None = None, shots: int | None = None
+    ) -> dict[str, Any]:
+        """Take one step against `discriminator`, and return `loss` and `params` [P].
+
+        Raises:
+            AquaError: there is no discriminator.
+        """
         if self.discriminator is None:
             raise AquaError("the generator has no discriminator to train against; set one")
-        device, draws = self._unwrap(EXACT if quantum_instance is None else quantum_instance, shots)
-        sampler = as_sampler(device, self.rng)
-        fake, learn = self.generate(
-            self.machine(sampler, self.rng), 0 if sampler == EXACT else draws or 1024
-        )
+        engine, draws = self._open(EXACT if quantum_instance is None else quantum_instance, shots)
+        fake, learn = self.generate(self.machine(engine, self.rng), draws)
         slope = self.discriminator.slope(torch.from_numpy(self.grid.points).float())
         learn(slope)
         return {"loss": float(fake @ slope), "params": self.parameter_values}
 
-    def _unwrap(self, instance: Any, shots: int | None) -> tuple[Any, int | None]:
-        if isinstance(instance, QuantumInstance):
-            return instance.sampler(self.rng), instance.shots if shots is None else shots
-        return instance, shots
+    def _open(self, given: Device, shots: int | None) -> tuple[Engine, int]:
+        """Return the engine of an instance or a backend, and its number of shots, 0 if exact."""
+        if isinstance(given, QuantumInstance):
+            engine, shots = given.engine(self.rng), given.shots if shots is None else shots
+        else:
+            engine = open_engine(given, self.rng)
+        return engine, 0 if engine.is_exact else whole(
+            "shots", DEFAULT_SHOTS if shots is None else shots, 0
+        )

@@ -10,16 +10,18 @@ import torch
 from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
 
-from qcaan.gans.distribution.grid import Floats
+from qcaan.checks import Floats
 
-_RHOBEG = 0.02  # radians
+# first step in radians
+_RHOBEG = 0.02
 
 
 @dataclass
 class ADAM:
-    """Adam (Kingma and Ba, arXiv:1412.6980), one step for each batch; makes a torch optimiser, which keeps its moments.
+    """Adam (Kingma and Ba, arXiv:1412.6980): a maker of a torch optimiser, which keeps its moments.
 
-    `eps` was the width of Aqua's finite differences, which are not taken here; `tol` would end a minimisation of many steps.
+    It takes one step for each batch. `eps` was the width of Aqua's finite differences, which are
+    not taken here; `tol` would end a minimisation of many steps.
     """
 
     maxiter: int = 10_000
@@ -39,9 +41,10 @@ class ADAM:
 
 @dataclass
 class COBYLA:
-    """Powell's COBYLA from SciPy, run for each batch against the discriminator of the moment.
+    """Powell's COBYLA from SciPy, run for each batch against the discriminator as it is then.
 
-    `rhobeg` counts first steps of 0.02 radians: by whole radians for each batch the two players never settle.
+    `rhobeg` counts first steps of 0.02 radians: with steps of whole radians for each batch the two
+    players never settle.
     """
 
     maxiter: int = 1000
@@ -55,11 +58,12 @@ class COBYLA:
         x0: Floats,
         jac: Callable[[Floats], Floats] | None = None,
     ) -> OptimizeResult:
+        """Return SciPy's result of the minimisation of `fun` from x0 [P]; `jac` is unused."""
         evaluations = len(x0) + 2
         if self.maxiter < evaluations:
             warnings.warn(
-                f"COBYLA needs {evaluations} evaluations to move {len(x0)} angles at all; taking them, not maxiter "
-                f"{self.maxiter}",
+                f"COBYLA needs {evaluations} evaluations to move {len(x0)} angles at all; taking "
+                f"them, not maxiter {self.maxiter}",
                 stacklevel=2,
             )
         options = {

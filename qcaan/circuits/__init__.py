@@ -1,1 +1,1 @@
-"""Parametrised circuits: their layers, exact states, distributions of measured bits, and circuits as torch modules."""
+"""Parametrised circuits, their exact states, their measured bits, and circuits as torch modules."""

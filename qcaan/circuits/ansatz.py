@@ -1,17 +1,23 @@
 """Parametrised circuits as a short list of layers, and the bases in which their state is measured.
 
-A layer is the name of one gate. `h`, `rx`, `ry`, `rz` act on every qubit, the rotations by one angle each; `rxx` and `rzz`
-on every pair i < j by one angle each; `cx` and `cz` on the chain (0,1), (1,2), ..., `cx-ring` and `cz-ring` on (n-1,0) and
-then the chain, as Qiskit's circular entanglement, `cx-pairs` and `cz-pairs` on (0,1), (2,3), ... alone. `ry/2`, `cz/4` and so
-on act as if there were only every second, every fourth qubit: 1, 3, 5, ...; 3, 7, 11, ... Angles are numbered layer by layer
-and, inside a layer, by qubit or by pair (0,1), (0,2), ..., (n-2,n-1). Angles are in radians: RX(a) = exp(-i a X / 2),
-RXX(a) = exp(-i a XX / 2).
+A layer is the name of a gate, which acts as follows:
 
-Bases: `z` measures the state as it is; `o` applies RX(pi/2) to every qubit first, which reads Y; `t` applies RX with one
-trained angle per qubit first (Rudolph et al., arXiv:2012.03924).
+- `h` on every qubit; `rx`, `ry`, `rz` on every qubit, by one angle each;
+- `rxx`, `rzz` on every pair i < j, by one angle each;
+- `cx`, `cz` on the chain (0,1), (1,2), ...; `cx-ring`, `cz-ring` on (n-1,0) and then on the chain,
+  as Qiskit's circular entanglement; `cx-pairs`, `cz-pairs` on (0,1), (2,3), ...;
+- `ry/2`, `cz/4` and so on as if there were only every second or every fourth qubit: 1, 3, 5, ... or
+  3, 7, 11, ...;
+- `real-state`, as the first layer only, makes any state of real amplitudes from |0...0>, by
+  2**n - 1 RY and by CX between them (Mottonen et al., quant-ph/0407010). The function
+  `qcaan.circuits.statevector.preparation_angles` returns its angles.
 
-One more layer, `real-state`, can only come first: from |0...0> it makes any state of real amplitudes, by 2**n - 1 RY and
-by CX between them (Mottonen et al., quant-ph/0407010). `qcaan.circuits.statevector.preparation_angles` tells its angles.
+Angles are in radians: RX(a) = exp(-i a X / 2), RXX(a) = exp(-i a XX / 2). They are numbered layer
+by layer and, inside a layer, by qubit or by pair (0,1), (0,2), ..., (n-2,n-1).
+
+Bases: `z` measures the state as it is. `o` applies RX(pi/2) to every qubit first, so that Y is
+measured. `t` applies RX by one trained angle to every qubit first (Rudolph et al.,
+arXiv:2012.03924).
 """
 
 from __future__ import annotations
@@ -20,10 +26,15 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, pairwise
+from typing import Literal, get_args
 
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 
-BASES = ("z", "o", "t")
+from qcaan.checks import one_of, whole
+
+AnsatzName = Literal["ion-trap", "seed", "ry-rx", "hardware-efficient"]
+Basis = Literal["z", "o", "t"]
+BASES = get_args(Basis)
 ROTATIONS = ("rx", "ry", "rz")
 COUPLINGS = ("rxx", "rzz")
 GATES = ("h", *ROTATIONS, *COUPLINGS, "cx", "cz", "cx-ring", "cz-ring", "cx-pairs", "cz-pairs")
@@ -32,27 +43,35 @@ PREPARATION = "real-state"
 
 @dataclass(frozen=True)
 class Ansatz:
-    """A circuit family U(theta) on `n_qubits` qubits that starts in |0...0>: its layers, in order of application."""
+    """A circuit family U(theta) that starts in |0...0>.
+
+    Attributes:
+        n_qubits: number of qubits, at least 1.
+        layers: names of the layers, in order of application.
+
+    Raises:
+        ValueError: the number of qubits is out of range, or a layer is unknown or out of place.
+    """
 
     n_qubits: int
     layers: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.n_qubits < 1:
-            raise ValueError(f"n_qubits must be at least 1, got {self.n_qubits}")
-        for layer in self.layers[self.layers[:1] == (PREPARATION,) :]:
+        whole("n_qubits", self.n_qubits)
+        prepared = self.layers[:1] == (PREPARATION,)
+        for layer in self.layers[prepared:]:
             gate, slash, stride = layer.partition("/")
             if gate == PREPARATION:
                 raise ValueError(
                     f"{PREPARATION} can only be the first layer, got {' '.join(self.layers)}"
                 )
-            if gate not in GATES:
-                raise ValueError(f"unknown layer {layer!r}; choose from {', '.join(GATES)}")
+            one_of("layer", gate, GATES)
             if slash and (
                 gate == "h" or not stride.isdecimal() or not 1 <= int(stride) <= self.n_qubits
             ):
                 raise ValueError(
-                    f"layer {layer!r}: what follows / must be from 1 to {self.n_qubits}, and h acts on all"
+                    f"layer {layer!r}: the number after / must be from 1 to {self.n_qubits}, "
+                    "and h acts on all qubits"
                 )
 
     @property
@@ -76,10 +95,14 @@ class Ansatz:
         return sum(self.layer_sizes)
 
     def to_circuit(self, basis: str = "z") -> QuantumCircuit:
-        """The circuit with its change to `basis`, not yet measured.
+        """Return the circuit with its change to `basis`, without a measurement.
 
-        Its parameters are the elements of one vector in the order of theta, so a vector theta that ends with the n angles
-        of basis `t` binds the circuit of any basis by its first `circuit.num_parameters` elements.
+        Its parameters are the elements of one vector, in the order of theta. So a vector that ends
+        with the n angles of basis `t` binds the circuit of any basis by its first
+        `circuit.num_parameters` elements.
+
+        Raises:
+            ValueError: the basis is unknown.
         """
         check_bases((basis,))
         n = self.n_qubits
@@ -107,63 +130,56 @@ class Ansatz:
         return circuit
 
 
-def _multiplexed_ry(
-    circuit: QuantumCircuit, theta: Iterator[Parameter], controls: range, target: int
-) -> None:
-    """RY on `target` by an angle for each setting c of k `controls`: the sum over s of (-1)^(c . s) theta[s]."""
-    if not controls:
-        circuit.ry(next(theta), target)
-        return
-    for _ in range(2):  # between two CX an RY turns the other way where the control is 1
-        _multiplexed_ry(circuit, theta, controls[:-1], target)
-        circuit.cx(controls[-1], target)
-
-
 def acted_on(layer: str, n_qubits: int) -> tuple[str, range]:
-    """The gate of a layer, and the qubits that it acts on."""
+    """Return the gate of a layer, and the qubits that it acts on."""
     gate, _, stride = layer.partition("/")
     step = int(stride or 1)
     return gate, range(step - 1, n_qubits, step)
 
 
 def fixed_pairs(layer: str, n_qubits: int) -> list[tuple[int, int]]:
-    """Qubit pairs of a layer of `cx` or `cz`, chain, ring or pairs, in order of application; control first."""
+    """Return the qubit pairs of a layer of `cx` or `cz`, in order of application, control first."""
     gate, qubits = acted_on(layer, n_qubits)
     chain = list(pairwise(qubits))
     if gate.endswith("-pairs"):
         return chain[::2]
-    return (
-        [(qubits[-1], qubits[0]), *chain] if gate.endswith("-ring") and len(qubits) > 2 else chain
-    )
+    if gate.endswith("-ring") and len(qubits) > 2:
+        return [(qubits[-1], qubits[0]), *chain]
+    return chain
 
 
 def check_bases(bases: tuple[str, ...]) -> None:
-    """Raise ValueError unless `bases` is a non-empty sequence of different known bases."""
+    """Check that `bases` are one or more different known bases.
+
+    Raises:
+        ValueError: they are not.
+    """
     if not bases or len(set(bases)) != len(bases) or not set(bases) <= set(BASES):
         raise ValueError(
-            f"bases must be different ones of {', '.join(BASES)}, got {' '.join(bases) or 'none'}"
+            f"`bases` must be different ones of {', '.join(BASES)}, got {' '.join(bases) or 'none'}"
         )
 
 
 def basis_params(n_qubits: int, bases: tuple[str, ...]) -> int:
-    """Number of angles that `bases` add to theta: n_qubits if one of them is trained."""
+    """Return the number of angles that `bases` add to theta: n_qubits with basis `t`, else 0."""
     return n_qubits if "t" in bases else 0
 
 
 def seed_ansatz(n_qubits: int, n_layers: int) -> Ansatz:
-    """H on all, then `n_layers` blocks [RX RZ | RXX on all pairs], as in the repository seba2390/WorkingQiskitAAN.
+    """Return H on all qubits, then `n_layers` blocks [RX RZ | RXX on all pairs].
 
-    88 angles for 8 qubits and 2 layers.
+    So does the repository seba2390/WorkingQiskitAAN. 8 qubits and 2 layers have 88 angles.
     """
     return Ansatz(n_qubits, ("h",) + ("rx", "rz", "rxx") * n_layers)
 
 
 def ion_trap_ansatz(n_qubits: int, n_layers: int) -> Ansatz:
-    """The ion-trap circuit of Zhu et al., arXiv:1812.08862, with layers counted as Rudolph et al., arXiv:2012.03924, do.
+    """Return the ion-trap circuit of Zhu et al., arXiv:1812.08862.
 
-    One-qubit layers and all-pairs RXX layers alternate: [RX RZ], RXX, [RX RZ], RXX, ...; an odd count ends on [RZ RX];
-    from four layers on, the one-qubit layer before the last RXX is [RX RZ RX]; a single layer is RX alone.
-    44, 60, 96, 112 angles for 8 qubits and 2, 3, 4, 5 layers.
+    Layers are counted as Rudolph et al., arXiv:2012.03924, count them. Layers on one qubit and RXX
+    on all pairs alternate: [RX RZ], RXX, [RX RZ], RXX, ... An odd count ends with [RZ RX]. From
+    four layers on, the one-qubit layer before the last RXX is [RX RZ RX]. One layer is only RX.
+    8 qubits and 2, 3, 4, 5 layers have 44, 60, 96, 112 angles.
     """
     if n_layers == 1:
         return Ansatz(n_qubits, ("rx",))
@@ -182,20 +198,27 @@ def ion_trap_ansatz(n_qubits: int, n_layers: int) -> Ansatz:
 
 
 def ry_rx_ansatz(n_qubits: int, n_layers: int) -> Ansatz:
-    """`n_layers` blocks [RY RX | CX on the chain], as in hybrid generators of one-dimensional distributions."""
+    """Return `n_layers` blocks [RY RX | CX on the chain].
+
+    Hybrid generators of one-dimensional distributions use it.
+    """
     return Ansatz(n_qubits, ("ry", "rx", "cx") * n_layers)
 
 
 def hardware_efficient_ansatz(n_qubits: int, n_layers: int) -> Ansatz:
-    """`n_layers` blocks [RX RY RZ | CX on the chain] and a last RY, as in the published image QGAN."""
+    """Return `n_layers` blocks [RX RY RZ | CX on the chain] and a last RY.
+
+    The published image QGAN uses it.
+    """
     return Ansatz(n_qubits, (*("rx", "ry", "rz", "cx") * n_layers, "ry"))
 
 
 def qcnn_ansatz(n_qubits: int) -> Ansatz:
-    """Quantum convolutions and poolings by turns, until one qubit is left, the last, to be measured (arXiv:1810.03787).
+    """Return quantum convolutions and poolings that alternate until one qubit is left, the last.
 
-    A convolution is [RY RZ | CZ on the chain | RY]. A pooling halves the qubits: CX from each that is dropped to the neighbour
-    that is kept, which is what measuring it and flipping the neighbour on a one comes to.
+    That qubit is the one to measure (Cong et al., arXiv:1810.03787). A convolution is
+    [RY RZ | CZ on the chain | RY]. A pooling halves the qubits: CX from each qubit that is dropped
+    to the neighbour that is kept. This equals measuring it, and flipping the neighbour on a one.
 
     Raises:
         ValueError: n_qubits is not a power of two.
@@ -212,7 +235,7 @@ def qcnn_ansatz(n_qubits: int) -> Ansatz:
     return Ansatz(n_qubits, (*layers, f"ry/{n_qubits}"))
 
 
-ANSATZE: dict[str, Callable[[int, int], Ansatz]] = {
+ANSATZE: dict[AnsatzName, Callable[[int, int], Ansatz]] = {
     "seed": seed_ansatz,
     "ion-trap": ion_trap_ansatz,
     "ry-rx": ry_rx_ansatz,
@@ -220,14 +243,32 @@ ANSATZE: dict[str, Callable[[int, int], Ansatz]] = {
 }
 
 
-def make_ansatz(name: str, n_qubits: int, n_layers: int) -> Ansatz:
-    """The named ansatz, one of `ANSATZE`.
+def make_ansatz(name: AnsatzName, n_qubits: int, n_layers: int) -> Ansatz:
+    """Return the named ansatz.
+
+    Args:
+        name: ion-trap, seed, ry-rx or hardware-efficient.
+        n_qubits: number of qubits, at least 1.
+        n_layers: number of layers or blocks, at least 1, as each ansatz counts them.
 
     Raises:
-        ValueError: unknown name, n_qubits < 1 or n_layers < 1.
+        ValueError: unknown name, or a number below 1.
     """
-    if name not in ANSATZE:
-        raise ValueError(f"unknown ansatz {name!r}; choose from {', '.join(ANSATZE)}")
-    if n_layers < 1:
-        raise ValueError(f"n_layers must be at least 1, got {n_layers}")
-    return ANSATZE[name](n_qubits, n_layers)
+    one_of("ansatz", name, ANSATZE)
+    return ANSATZE[name](whole("n_qubits", n_qubits), whole("n_layers", n_layers))
+
+
+def _multiplexed_ry(
+    circuit: QuantumCircuit, theta: Iterator[Parameter], controls: range, target: int
+) -> None:
+    """Add RY on `target`, by an angle for each setting c of k control qubits.
+
+    The angle is the sum over s of (-1)^(c . s) theta[s].
+    """
+    if not controls:
+        circuit.ry(next(theta), target)
+        return
+    # between two CX, an RY turns the other way if the control is 1
+    for _ in range(2):
+        _multiplexed_ry(circuit, theta, controls[:-1], target)
+        circuit.cx(controls[-1], target)

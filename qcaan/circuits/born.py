@@ -1,32 +1,27 @@
-"""Where circuits meet arrays: an ansatz, its measurement bases and an engine, from angles to probabilities and bits.
+"""Born machines: from the angles of an ansatz to probabilities and bits, on any engine.
 
-Conventions, for the whole package: column i of a bit array = qubit i = classical bit i; with several bases column
-b * n_qubits + i = qubit i in basis b, in the order of the bases. Index k of a probability vector has qubit 0 as its
-lowest bit. Tensors stay on the device of the angles.
+The order of bits and of probabilities is stated in `qcaan.bits`. Angles come as tensors, NumPy
+arrays or lists; results are tensors on the device of the angles.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from qiskit import QuantumCircuit
-from qiskit.primitives import BaseSamplerV2
 from qiskit_aer import AerSimulator
 from torch import Tensor
 
 from qcaan.bits import bits_to_index, index_to_bits
-from qcaan.checks import check_memory
+from qcaan.checks import as_angles, check_memory
 from qcaan.circuits.ansatz import ROTATIONS, Ansatz, basis_params, check_bases
 from qcaan.circuits.statevector import all_probabilities
-from qcaan.samplers.names import IDEAL, MakeSampler, aer_options, check_width, make_sampler
-
-EXACT = "exact"  # the name, among those of samplers, of our own engine in torch
-SamplerLike: TypeAlias = "str | BaseSamplerV2 | Callable[[np.random.Generator], BaseSamplerV2]"
+from qcaan.samplers.names import EngineLike, open_engine
+from qcaan.samplers.simulators import aer_threads
 
 
 class BornMachine:
@@ -35,21 +30,28 @@ class BornMachine:
     Args:
         ansatz: the circuit U.
         bases: names of measurement bases; `t` adds n_qubits angles to the end of theta.
-        sampler: `exact` for our differentiable engine, which draws shots on theta's device from torch's global random
-            state; or a name of `qcaan.samplers.names.SAMPLERS`, or any `BaseSamplerV2`, or what makes one of `rng`.
-        rng: random state of the named samplers and of the pairing of shots.
+        engine: `exact` for our differentiable engine, which draws shots on theta's device from
+            torch's global random state; or a name of `qcaan.make_sampler`, a `BaseSamplerV2`, a
+            Qiskit backend, or an `Engine`.
+        rng: random state of named samplers and of the pairing of shots.
 
     Attributes:
         n_params: number of angles, those of basis `t` included.
-        ideal: whether `probabilities` exist: those of a device are not known, nor is what a sampler object does.
-        differentiable: whether autograd goes through `probabilities`.
+        is_ideal: whether `probabilities` are available. Those of a device are unknown, and so is
+            the noise of a sampler object.
+        is_differentiable: whether autograd goes through `probabilities`.
 
     Raises:
-        ValueError: unknown sampler, unknown or repeated bases, or more qubits than memory holds.
+        ValueError: the sampler is unknown, bases are unknown or repeated, or the qubits need more
+            memory than there is.
     """
 
     def __init__(
-        self, ansatz: Ansatz, bases: tuple[str, ...], sampler: SamplerLike, rng: np.random.Generator
+        self,
+        ansatz: Ansatz,
+        bases: tuple[str, ...],
+        engine: EngineLike,
+        rng: np.random.Generator,
     ) -> None:
         check_bases(bases)
         check_memory(ansatz.n_qubits)
@@ -57,63 +59,73 @@ class BornMachine:
         self.bases = bases
         self.n_qubits = ansatz.n_qubits
         self.n_params = ansatz.n_params + basis_params(ansatz.n_qubits, bases)
-        self.ideal = isinstance(sampler, str) and is_ideal(sampler)
-        self.differentiable = isinstance(sampler, str) and sampler == EXACT
+        self.engine = open_engine(engine, rng)
+        self.engine.check_width(ansatz.n_qubits)
+        self.is_ideal, self.is_differentiable = self.engine.is_ideal, self.engine.is_exact
         self._rng = rng
-        if self.differentiable:
-            return
-        name = sampler if isinstance(sampler, str) else ""
-        if isinstance(sampler, str):
-            sampler = make_sampler(sampler, rng)
-        self._sampler: BaseSamplerV2 = sampler if hasattr(sampler, "run") else sampler(rng)
-        check_width(self._sampler, ansatz.n_qubits)
-        self._circuits = [_measured(ansatz.to_circuit(basis)) for basis in bases]
-        self._aer = _AerProbabilities(ansatz, bases, **aer_options(name)) if self.ideal else None
+        if self.engine.sampler is not None:
+            self._circuits = [_measured(ansatz.to_circuit(basis)) for basis in bases]
+        options = self.engine.aer_options
+        self._aer = None if options is None else _AerProbabilities(ansatz, bases, **options)
 
-    def probabilities(self, theta: Tensor) -> Tensor:
-        """Exact probabilities [K, n_bases, 2**n] of K parameter sets [K, n_params], by our engine or by Qiskit Aer.
+    def probabilities(self, theta: Tensor | ArrayLike) -> Tensor:
+        """Return exact probabilities [K, n_bases, 2**n] of K parameter sets [K, n_params].
 
         Raises:
-            ValueError: the sampler is a device or an object, not a named ideal simulator.
+            ValueError: the engine has none: it is a device, or a sampler object.
         """
-        if self.differentiable:
+        theta = as_angles(theta)
+        if self.is_differentiable:
             return all_probabilities(self.ansatz, theta, self.bases)
         if self._aer is None:
-            raise ValueError("this sampler has no exact probabilities; ask for shots")
+            raise ValueError(
+                f"exact probabilities are not available from {self.engine.name}; ask for shots"
+            )
         return torch.from_numpy(self._aer(theta.detach().cpu().numpy())).to(theta)
 
-    def shots(self, theta: Tensor, shots: int) -> Tensor:
-        """Indices int64 [n_bases, K, shots] of measured bitstrings of K parameter sets [K, n_params], in one job."""
-        if self.differentiable:
+    def shots(self, theta: Tensor | ArrayLike, shots: int) -> Tensor:
+        """Measure bitstrings of K parameter sets [K, n_params], in one job that may be paid for.
+
+        Returns their indices int64 [n_bases, K, shots].
+        """
+        theta = as_angles(theta)
+        if self.engine.sampler is None:
             probs = all_probabilities(self.ansatz, theta.detach(), self.bases)  # (K, n_bases, 2**n)
             drawn = torch.multinomial(probs.flatten(0, 1), shots, replacement=True)
             return drawn.unflatten(0, (len(theta), -1)).transpose(0, 1)
         values = theta.detach().cpu().numpy()
         pubs = [(circuit, values[:, : circuit.num_parameters], shots) for circuit in self._circuits]
-        result = self._sampler.run(pubs).result()
+        result = self.engine.sampler.run(pubs).result()
         bits = np.stack([pub.join_data().to_bool_array(order="little") for pub in result])
         return bits_to_index(torch.from_numpy(bits).to(theta.device))
 
-    def frequencies(self, theta: Tensor, shots: int) -> Tensor:
-        """Observed frequencies [K, n_bases, 2**n] of `shots` shots per basis and parameter set [K, n_params]."""
+    def frequencies(self, theta: Tensor | ArrayLike, shots: int) -> Tensor:
+        """Return frequencies [K, n_bases, 2**n] of `shots` shots per basis and parameter set.
+
+        The shots of all K parameter sets [K, n_params] are one job, which may be paid for.
+        """
+        theta = as_angles(theta)
         index = self.shots(theta, shots).transpose(0, 1)  # (K, n_bases, shots)
         counts = theta.new_zeros(*index.shape[:2], 2**self.n_qubits)
         return counts.scatter_add_(-1, index, torch.ones_like(index, dtype=theta.dtype)) / shots
 
-    def sample(self, theta: Tensor, n: int) -> Tensor:
-        """Bits uint8 [n, n_bases * n_qubits] of one parameter set [n_params].
+    def sample(self, theta: Tensor | ArrayLike, n: int) -> Tensor:
+        """Return bits uint8 [n, n_bases * n_qubits] of one parameter set [n_params].
 
-        Shots of different circuits are independent, so those of different bases are paired at random: any order in
-        which a device returns them carries no correlation into the result.
+        Shots of different circuits are independent, so those of different bases are paired at
+        random: the order in which a device returns them adds no correlation. The shots are one
+        job, which may be paid for.
         """
-        index = self.shots(theta[None], n)[:, 0]  # (n_bases, n)
-        paired = [
-            basis[torch.from_numpy(self._rng.permutation(n)).to(basis.device)] for basis in index
-        ]
+        index = self.shots(as_angles(theta)[None], n)[:, 0]  # (n_bases, n)
+        orders = [torch.from_numpy(self._rng.permutation(n)).to(index.device) for _ in self.bases]
+        paired = [basis[order] for basis, order in zip(index, orders, strict=True)]
         return torch.cat([index_to_bits(basis, self.n_qubits) for basis in paired], dim=1)
 
     def one_qubit_angles(self, qubit: int) -> list[int]:
-        """Places in theta of the angles that turn `qubit` alone, of layers on all qubits, in order of application."""
+        """Return the places in theta of the angles that turn one qubit alone, in order.
+
+        Only layers on all qubits count.
+        """
         places, start = [], 0
         for gate, size in zip(self.ansatz.layers, self.ansatz.layer_sizes, strict=True):
             if gate in ROTATIONS:
@@ -122,29 +134,39 @@ class BornMachine:
         return places + ([start + qubit] if "t" in self.bases else [])
 
     def one_qubit_marginals(self, angles: Tensor) -> Tensor:
-        """P(bit = 1) in each basis [K, n_bases] of one qubit under its `angles` [K, ...] (see above), no entanglers."""
+        """Return P(bit = 1) in each basis [K, n_bases] of one qubit without entanglers.
+
+        `angles` [K, ...] are those of `one_qubit_angles`.
+        """
         alone = Ansatz(1, tuple(gate for gate in self.ansatz.layers if gate in ("h", *ROTATIONS)))
         return all_probabilities(alone, angles, self.bases)[..., 1]
 
     def readout_errors(self, shots: int) -> Tensor:
-        """Measured P(read | prepared) of every qubit, float64 [n, 2, 2], by one job that prepares all zeros and all ones."""
+        """Measure P(read | prepared) of every qubit, float64 [n, 2, 2].
+
+        One job prepares all zeros and all ones; it may be paid for.
+        """
+        assert self.engine.sampler is not None, "the exact engine has no readout errors"
         circuits = [QuantumCircuit(self.n_qubits), QuantumCircuit(self.n_qubits)]
         circuits[1].x(range(self.n_qubits))
-        result = self._sampler.run(
-            [(_measured(circuit), None, shots) for circuit in circuits]
-        ).result()
-        ones = [
-            pub.join_data().to_bool_array(order="little").mean(0) for pub in result
-        ]  # prepared 0, prepared 1
+        pubs = [(_measured(circuit), None, shots) for circuit in circuits]
+        result = self.engine.sampler.run(pubs).result()
+        # prepared 0, prepared 1
+        ones = [pub.join_data().to_bool_array(order="little").mean(0) for pub in result]
         read_one = torch.from_numpy(np.stack(ones, -1))  # (n, 2)
         return torch.stack([1 - read_one, read_one], 1)
 
 
 def parameter_shift(values: Callable[[Tensor], Tensor], angles: Tensor) -> tuple[Tensor, Tensor]:
-    """Values [...] at angles [P] and their derivatives [P, ...], of `values`, which takes K sets of angles [K, P] to [K, ...].
+    """Return values [...] at angles [P] and their derivatives [P, ...] by the parameter-shift rule.
 
-    Of the angles of RX, RY, RZ, RXX and RZZ, each of one gate, both are as exact as the values: f' = (f(+s) - f(-s)) / 2 with
-    s = pi / 2 (Mitarai et al., arXiv:1803.00745). All 2 P + 1 sets are asked for at once.
+    f' = (f(+s) - f(-s)) / 2 with s = pi / 2 (Mitarai et al., arXiv:1803.00745). For the angles of
+    RX, RY, RZ, RXX and RZZ, each of one gate, both are as exact as the values.
+
+    Args:
+        values: function from K sets of angles [K, P] to [K, ...]. It is called once, with all
+            2 P + 1 sets.
+        angles: angles [P] in radians.
     """
     shifts = math.pi / 2 * torch.eye(len(angles), dtype=angles.dtype, device=angles.device)
     found = values(torch.cat([angles[None], angles + shifts, angles - shifts]))
@@ -152,37 +174,30 @@ def parameter_shift(values: Callable[[Tensor], Tensor], angles: Tensor) -> tuple
     return found[0], (up - down) / 2
 
 
-def is_ideal(sampler: str) -> bool:
-    """Whether a named sampler has no noise, so that its exact probabilities can be had."""
-    return sampler in (EXACT, *IDEAL)
-
-
-def open_sampler(name: str, make: MakeSampler, rng: np.random.Generator) -> str | BaseSamplerV2:
-    """A sampler by name as `BornMachine` takes it: an ideal one by its name, another as `make` makes it."""
-    return name if is_ideal(name) else make(name, rng)
-
-
 def mitigated(frequencies: Tensor, errors: Tensor) -> Tensor:
-    """Frequencies [..., 2**n] as they would be read without readout errors [n, 2, 2]: their inverse, clipped at zero.
+    """Correct frequencies [..., 2**n] for readout errors [n, 2, 2], and clip them at zero.
 
-    The errors of different qubits are taken as independent (Bravyi et al., arXiv:2006.14044).
+    The inverse of the errors is applied. The errors of different qubits are taken as independent
+    (Bravyi et al., arXiv:2006.14044).
     """
     result = frequencies
     for qubit, inverse in enumerate(torch.linalg.inv(errors)):
-        result = torch.einsum(
-            "ab,...hbl->...hal", inverse.to(result), result.unflatten(-1, (-1, 2, 2**qubit))
-        ).flatten(-3)
+        split = result.unflatten(-1, (-1, 2, 2**qubit))
+        result = torch.einsum("ab,...hbl->...hal", inverse.to(result), split).flatten(-3)
     result = result.clamp(min=0)
     return result / result.sum(-1, keepdim=True)
 
 
 class _AerProbabilities:
-    """Exact probabilities by Aer's `save_probabilities`: one run of the state, rotated into each basis and back."""
+    """Exact probabilities by Aer's `save_probabilities`.
+
+    The state is computed once, and rotated into each basis and back.
+    """
 
     def __init__(self, ansatz: Ansatz, bases: tuple[str, ...], **options: str) -> None:
         n = ansatz.n_qubits
         self._bases = bases
-        # basis t last in the parameter vector, so building on its circuit gives every angle its place in theta
+        # Basis t stands last in the parameter vector, so its circuit gives every angle its place.
         trained = "t" in bases
         self._circuit = ansatz.to_circuit("t" if trained else "z")
         self._parameters = list(self._circuit.parameters)
@@ -195,10 +210,7 @@ class _AerProbabilities:
         if "o" in bases:
             self._circuit.rx(np.pi / 2, range(n))
             self._circuit.save_probabilities(label="o")
-        # 14 qubits: below, Aer's threads cost more than the simulation
-        self._simulator = (
-            AerSimulator(max_parallel_threads=1, **options) if n < 14 else AerSimulator(**options)
-        )
+        self._simulator = AerSimulator(**aer_threads(n), **options)
 
     def __call__(self, theta: NDArray[np.float64]) -> NDArray[np.float64]:
         binds = [dict(zip(self._parameters, theta.T.tolist(), strict=True))]
@@ -210,5 +222,6 @@ class _AerProbabilities:
 
 
 def _measured(circuit: QuantumCircuit) -> QuantumCircuit:
-    circuit.measure_all()  # before transpiling, so that classical bit i stays qubit i wherever that one is placed
+    # before transpiling, so that classical bit i stays qubit i wherever that qubit is placed
+    circuit.measure_all()
     return circuit

@@ -1,133 +1,134 @@
-"""Any parametrised Qiskit circuit as a distribution over bitstrings, and gradients by parameter shifts.
+"""Qiskit circuits as distributions over bitstrings, with gradients by parameter shifts.
 
-The circuits of `qcaan.circuits.ansatz` run on `BornMachine`; what has been built by hand runs here, with the same methods.
+Circuits of `qcaan.circuits.ansatz` run on `BornMachine`. Circuits that were built by hand run on
+`CircuitMachine`, which has the same methods.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import Parameter, ParameterExpression, ParameterVector
 from qiskit.exceptions import QiskitError
-from qiskit.primitives import (
-    BackendSamplerV2,
-    BaseSamplerV2,
-    PrimitiveJob,
-    PrimitiveResult,
-    SamplerPubResult,
-)
-from qiskit.primitives.containers import SamplerPubLike
-from qiskit.providers import BackendV2
-from qiskit.providers.basic_provider import BasicSimulator
 from qiskit.quantum_info import Statevector
-from qiskit_aer.backends.aerbackend import AerBackend
 from torch import Tensor
 
 from qcaan.bits import bits_to_index
-from qcaan.checks import check_memory
+from qcaan.checks import as_angles, check_memory
 from qcaan.circuits.ansatz import Ansatz
-from qcaan.circuits.born import EXACT, BornMachine, is_ideal, parameter_shift
-from qcaan.samplers.names import SAMPLERS, check_width, is_sampler, make_sampler
-from qcaan.samplers.simulators import TranspiledSampler
+from qcaan.circuits.born import BornMachine, parameter_shift
+from qcaan.samplers.names import EngineLike, open_engine
 
-Floats = NDArray[np.float64]
-_BASIS = (
-    "rx",
-    "ry",
-    "rz",
-    "cx",
-    "cz",
-    "h",
-)  # the last two only to save `Statevector` their decomposition
+# the last two only save `Statevector` their decomposition
+_BASIS = ("rx", "ry", "rz", "cx", "cz", "h")
 
 
 class CircuitMachine:
-    """Distribution of the bitstrings measured from a circuit of RX, RY, RZ, CX, or of what decomposes to them.
+    """Distribution of the bitstrings measured from a circuit of RX, RY, RZ, CX.
+
+    Other gates are decomposed to these.
 
     Args:
-        circuit: without measurements, with at least one parameter.
-        sampler: `exact` for Qiskit's `Statevector`, a name of `qcaan.samplers.names.SAMPLERS`, or any `BaseSamplerV2`.
-        rng: random state of the named samplers.
+        circuit: circuit without measurements, with at least one parameter.
+        engine: `exact` for Qiskit's `Statevector`, or another engine, as of `BornMachine`.
+        rng: random state of named samplers.
 
     Attributes:
-        parameters: in the order of theta: by name, numbers in it by value, so θ[2] is before θ[10].
+        parameters: parameters in the order of theta: by name, with numbers in the name by value,
+            so that θ[2] is before θ[10].
+        is_ideal: whether exact probabilities are available.
+        is_differentiable: whether autograd goes through the probabilities: never.
 
     Raises:
-        ValueError: no parameters, or something that parameters cannot be shifted in.
+        ValueError: the circuit has no parameters, or a part whose parameters cannot be shifted.
     """
 
-    differentiable = False
+    is_differentiable = False
 
     def __init__(
-        self, circuit: QuantumCircuit, sampler: str | BaseSamplerV2, rng: np.random.Generator
+        self, circuit: QuantumCircuit, engine: EngineLike, rng: np.random.Generator
     ) -> None:
         check_memory(circuit.num_qubits)
         self.parameters = ordered_parameters(circuit)
         if not self.parameters:
             raise ValueError("the generator circuit must have parameters to train, got none")
         self.n_params = len(self.parameters)
-        self.ideal = isinstance(sampler, str) and is_ideal(sampler)
         self._circuit, self._angles = _rotations(circuit)
         self._slopes = [
             (row, self.parameters.index(parameter), angle.gradient(parameter))
             for row, angle in enumerate(self._angles)
             for parameter in angle.parameters
         ]
-        self.angle_slopes(
-            torch.linspace(0.1, 0.2, self.n_params, dtype=torch.float64)
-        )  # refuses complex ones now
-        self._sampler = None if sampler == EXACT else sampler
-        if isinstance(self._sampler, str):
-            self._sampler = make_sampler(self._sampler, rng)
-        if self._sampler is not None:
-            check_width(self._sampler, circuit.num_qubits)
+        # refuses complex angles now
+        self.angle_slopes(torch.linspace(0.1, 0.2, self.n_params, dtype=torch.float64))
+        self.engine = open_engine(engine, rng)
+        self.engine.check_width(circuit.num_qubits)
+        self.is_ideal = self.engine.is_ideal
         self._measured = self._circuit.copy()
         self._measured.measure_all()
 
     @property
     def gates(self) -> QuantumCircuit:
-        """The circuit in RX, RY, RZ, CX, CZ and H alone, up to a global phase, with its parameters."""
+        """The circuit in RX, RY, RZ, CX, CZ and H alone, with its parameters.
+
+        It is the same up to a global phase.
+        """
         return self._circuit.assign_parameters(self._angles)
 
-    def probabilities(self, theta: Tensor) -> Tensor:
-        """Exact probabilities [K, 1, 2**n] of K parameter sets [K, n_params], by Qiskit's `Statevector`.
+    def probabilities(self, theta: Tensor | ArrayLike) -> Tensor:
+        """Return exact probabilities [K, 1, 2**n] of K parameter sets [K, n_params].
+
+        Qiskit's `Statevector` computes them.
 
         Raises:
-            ValueError: the sampler is an object, not a named ideal simulator.
+            ValueError: the engine has none: it is a device, or a sampler object.
         """
-        return self.at_angles(torch.stack([self.angles(point) for point in theta]), 0)[:, None]
+        rows = [self.angles(point) for point in as_angles(theta)]
+        return self.at_angles(torch.stack(rows), 0)[:, None]
 
-    def frequencies(self, theta: Tensor, shots: int) -> Tensor:
-        """Observed frequencies [K, 1, 2**n] of `shots` shots per parameter set [K, n_params]."""
-        return self.at_angles(torch.stack([self.angles(point) for point in theta]), shots)[:, None]
+    def frequencies(self, theta: Tensor | ArrayLike, shots: int) -> Tensor:
+        """Return frequencies [K, 1, 2**n] of `shots` shots per parameter set [K, n_params].
+
+        All shots are one job, which may be paid for.
+        """
+        rows = [self.angles(point) for point in as_angles(theta)]
+        return self.at_angles(torch.stack(rows), shots)[:, None]
 
     def at_angles(self, angles: Tensor, shots: int) -> Tensor:
-        """Frequencies [K, 2**n], or with 0 shots exact probabilities, at K sets [K, S] of the angles of all rotations."""
+        """Return frequencies [K, 2**n] at K sets [K, S] of the angles of all rotations.
+
+        With 0 shots they are exact probabilities; else they are one job, which may be paid for.
+        """
         if shots == 0:
-            if not self.ideal:
-                raise ValueError("this sampler has no exact probabilities; ask for shots")
+            if not self.is_ideal:
+                raise ValueError(
+                    f"exact probabilities are not available from {self.engine.name}; ask for shots"
+                )
             states = [Statevector(self._circuit.assign_parameters(row)) for row in angles.numpy()]
             return torch.from_numpy(np.stack([state.probabilities() for state in states]))
-        assert isinstance(self._sampler, BaseSamplerV2), "the exact engine draws no shots"
-        (result,) = self._sampler.run([(self._measured, angles.numpy(), shots)]).result()
+        assert self.engine.sampler is not None, "the exact engine draws no shots"
+        (result,) = self.engine.sampler.run([(self._measured, angles.numpy(), shots)]).result()
         bits = torch.from_numpy(result.join_data().to_bool_array(order="little"))  # (K, shots, n)
         counts = torch.zeros(len(angles), 2**self._circuit.num_qubits, dtype=torch.float64)
         index = bits_to_index(bits)
         return counts.scatter_add_(1, index, torch.ones_like(index, dtype=torch.float64)) / shots
 
     def angles(self, theta: Tensor) -> Tensor:
-        """Angles [S] of the rotations that depend on theta [n_params]."""
+        """Return the angles [S] of the rotations that depend on theta [n_params]."""
         return torch.tensor(
             [self._bound(angle, theta) for angle in self._angles], dtype=torch.float64
         )
 
     def angle_slopes(self, theta: Tensor) -> Tensor:
-        """Derivatives [S, n_params] of those angles at theta [n_params]; a parameter may turn several rotations."""
+        """Return the derivatives [S, n_params] of those angles at theta [n_params].
+
+        A parameter may turn several rotations.
+        """
         slopes = torch.zeros(len(self._angles), self.n_params, dtype=torch.float64)
         for row, column, slope in self._slopes:
             slopes[row, column] = self._bound(slope, theta)
@@ -143,96 +144,71 @@ class CircuitMachine:
         return float(value)
 
 
+Machine: TypeAlias = BornMachine | CircuitMachine
+
+
 def make_machine(
-    circuit: Ansatz | QuantumCircuit, sampler: str | BaseSamplerV2, rng: np.random.Generator
-) -> BornMachine | CircuitMachine:
-    """What measures `circuit`: our own engine or `BornMachine` where it is an `Ansatz`, else Qiskit's `Statevector`."""
+    circuit: Ansatz | QuantumCircuit, engine: EngineLike, rng: np.random.Generator
+) -> Machine:
+    """Return the machine of a circuit: a `BornMachine` for an `Ansatz`, else a `CircuitMachine`."""
     if isinstance(circuit, Ansatz):
-        return BornMachine(circuit, ("z",), sampler, rng)
-    return CircuitMachine(circuit, sampler, rng)
-
-
-class SimulatorSampler(BaseSamplerV2):
-    """Shots from a simulator backend under a fresh seed at each run: under one seed all runs would draw the same."""
-
-    def __init__(self, backend: BackendV2, rng: np.random.Generator) -> None:
-        self._backend, self._rng = backend, rng
-
-    def run(
-        self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
-    ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
-        options = {"seed_simulator": int(self._rng.integers(2**31))}
-        return BackendSamplerV2(backend=self._backend, options=options).run(pubs, shots=shots)
-
-
-def as_sampler(
-    device: str | BaseSamplerV2 | BackendV2, rng: np.random.Generator
-) -> str | BaseSamplerV2:
-    """A sampler name, a sampler, or a Qiskit backend as what `make_machine` takes; simulators are seeded from `rng`.
-
-    Raises:
-        ValueError: anything else, or an unknown name.
-    """
-    if isinstance(device, BackendV2):
-        seeded = isinstance(device, AerBackend | BasicSimulator)
-        sampler = SimulatorSampler(device, rng) if seeded else BackendSamplerV2(backend=device)
-        return TranspiledSampler(sampler, device)
-    if isinstance(device, BaseSamplerV2) or (
-        isinstance(device, str) and (device == EXACT or is_sampler(device))
-    ):
-        return device
-    raise ValueError(
-        f"unknown sampler {device!r}; choose from {', '.join((EXACT, *SAMPLERS))}, or give a BaseSamplerV2 or a backend"
-    )
+        return BornMachine(circuit, ("z",), engine, rng)
+    return CircuitMachine(circuit, engine, rng)
 
 
 def probabilities_and_slopes(
-    machine: BornMachine | CircuitMachine, theta: Tensor, shots: int
+    machine: Machine, theta: Tensor | ArrayLike, shots: int
 ) -> tuple[Tensor, Tensor]:
-    """Probabilities [2**n] and their derivatives [P, 2**n] at theta [P], in one job; with 0 shots both are exact.
+    """Return probabilities [2**n] and their derivatives [P, 2**n] at theta [P].
 
-    Every rotation is shifted, and those that a parameter turns are summed.
+    Both come from one job, which may be paid for; with 0 shots both are exact. Every rotation is
+    shifted, and the derivatives of rotations that one parameter turns are added.
     """
+    theta = as_angles(theta)
     if isinstance(machine, CircuitMachine):
+        built = machine
         probs, by_angle = parameter_shift(
-            lambda angles: machine.at_angles(angles, shots), machine.angles(theta)
+            lambda angles: built.at_angles(angles, shots), built.angles(theta)
         )
-        return probs, machine.angle_slopes(theta).T @ by_angle
-    return parameter_shift(
-        lambda points: distribution(machine, points, shots), theta
-    )  # our gates take one angle each
+        return probs, built.angle_slopes(theta).T @ by_angle
+    # each gate of an ansatz takes an angle of its own
+    return parameter_shift(lambda points: distribution(machine, points, shots), theta)
 
 
-def distribution(machine: BornMachine | CircuitMachine, theta: Tensor, shots: int) -> Tensor:
-    """Frequencies [K, 2**n] of K parameter sets [K, P], or with 0 shots their probabilities."""
+def distribution(machine: Machine, theta: Tensor | ArrayLike, shots: int) -> Tensor:
+    """Return frequencies [K, 2**n] of K parameter sets [K, P], or with 0 shots their probabilities.
+
+    Shots are one job, which may be paid for.
+    """
     return (machine.frequencies(theta, shots) if shots else machine.probabilities(theta))[:, 0]
 
 
 def ordered_parameters(circuit: QuantumCircuit) -> list[Parameter]:
-    """The circuit's parameters by name, with numbers in it by value: θ[2] before θ[10]."""
+    """Return the circuit's parameters by name, with numbers by value: θ[2] before θ[10]."""
 
-    def key(
-        parameter: Parameter,
-    ) -> list[str | int]:  # text and numbers alternate, so that like meets like
-        return [
-            int(part) if part.isdigit() else part for part in re.split(r"(\d+)", parameter.name)
-        ]
+    def key(parameter: Parameter) -> list[str | int]:
+        # text and numbers alternate, so that equals are compared
+        parts = re.split(r"(\d+)", parameter.name)
+        return [int(part) if part.isdigit() else part for part in parts]
 
     return sorted(circuit.parameters, key=key)
 
 
 def _rotations(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[ParameterExpression]]:
-    """The circuit in RX, RY, RZ, CX with an angle of its own in each trained rotation, and those angles in parameters."""
-    try:  # level 1: higher levels delete rotations before a measurement, and may leave qubits permuted
+    """Return the circuit in RX, RY, RZ, CX with an angle of its own in each trained rotation.
+
+    Returns also what those angles are in the circuit's parameters.
+    """
+    try:
+        # higher levels delete rotations before a measurement, and may permute the qubits
         basic = transpile(circuit, basis_gates=list(_BASIS), optimization_level=1)
     except QiskitError as error:
         raise ValueError(
             f"the generator circuit does not decompose to RX, RY, RZ, CX: {error.message}"
         ) from None
     count = sum(_is_trained(angle) for item in basic.data for angle in item.operation.params)
-    slots = iter(
-        ParameterVector("rotation of the circuit", count)
-    )  # no name that the circuit's own might have
+    # a name that no parameter of the circuit has
+    slots = iter(ParameterVector("rotation of the circuit", count))
     plain, angles = QuantumCircuit(circuit.num_qubits), []
     used: set[int] = set()
     for item in basic.data:
@@ -241,10 +217,8 @@ def _rotations(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[ParameterE
             trained = [angle for angle in item.operation.params if _is_trained(angle)]
             getattr(plain, name)(*([next(slots)] if trained else item.operation.params), *qubits)
             angles += trained
-        elif name == "barrier" or (
-            name == "reset" and not used & set(qubits)
-        ):  # `initialize` begins with resets
-            continue
+        elif name == "barrier" or (name == "reset" and not used & set(qubits)):
+            continue  # `initialize` begins with resets
         else:
             raise ValueError(
                 f"the generator circuit must consist of RX, RY, RZ, CX to be shifted, got {name}"

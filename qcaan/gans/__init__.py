@@ -1,0 +1,1 @@
+"""The systems: algorithms and networks that know no folder."""

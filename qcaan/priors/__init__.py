@@ -1,1 +1,1 @@
-"""Priors of a generator: classical ones, Boltzmann machines, and the quantum circuit Born machine."""
+"""Priors of a generator: classical ones, Boltzmann machines, and the quantum Born machine."""

@@ -1,36 +1,44 @@
-"""Priors of a generator: what is fitted to the discriminator's latent bits, and what latent vectors are drawn from.
+"""The interface of priors, and what their implementations share.
 
-Here are the seam and the priors that need no circuit; the quantum one is in `qcaan.priors.qcbm`.
+A prior is fitted to the discriminator's latent bits, and the generator's inputs are drawn from it.
 """
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from qcaan import losses
-from qcaan.bits import index_to_bits, product_probabilities, target_probabilities
-from qcaan.checks import positive
+from qcaan.bits import BitsLike, as_bits, index_to_bits, product_probabilities, target_probabilities
+from qcaan.checks import number, whole
+from qcaan.priors.schedule import Schedule
 
-INDEPENDENT = (
-    0.05  # nats: a product distribution this near to the target means that its bits are independent
-)
-MAX_HISTOGRAM_BITS = 16  # 65,536 cells; more are emptier than any number of images could fill
+# nats: a product distribution this near to the target means that the target's bits are independent
+INDEPENDENT = 0.05
+# 65,536 cells; more are emptier than any number of images could fill
+MAX_HISTOGRAM_BITS = 16
 
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a fit did. Losses before and after are those of fresh evaluations, not the optimiser's best draw.
+    """Report of a fit. The losses are those of new evaluations, not the optimiser's best draw.
 
-    `evaluations` counts parameter sets, `executions` circuits run for them and for the bank: one per basis and set.
-
-    `kl` is KL(target || prior) in nats and `tvd` the total variation distance, both summed over the measurement bases;
-    `kl_product` is the KL of the product of the target's marginals, the fit that needs no circuit. None where the prior
-    has no distribution over bitstrings to compare.
+    Attributes:
+        loss_before, loss_after: loss at the start and at the end; None if there was nothing to fit.
+        evaluations: number of parameter sets whose distribution was computed or measured.
+        executions: number of circuits run for them: one per basis and parameter set.
+        shots: number of shots of all executions.
+        seconds: duration in seconds.
+        kl: KL(target || prior) in nats, summed over the measurement bases. None if the prior has
+            no distribution over bitstrings, or if only a bank of shots can tell: see `distances`.
+        kl_product: the same of the product of the target's marginals, the fit without a circuit.
+        tvd: total variation distance in [0, 1], summed over the bases.
     """
 
     loss_before: float | None = None
@@ -44,18 +52,13 @@ class FitReport:
     tvd: float | None = None
 
     def summary(self) -> str:
-        """One clause for the console."""
-        text = (
-            "prior is fixed"
-            if self.loss_before is None
-            else f"loss {self.loss_before:.4f} -> {self.loss_after:.4f}"
-        )
-        if (
-            self.loss_before is not None
-            and self.loss_after is not None
-            and self.loss_after >= self.loss_before
-        ):
-            text += " (the fit did NOT lower the loss)"
+        """Return a clause for the console."""
+        if self.loss_before is None or self.loss_after is None:
+            text = "prior is fixed"
+        else:
+            text = f"fit loss {self.loss_before:.4f} -> {self.loss_after:.4f}"
+            if self.loss_after >= self.loss_before:
+                text += " (the fit did NOT lower the loss)"
         if self.kl is not None and self.kl_product is not None:
             text += f", KL {self.kl:.3f} (product of marginals {self.kl_product:.3f}"
             text += ": the latent bits are independent)" if self.kl_product < INDEPENDENT else ")"
@@ -63,65 +66,125 @@ class FitReport:
 
 
 class Prior(nn.Module, ABC):
-    """A distribution over samples [dim] that can be fitted to bits, drawn from and made into the generator's input.
+    """A distribution over samples [dim] that is fitted to bits and drawn from.
 
     `state_dict()` holds all that a resumed run needs, random state included.
+
+    Attributes:
+        dim: width of a sample.
+        latent_dim: width of the generator's input.
+        n_bits: width of the bitstrings; None for a prior over real numbers.
+        n_bases: number of measurement bases, whose bits stand side by side in a sample.
+        schedule: for a quantum prior, which engine fits and which draws in each epoch.
     """
 
-    dim: int  # width of a sample
-    latent_dim: int  # width of the generator's input made from it
-    _anchor: Tensor  # an empty buffer that tells priors without weights which device they are on
-    n_bits: int | None  # width of the bitstrings it draws; None for a prior over real numbers
+    dim: int
+    latent_dim: int
+    n_bits: int | None
+    n_bases: int = 1
+    schedule: Schedule | None = None
+    # an empty buffer that tells which device the prior is on
+    _anchor: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the prior's draws."""
+        return self._anchor.device
 
     @abstractmethod
-    def fit(self, bits: Tensor) -> FitReport:
-        """Fit to bits {0, 1} [m, n_bits]; a fixed prior only reports how far it is from them."""
+    def fit(self, bits: BitsLike) -> FitReport:
+        """Fit to bits {0, 1} [m, n_bits]. A fixed prior only reports its distance to them.
+
+        A quantum prior on a device submits jobs that may be paid for.
+        """
 
     @abstractmethod
     def sample(self, n: int) -> Tensor:
-        """Samples [n, dim] float32, bits as {0, 1}; from torch's global random state, on the prior's device."""
+        """Draw samples [n, dim] float32 on the prior's device, bits as {0, 1}.
+
+        Draws come from torch's global random state. A prior with a bank of shots draws from it.
+        """
 
     @abstractmethod
     def embed(self, samples: Tensor) -> Tensor:
-        """Samples [n, dim] to the generator's input [n, latent_dim]."""
+        """Turn samples [n, dim] into the generator's input [n, latent_dim]."""
+
+    def draw_bank(self) -> None:
+        """Measure the bank of shots that `sample` draws from, if the prior has one.
+
+        On a device this submits jobs that may be paid for.
+        """
 
     def measure(self, n: int) -> Tensor:
-        """As `sample`, but never from a store of earlier draws: what pictures and scores are made from."""
+        """Draw as `sample` does, but never from a bank: for pictures and scores.
+
+        On a device this submits jobs that may be paid for.
+        """
         return self.sample(n)
 
-    def distances(self, bits: Tensor) -> dict[str, Any]:
-        """`kl`, `kl_product` and `tvd` to bits [m, dim], see `FitReport`; empty where there is nothing to compare."""
+    def distances(self, bits: BitsLike) -> dict[str, Any]:
+        """Return `kl`, `kl_product` and `tvd` to bits [m, dim], see `FitReport`.
+
+        Empty if the prior has no distribution over bitstrings.
+        """
         return {}
 
+    def distributions(self, bits: BitsLike) -> dict[str, np.ndarray]:
+        """Return `bases`, `target` and `model`, distributions [n_bases, 2**n] of bits [m, dim].
+
+        Empty for priors without a circuit.
+        """
+        return {}
+
+    def resume_at(self, n_fits: int) -> None:
+        """Continue as after `n_fits` fits, for priors that change their engine during a run."""
+
     def reseed(self, seed: int) -> None:
-        """Start the prior's own random state anew, if it has one besides torch's."""
+        """Reseed the prior's own random state, if it has one besides torch's."""
 
 
 class BitPrior(Prior):
-    """A prior over bitstrings: {0, 1} become {-1, +1} at the generator's door, with noise on and beside them if asked for.
+    """A prior over bitstrings: {0, 1} become {-1, +1}, with noise, at the generator's input.
 
     Args:
         n_bits: width of the bitstrings.
-        dither: standard deviation of the Gaussian noise on every sign.
-        noise_dims: standard normal coordinates appended to the signs.
+        dither: standard deviation of Gaussian noise on every sign, at least 0.
+        noise_dims: number of standard normal coordinates appended to the signs.
+
+    Raises:
+        ValueError: one of these is out of range.
     """
 
     def __init__(self, n_bits: int, dither: float, noise_dims: int) -> None:
         super().__init__()
-        self.dim = self.n_bits = positive("n_bits", n_bits)
-        if dither < 0:
-            raise ValueError(f"dither must be at least 0, got {dither}")
-        if noise_dims < 0:
-            raise ValueError(f"noise_dims must be at least 0, got {noise_dims}")
-        self.dither, self.noise_dims = dither, noise_dims
+        self.dim = self.n_bits = whole("n_bits", n_bits)
+        self.dither = number("dither", dither, least=0)
+        self.noise_dims = whole("noise_dims", noise_dims, 0)
         self.latent_dim = n_bits + noise_dims
 
-    def embed(self, samples: Tensor) -> Tensor:
-        """Bits {0, 1} [n, n_bits] to 2 bits - 1 + dither * N(0, 1), then N(0, 1) in noise_dims more columns.
+    def fit(self, bits: BitsLike) -> FitReport:
+        start = time.perf_counter()
+        bits = as_bits(bits, self.dim, self.device)
+        report = replace(self._fit(bits), seconds=time.perf_counter() - start)
+        return replace(report, **self._distances_after_fit(bits))
 
-        Without either, one bitstring draws one picture.
+    @abstractmethod
+    def _fit(self, bits: Tensor) -> FitReport:
+        """Fit to bits uint8 [m, n_bits] on the prior's device; `fit` adds seconds and distances."""
+
+    def _distances_after_fit(self, bits: Tensor) -> dict[str, Any]:
+        return self.distances(bits)
+
+    def embed(self, samples: Tensor) -> Tensor:
+        """Turn bits {0, 1} [n, n_bits] into 2 bits - 1 + dither * N(0, 1), and append N(0, 1).
+
+        Without dither and noise dimensions one bitstring draws one picture.
         """
-        signs = 2 * samples - 1
+        signs = 2 * torch.as_tensor(samples, device=self.device).float() - 1
         if self.dither:
             signs = signs + self.dither * torch.randn_like(signs)
         if self.noise_dims:
@@ -130,7 +193,11 @@ class BitPrior(Prior):
 
 
 class TabulatedPrior(BitPrior):
-    """A prior over few bits whose probabilities `probs` [2**n_bits] are all known, and drawn from exactly."""
+    """A prior over few bits whose probabilities `probs` [2**n_bits] are all known.
+
+    Raises:
+        ValueError: more than 16 bits, or another option is out of range.
+    """
 
     probs: Tensor
 
@@ -138,23 +205,26 @@ class TabulatedPrior(BitPrior):
         super().__init__(n_bits, dither, noise_dims)
         if n_bits > MAX_HISTOGRAM_BITS:
             raise ValueError(
-                f"n_bits must be at most {MAX_HISTOGRAM_BITS} for this prior, got {n_bits}"
+                f"`n_bits` must be at most {MAX_HISTOGRAM_BITS} for this prior, got {n_bits}"
             )
-        self.register_buffer("probs", torch.full((2**n_bits,), 0.5**n_bits, dtype=torch.float64))
+        uniform = torch.full((2**n_bits,), 0.5**n_bits, dtype=torch.float64)
+        self.register_buffer("probs", uniform)
 
-    def distances(self, bits: Tensor) -> dict[str, Any]:
-        return compare(
-            target_probabilities(bits.to(self.probs.device), 1),
-            self.probs[None],
-            bits.to(self.probs.device),
-        )
+    def distances(self, bits: BitsLike) -> dict[str, Any]:
+        bits = as_bits(bits, self.dim, self.device)
+        return compare(target_probabilities(bits, 1), self.probs[None], bits)
 
     def sample(self, n: int) -> Tensor:
         return index_to_bits(torch.multinomial(self.probs, n, replacement=True), self.dim).float()
 
 
 def compare(target: Tensor, model: Tensor, bits: Tensor) -> dict[str, Any]:
-    """KL, TVD and the product's KL, summed over the bases, of [n_bases, 2**n] against the same."""
+    """Return `kl`, `kl_product` and `tvd`, summed over the bases; see `FitReport`.
+
+    Args:
+        target, model: distributions [n_bases, 2**n].
+        bits: the bits [m, n_bases * n] that `target` is the histogram of.
+    """
     marginals = bits.double().mean(0).view(len(target), -1)
     product = torch.stack([product_probabilities(m) for m in marginals])
     return {
@@ -162,10 +232,3 @@ def compare(target: Tensor, model: Tensor, bits: Tensor) -> dict[str, Any]:
         "kl_product": sum(float(losses.kl(t, p)) for t, p in zip(target, product, strict=True)),
         "tvd": sum(float(losses.tvd(t, m)) for t, m in zip(target, model, strict=True)),
     }
-
-
-def check_bits(bits: Tensor, dim: int) -> None:
-    if bits.ndim != 2 or bits.shape[1] != dim or len(bits) == 0:
-        raise ValueError(f"bits must have shape [m, {dim}] with m >= 1, got {list(bits.shape)}")
-    if not ((bits == 0) | (bits == 1)).all():
-        raise ValueError("bits must be 0 or 1")

@@ -1,9 +1,7 @@
-"""Boltzmann machines as priors: the restricted one, with which the AAN began, and the quantum one."""
+"""Boltzmann machines as priors: the restricted one of the classical AAN, and the quantum one."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -11,32 +9,44 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from qcaan.bits import index_to_bits, target_probabilities
-from qcaan.checks import positive
+from qcaan.bits import BitsLike, all_bitstrings, as_bits, target_probabilities
+from qcaan.checks import check_seed, number, whole
 from qcaan.priors.base import (
     MAX_HISTOGRAM_BITS,
     BitPrior,
     FitReport,
     TabulatedPrior,
-    check_bits,
     compare,
 )
 
+# 2**10 x 2**10 matrices are diagonalised in each step of a fit
+_MAX_QUANTUM_BITS = 10
+# Gibbs sweeps before new samples are measured, so that they do not depend on the last ones
+_MEASURING_SWEEPS = 100
+
 
 class RBM(BitPrior):
-    """Restricted Boltzmann machine p(v) ~ exp(b v) prod_j (1 + exp(c_j + W_j v)), the prior of the classical AAN.
+    """Restricted Boltzmann machine p(v) ~ exp(b v) prod_j (1 + exp(c_j + W_j v)).
 
-    Arici and Celikyilmaz, arXiv:1611.06953. Trained by persistent contrastive divergence (Tieleman, ICML 2008): its
-    chains live on from step to step and from fit to fit, and samples are drawn from them. Its loss is the exact NLL up to
-    16 bits, where the partition function can be enumerated, and above the pseudo-likelihood's.
+    It is the prior of the classical AAN (Arici and Celikyilmaz, arXiv:1611.06953). It is trained by
+    persistent contrastive divergence (Tieleman, ICML 2008): its Markov chains continue from step to
+    step and from fit to fit, and samples are drawn from them. The loss is the exact NLL up to 16
+    bits, for which the partition function can be enumerated. For more bits the loss is the negative
+    log-pseudo-likelihood.
 
     Args:
         n_bits, dither, noise_dims: see `BitPrior`.
-        n_hidden: hidden units.
-        steps: minibatches of a fit.
-        lr: learning rate, falling linearly to zero within a fit.
-        n_chains: persistent chains.
-        sweeps: Gibbs sweeps of every chain per minibatch, and between two draws of a bank.
+        n_hidden: number of hidden units.
+        steps: number of minibatches in a fit.
+        lr: learning rate, above 0, which falls linearly to zero within a fit.
+        n_chains: number of chains, and size of the minibatches.
+        sweeps: number of Gibbs sweeps of every chain per minibatch, and between two draws of
+            samples.
+        seed: seed of the initial weights and chains; default torch's global random state, which
+            everything later is drawn from.
+
+    Raises:
+        ValueError: one of these is out of range.
     """
 
     weight: Tensor
@@ -49,6 +59,7 @@ class RBM(BitPrior):
         n_bits: int = 16,
         dither: float = 0.0,
         noise_dims: int = 0,
+        *,
         n_hidden: int = 64,
         steps: int = 500,
         lr: float = 0.5,
@@ -57,30 +68,32 @@ class RBM(BitPrior):
         seed: int | None = None,
     ) -> None:
         super().__init__(n_bits, dither, noise_dims)
-        self.steps, self.lr, self.sweeps = positive("steps", steps), lr, positive("sweeps", sweeps)
-        generator = torch.Generator().manual_seed(seed) if seed is not None else None
-        weight = 0.3 * torch.randn(
-            positive("n_hidden", n_hidden), n_bits, generator=generator, dtype=torch.float64
-        )
+        self.steps = whole("steps", steps)
+        self.lr = number("lr", lr, above=0)
+        self.sweeps = whole("sweeps", sweeps)
+        size = (whole("n_hidden", n_hidden), n_bits)
+        generator = None if seed is None else torch.Generator().manual_seed(check_seed(seed))
+        weight = 0.3 * torch.randn(size, generator=generator, dtype=torch.float64)
         self.register_buffer("weight", weight)
         self.register_buffer("visible_bias", torch.zeros(n_bits, dtype=torch.float64))
         self.register_buffer("hidden_bias", torch.zeros(n_hidden, dtype=torch.float64))
-        chains = torch.randint(2, (positive("n_chains", n_chains), n_bits), generator=generator)
+        chains = torch.randint(2, (whole("n_chains", n_chains), n_bits), generator=generator)
         self.register_buffer("chains", chains.double())
 
     def free_energy(self, visible: Tensor) -> Tensor:
-        """-log of the unnormalised probability [m] of bits [m, n_bits] float64."""
-        return -visible @ self.visible_bias - F.softplus(
-            self.hidden_bias + visible @ self.weight.T
-        ).sum(-1)
+        """Return minus the log of the unnormalised probability [m] of bits float64 [m, n_bits]."""
+        inputs = self.hidden_bias + visible @ self.weight.T  # (m, n_hidden)
+        return -visible @ self.visible_bias - F.softplus(inputs).sum(-1)
 
     def log_partition(self) -> Tensor:
-        """log Z, by enumerating all bitstrings."""
+        """Return the log of the partition function [], by enumerating all bitstrings."""
         return torch.logsumexp(-self.free_energy(self._all_bits()), 0)
 
-    def fit(self, bits: Tensor) -> FitReport:
-        check_bits(bits, self.dim)
-        start = time.perf_counter()
+    def probabilities(self) -> Tensor:
+        """Return the distribution float64 [2**n_bits], by enumerating all bitstrings."""
+        return (-self.free_energy(self._all_bits()) - self.log_partition()).exp()
+
+    def _fit(self, bits: Tensor) -> FitReport:
         data = bits.to(self.weight)
         before = self.loss(data)
         saved = {name: value.clone() for name, value in self.named_buffers()}
@@ -88,22 +101,24 @@ class RBM(BitPrior):
             rate = self.lr * (1 - step / self.steps)
             real = data[torch.randint(len(data), (len(self.chains),), device=data.device)]
             self._sweep(self.sweeps)
-            hidden_real, hidden_model = (
-                torch.sigmoid(self.hidden_bias + v @ self.weight.T) for v in (real, self.chains)
-            )  # (m, n_hidden)
+            hidden_real = torch.sigmoid(self.hidden_bias + real @ self.weight.T)  # (m, n_hidden)
+            hidden_model = torch.sigmoid(self.hidden_bias + self.chains @ self.weight.T)
             self.weight += rate * (hidden_real.T @ real - hidden_model.T @ self.chains) / len(real)
             self.visible_bias += rate * (real - self.chains).mean(0)
             self.hidden_bias += rate * (hidden_real - hidden_model).mean(0)
         after = self.loss(data)
-        if after >= before:  # as with the QCBM: a fit that is no better is not taken
+        if after >= before:
+            # a fit that is no better is not taken, as with the QCBM
             for name, value in self.named_buffers():
                 value.copy_(saved[name])
             after = before
-        report = FitReport(before, after, seconds=time.perf_counter() - start)
-        return replace(report, **self.distances(bits))
+        return FitReport(before, after)
 
     def loss(self, data: Tensor) -> float:
-        """NLL of bits [m, n_bits] float64 in nats per bitstring, or minus the log pseudo-likelihood above 16 bits."""
+        """Return the mean loss of bits float64 [m, n_bits], in nats per bitstring.
+
+        It is the NLL up to 16 bits, and the negative log-pseudo-likelihood for more bits.
+        """
         if self.dim <= MAX_HISTOGRAM_BITS:
             return float(self.free_energy(data).mean() + self.log_partition())
         total = data.new_zeros(())
@@ -113,15 +128,17 @@ class RBM(BitPrior):
             total += F.softplus(self.free_energy(data) - self.free_energy(flipped)).mean()
         return float(total)
 
-    def distances(self, bits: Tensor) -> dict[str, Any]:
+    def distances(self, bits: BitsLike) -> dict[str, Any]:
         if self.dim > MAX_HISTOGRAM_BITS:
             return {}
-        bits = bits.to(self.weight.device)
-        probs = (-self.free_energy(self._all_bits()) - self.log_partition()).exp()
-        return compare(target_probabilities(bits, 1), probs[None], bits)
+        bits = as_bits(bits, self.dim, self.device)
+        return compare(target_probabilities(bits, 1), self.probabilities()[None], bits)
 
     def sample(self, n: int) -> Tensor:
-        """Bits [n, n_bits] float32 from the persistent chains, sweeps apart."""
+        """Draw bits float32 [n, n_bits] from the chains.
+
+        A draw takes a bitstring of each chain, and some sweeps lie between two draws.
+        """
         draws = []
         for _ in range(0, n, len(self.chains)):
             self._sweep(self.sweeps)
@@ -129,7 +146,7 @@ class RBM(BitPrior):
         return torch.cat(draws)[:n].float()
 
     def measure(self, n: int) -> Tensor:
-        self._sweep(100)
+        self._sweep(_MEASURING_SWEEPS)
         return self.sample(n)
 
     def _sweep(self, n: int) -> None:
@@ -138,23 +155,26 @@ class RBM(BitPrior):
             self.chains = torch.bernoulli(torch.sigmoid(self.visible_bias + hidden @ self.weight))
 
     def _all_bits(self) -> Tensor:
-        return index_to_bits(torch.arange(2**self.dim, device=self.weight.device), self.dim).to(
-            self.weight
-        )
+        return all_bitstrings(self.dim, self.weight.device).to(self.weight)
 
 
 class QBM(TabulatedPrior):
-    """Quantum Boltzmann machine: p(x) = <x| exp(-H) |x> / Z, H = -sum w_ij Z_i Z_j - sum b_i Z_i - sum g_i X_i.
+    """Quantum Boltzmann machine p(x) = <x| exp(-H) |x> / Z (Amin et al., arXiv:1601.02036).
 
-    Amin et al., arXiv:1601.02036. Trained on the quantum relative entropy to the pure state sum_x sqrt(p(x)) |x> (Kieferova
-    and Wiebe, arXiv:1612.05204), whose gradient is the difference of the terms' expectations between model and data; with
-    their other choice, the mixed state, the transverse fields g would only shrink to zero. Exact: H is diagonalised.
+    H = -sum w_ij Z_i Z_j - sum b_i Z_i - sum g_i X_i. It is trained on the quantum relative entropy
+    to the pure state sum_x sqrt(p(x)) |x> (Kieferova and Wiebe, arXiv:1612.05204). The gradient of
+    that entropy is the difference of the terms' expectations between the model and the data. With
+    the mixed state, which is their other choice, the transverse fields g would only shrink to zero.
+    All is exact: H is diagonalised.
 
     Args:
-        n_bits: at most 10.
+        n_bits: width of the bitstrings, from 1 to 10.
         dither, noise_dims: see `BitPrior`.
-        steps: of Adam, in a fit.
-        lr: its learning rate.
+        steps: number of steps of Adam in a fit.
+        lr: learning rate of Adam, above 0.
+
+    Raises:
+        ValueError: one of these is out of range.
     """
 
     _diagonals: Tensor
@@ -167,32 +187,29 @@ class QBM(TabulatedPrior):
         n_bits: int = 8,
         dither: float = 0.0,
         noise_dims: int = 0,
+        *,
         steps: int = 100,
         lr: float = 0.05,
     ) -> None:
-        if n_bits > 10:
+        if whole("n_bits", n_bits) > _MAX_QUANTUM_BITS:
             raise ValueError(
-                f"n_bits must be at most 10 for a quantum Boltzmann machine, got {n_bits}"
+                f"`n_bits` must be at most {_MAX_QUANTUM_BITS} for a quantum Boltzmann machine, "
+                f"got {n_bits}"
             )
         super().__init__(n_bits, dither, noise_dims)
-        self.steps, self.lr = positive("steps", steps), lr
+        self.steps, self.lr = whole("steps", steps), number("lr", lr, above=0)
         pairs = list(combinations(range(n_bits), 2))
-        signs = 1 - 2 * index_to_bits(torch.arange(2**n_bits), n_bits).double()  # (2**n, n)
-        products = (
-            torch.stack([signs[:, i] * signs[:, j] for i, j in pairs], 1) if pairs else signs[:, :0]
-        )
-        self.register_buffer(
-            "_diagonals", torch.cat([products, signs], 1), persistent=False
-        )  # (2**n, pairs + n)
+        signs = 1 - 2 * all_bitstrings(n_bits).double()  # (2**n, n)
+        products = [signs[:, i] * signs[:, j] for i, j in pairs]
+        diagonals = torch.stack([*products, *signs.unbind(1)], 1)  # (2**n, pairs + n)
+        self.register_buffer("_diagonals", diagonals, persistent=False)
         self.register_buffer("couplings", torch.zeros(len(pairs), dtype=torch.float64))
         self.register_buffer("fields", torch.zeros(n_bits, dtype=torch.float64))
         self.register_buffer("transverse", torch.full((n_bits,), 0.5, dtype=torch.float64))
         self.probs.copy_(self._state()[0].diagonal())
 
-    def fit(self, bits: Tensor) -> FitReport:
-        check_bits(bits, self.dim)
-        start = time.perf_counter()
-        target = target_probabilities(bits.to(self.probs.device), 1)[0]
+    def _fit(self, bits: Tensor) -> FitReport:
+        target = target_probabilities(bits, 1)[0]
         amplitudes = target.sqrt()
         data = torch.cat([target @ self._diagonals, self._flips(amplitudes[:, None] * amplitudes)])
         terms = torch.cat([self.couplings, self.fields, self.transverse])
@@ -200,7 +217,8 @@ class QBM(TabulatedPrior):
         best, least, before = terms, torch.inf, torch.inf
         for step in range(self.steps + 1):
             state, log_partition = self._state(terms)
-            value = float(log_partition - terms @ data)  # S(data || model) of a pure data state
+            # S(data || model) of a pure data state
+            value = float(log_partition - terms @ data)
             if step == 0:
                 before = value
             if value < least:
@@ -211,11 +229,10 @@ class QBM(TabulatedPrior):
         parts = best.split([len(self.couplings), self.dim, self.dim])
         for buffer, part in zip((self.couplings, self.fields, self.transverse), parts, strict=True):
             buffer.copy_(part)
-        report = FitReport(before, least, seconds=time.perf_counter() - start)
-        return replace(report, **self.distances(bits))
+        return FitReport(before, least)
 
     def _state(self, terms: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The thermal state [2**n, 2**n], real, and log Z."""
+        """Return the thermal state, real [2**n, 2**n], and log Z []."""
         if terms is None:
             terms = torch.cat([self.couplings, self.fields, self.transverse])
         diagonal, transverse = terms.split([len(terms) - self.dim, self.dim])
@@ -228,6 +245,6 @@ class QBM(TabulatedPrior):
         return (vectors * weights) @ vectors.T, torch.logsumexp(-energies, 0)
 
     def _flips(self, state: Tensor) -> Tensor:
-        """<X_i> of every qubit [n] in a real state [2**n, 2**n]."""
+        """Return <X_i> of every qubit [n] in a real state [2**n, 2**n]."""
         index = torch.arange(len(state), device=state.device)
         return torch.stack([state[index, index ^ (1 << bit)].sum() for bit in range(self.dim)])

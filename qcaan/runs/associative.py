@@ -1,92 +1,82 @@
-"""The run directory of a QC-AAN: what is saved of a run, loaded back, and scored."""
+"""Runs of the QC-AAN: planned, saved epoch by epoch, loaded, and scored."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from qcaan import metrics
-from qcaan.bits import target_probabilities
 from qcaan.files import write_json
-from qcaan.gans import associative
 from qcaan.gans.associative import FIXED_LATENTS, AssociativeConfig, AssociativeGAN, EpochRecord
-from qcaan.priors.qcbm import QCBM
+from qcaan.metrics.images import score_generated
+from qcaan.priors.make import make_prior
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
-from qcaan.runs.loading import reopened, run_data
-from qcaan.runs.planning import Plan, plan_prior
-from qcaan.samplers.vendors import make_vendor
+from qcaan.runs.loading import load_data, restore
+from qcaan.runs.planning import plan_prior
+from qcaan.samplers.names import MakeSampler, SamplerFactory
+from qcaan.samplers.rehearsal import Plan
 
 
-def plan_run(config: AssociativeConfig, n_scored: int) -> Plan | None:
-    """What a run of this configuration, with as many images scored, would ask of a device; None if it asks none."""
+def plan_run(config: AssociativeConfig, samplers: SamplerFactory, n_scored: int) -> Plan | None:
+    """Plan the device jobs of a run that scores `n_scored` images; None if there are none."""
     assert config.epochs is not None, "use config.resolved()"
-    make = partial(associative.make_prior, config)
-    return plan_prior(
-        make, partial(make_vendor, budget=config), config.epochs, config.switch_at, n_scored
-    )
+
+    def make(make_sampler: MakeSampler) -> Any:
+        return make_prior(config, config, seed=config.seed, make_sampler=make_sampler)
+
+    return plan_prior(make, samplers, config.epochs, n_scored)
 
 
-def load_run(
-    run: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None
+def load(
+    directory: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None
 ) -> AssociativeGAN:
-    """The gan of a run directory; see `qcaan.runs.loading.reopened`."""
-    return reopened(run, AssociativeConfig, AssociativeGAN, device, seed, data_root)
+    """Load the networks of a run; see `qcaan.runs.loading.restore`."""
+    image_shape = tuple(directory.config()["data"]["image_shape"])
 
+    def make(config: AssociativeConfig, samplers: SamplerFactory) -> AssociativeGAN:
+        return AssociativeGAN(config, image_shape, device, make_sampler=samplers)
 
-def bit_histograms(gan: AssociativeGAN, bits: Tensor) -> dict[str, np.ndarray]:
-    """Distributions [n_bases, 2**n_qubits] of latent `bits` and of the QCBM fitted to them; empty for other priors."""
-    if not isinstance(gan.prior, QCBM):
-        return {}
-    bases = gan.prior.born.bases
-    return {
-        "bases": np.array(bases),
-        "target": target_probabilities(bits, len(bases)).cpu().numpy(),
-        "model": np.stack([gan.prior.probabilities(basis) for basis in bases]),
-    }
+    return restore(directory, AssociativeConfig, make, device, seed, data_root)
 
 
 def save_epoch(run: RunDirectory, gan: AssociativeGAN, record: EpochRecord, seconds: float) -> None:
-    """Leave an epoch in the run directory; the checkpoint last, since it is what says that the epoch is done."""
-    fresh = gan.prior.embed(gan.prior.sample(FIXED_LATENTS))
-    for name, latents in (
-        (f"epoch_{record.epoch:04d}.png", gan.fixed_latents),
-        ("drawn.png", fresh),
-    ):
-        pictures.save_picture(run.path / "samples" / name, pictures.grid(gan.draw(latents)))
-    histograms = bit_histograms(gan, record.bits)
-    if histograms:
-        run.save_arrays("prior.npz", histograms)
+    """Save the pictures, the distributions, the record and the checkpoint of an epoch.
+
+    The checkpoint is written last: it marks the epoch as finished.
+    """
+    new = gan.prior.embed(gan.prior.sample(FIXED_LATENTS))
+    latents = {f"epoch_{record.epoch:04d}.png": gan.fixed_latents, "drawn.png": new}
+    for name, inputs in latents.items():
+        pictures.save_picture(run.path / "samples" / name, pictures.grid(gan.draw(inputs)))
+    if distributions := gan.prior.distributions(record.bits):
+        run.save_arrays("prior.npz", distributions)
     values = {key: value for key, value in asdict(record).items() if key != "bits"}
     run.append({**values, "seconds": seconds})
     run.save_checkpoint(gan.training_state())
 
 
 def report_title(config: AssociativeConfig, data_name: str) -> str:
-    """What stands above a run's report."""
+    """Return the title of a run's report."""
     title = f"QC-AAN, {data_name}, prior {config.prior}"
     if config.prior != "qcbm":
         return title
-    return (
-        f"{title} ({config.n_qubits} qubits, {config.ansatz} {config.n_layers}, {config.sampler})"
-    )
+    circuit = f"{config.n_qubits} qubits, {config.ansatz} {config.n_layers}, {config.sampler}"
+    return f"{title} ({circuit})"
 
 
 def score_run(run: RunDirectory, gan: AssociativeGAN, n: int) -> dict[str, Any]:
-    """Score n generated images of a run, and held-out real ones, against its training images; write scores.json.
+    """Score n generated images of a run, and held-out real ones, and write scores.json.
 
-    See `qcaan.metrics.score_images`; `prior` holds KL and TVD of the prior to the latent bits of the training images.
+    See `qcaan.metrics.images.score_images`; `prior` holds the distances of the prior to the latent
+    bits of the training images. On a device, the images are jobs that may be paid for.
     """
-    train_set, test_set = run_data(run, gan.config.data_root)
+    train_set, test_set = load_data(run, gan.config.data_root)
     digits = gan.config.digits
     images, _ = gan.generate(n)
-    scores = metrics.score_run(images, train_set, test_set, digits, gan.device)
+    scores = score_generated(images, train_set, test_set, classes=digits, device=gan.device)
     bits = gan.latent_bits(train_set.only(digits).images.to(gan.device))
     scores["prior"] = gan.prior.distances(bits) if gan.prior.n_bits else {}
     write_json(run.path / "scores.json", scores)

@@ -1,4 +1,4 @@
-"""The directory of a run, which nothing is lost from: configuration, log, checkpoint and pictures."""
+"""The directory of a run. A crash loses one epoch at most."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 
-from qcaan.files import TEMPORARY, atomic_write, write_json
+from qcaan.files import atomic_write, delete_temporary_files, write_json
 
+System = Literal["associative", "image", "wasserstein", "distribution", "classify"]
+# of config.json and of the checkpoint; a change that older versions cannot read raises it
+FORMAT = 1
 _RECORDED_PACKAGES = (
     "qcaan",
     "torch",
@@ -25,16 +28,22 @@ _RECORDED_PACKAGES = (
     "numpy",
     "torchmetrics",
 )
+# options that a resumed run may change: where the data lie, and what a device may be asked
+_CHANGEABLE = ("epochs", "data_root", "max_jobs", "max_shots", "job_timeout", "ibm_mode")
 
 
 class RunError(ValueError):
-    """A run directory that cannot be used as asked; the message says why and what to do."""
+    """A run directory cannot be used as asked; the message says why and what to do."""
 
 
 class RunDirectory:
-    """`runs/<name>/`: config.json, log.jsonl, checkpoint.pt, samples/, pictures and scores.json of one run.
+    """The folder `runs/<name>/` of one run.
 
-    Opening one writes nothing before it is known to be new, or to belong to the same configuration.
+    It holds config.json, log.jsonl, checkpoint.pt, samples/, pictures and scores.json. Nothing is
+    written before the folder is known to be new, or to belong to the same configuration.
+
+    Args:
+        path: path of the folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,66 +62,82 @@ class RunDirectory:
         return self.path / "jobs.jsonl"
 
     def begin(
-        self, config: Any, facts: dict[str, Any], resume: bool, device: torch.device | str
+        self,
+        system: System,
+        config: Any,
+        data: dict[str, Any],
+        *,
+        resume: bool = False,
+        device: torch.device | str = "cpu",
     ) -> dict[str, Any] | None:
-        """Make the directory of a new run, or give the checkpoint of one that is there, with tensors on `device`.
+        """Make the directory of a new run, or return the checkpoint of an existing one.
 
         Args:
+            system: name of the system that the run trains.
             config: the configuration, a dataclass with a field `epochs`.
-            facts: what else config.json records; its `data` must be the same when a run goes on.
-            resume: whether an unfinished run may go on, and `epochs` be raised.
+            data: facts about the data, which must be the same when a run is resumed.
+            resume: whether an unfinished run may continue, and its `epochs` may be raised.
+            device: device of the checkpoint's tensors.
 
         Returns:
-            The last checkpoint, or None where no epoch has ended yet. One whose `finished` is true ended its run early.
+            The last checkpoint, or None if no epoch has ended yet. A checkpoint whose `finished`
+            is true ended its run early.
 
         Raises:
-            RunError: the directory belongs to another configuration, holds something else, is unfinished and `resume` is
-                False, holds nothing and `resume` is True, or is damaged.
+            RunError: the directory belongs to another configuration, holds something else, is
+                unfinished and `resume` is False, holds nothing and `resume` is True, or is damaged.
             OSError: it cannot be written.
         """
         if not self._config_path.is_file():
-            if resume:
-                raise RunError(f"{self.path} holds no run to resume")
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-                raise RunError(
-                    f"{self.path} exists and holds something else than a run; name another --out"
-                )
-            (self.path / "samples").mkdir(parents=True, exist_ok=True)
-            write_json(
-                self._config_path, {"config": _plain(config), **facts, "versions": _versions()}
-            )
+            self._make(system, config, data, resume)
             return None
 
         record = self.config()
-        self._check_same(record, _plain(config), facts["data"])
+        if record["system"] != system:
+            raise RunError(
+                f"{self.path} holds a run of the system {record['system']}, not {system}; "
+                "name another --out"
+            )
+        self._check_same(record, _plain(config), data)
         checkpoint = self.load_checkpoint(device) if self.checkpoint_path.is_file() else None
         done, planned = checkpoint["epoch"] if checkpoint else 0, record["config"]["epochs"]
         finished = done >= planned or (checkpoint is not None and checkpoint.get("finished", False))
         if not resume and not finished:
             raise RunError(
-                f"{self.path} holds an unfinished run ({done} of {planned} epochs); go on with --resume"
+                f"{self.path} holds an unfinished run ({done} of {planned} epochs); "
+                "continue it with --resume"
             )
         if config.epochs != planned:
             if not resume or config.epochs < planned:
                 raise RunError(
-                    f"{self.path} was planned for {planned} epochs, {config.epochs} asked for; --resume may raise --epochs"
+                    f"{self.path} was planned for {planned} epochs, {config.epochs} asked for; "
+                    "--resume may raise --epochs"
                 )
             write_json(self._config_path, {**record, "config": _plain(config)})
         self._keep_records(done)
-        for path in self.path.rglob(".*"):
-            if TEMPORARY.fullmatch(path.name):  # what a kill left of a file that it was writing
-                path.unlink()
+        delete_temporary_files(self.path)
         return checkpoint
+
+    def _make(self, system: System, config: Any, data: dict[str, Any], resume: bool) -> None:
+        if resume:
+            raise RunError(f"{self.path} holds no run to resume")
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunError(
+                f"{self.path} exists and holds something else than a run; name another --out"
+            )
+        (self.path / "samples").mkdir(parents=True, exist_ok=True)
+        record = {"system": system, "format": FORMAT, "config": _plain(config), "data": data}
+        write_json(self._config_path, {**record, "versions": _versions()})
 
     @property
     def _config_path(self) -> Path:
         return self.path / "config.json"
 
     def config(self) -> dict[str, Any]:
-        """The record in config.json.
+        """Return the record in config.json.
 
         Raises:
-            RunError: there is none, or it is damaged.
+            RunError: there is none, it is damaged, or it is of another version.
         """
         if not self._config_path.is_file():
             raise RunError(f"{self.path} is not a run directory: it has no config.json")
@@ -120,33 +145,37 @@ class RunDirectory:
             record = json.loads(self._config_path.read_text())
         except ValueError:
             record = None
-        if (
-            not isinstance(record, dict)
-            or not isinstance(record.get("config"), dict)
-            or "data" not in record
+        parts = ("config", "data")
+        if not isinstance(record, dict) or not all(
+            isinstance(record.get(part), dict) for part in parts
         ):
             raise RunError(f"{self._config_path} is damaged: it does not hold a configuration")
+        if record.get("format") != FORMAT or record.get("system") not in get_args(System):
+            raise RunError(
+                f"{self._config_path} is of another version of qcaan: its format is "
+                f"{record.get('format')!r}, this version reads {FORMAT}"
+            )
         return record
 
     def _check_same(
         self, record: dict[str, Any], config: dict[str, Any], data: dict[str, Any]
     ) -> None:
-        # the folder of the data may move; that the data are the same is told by `data`. What a device may be asked may change
-        ignored = ("epochs", "data_root", "max_jobs", "max_shots", "job_timeout", "ibm_mode")
         old = {
             **record["config"],
             **{f"data {key}": value for key, value in record["data"].items()},
         }
         new = {**config, **{f"data {key}": value for key, value in data.items()}}
         for key in new:
-            if key not in ignored and not key.endswith("provenance") and old.get(key) != new[key]:
+            if key in _CHANGEABLE or key.endswith("provenance"):
+                continue
+            if old.get(key) != new[key]:
                 raise RunError(
-                    f"{self.path} belongs to another configuration ({key} is {old.get(key)!r} there, {new[key]!r} here); "
-                    "name another --out"
+                    f"{self.path} belongs to another configuration "
+                    f"({key} is {old.get(key)!r} there, {new[key]!r} here); name another --out"
                 )
 
     def records(self) -> list[dict[str, Any]]:
-        """The records of log.jsonl; a last line cut short by a crash is left out."""
+        """Return the records of log.jsonl, without a last line that a crash cut short."""
         if not self.log_path.is_file():
             return []
         records = []
@@ -156,11 +185,12 @@ class RunDirectory:
         return records
 
     def append(self, record: dict[str, Any]) -> None:
+        """Append a record to log.jsonl."""
         with self.log_path.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
     def _keep_records(self, last_epoch: int) -> None:
-        """Drop log records after `last_epoch`: of epochs whose checkpoint was never written."""
+        """Drop the log records after `last_epoch`, whose checkpoints were never written."""
         if not self.log_path.is_file():
             return
         kept = [record for record in self.records() if record["epoch"] <= last_epoch]
@@ -170,15 +200,17 @@ class RunDirectory:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
 
     def save_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Write named arrays as an .npz file, atomically."""
         with atomic_write(self.path / name) as temporary:
             np.savez(temporary, allow_pickle=False, **arrays)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Write the checkpoint, atomically. It is the last file of an epoch to be written."""
         with atomic_write(self.checkpoint_path) as temporary:
             torch.save(state, temporary)
 
     def load_checkpoint(self, device: torch.device | str = "cpu") -> dict[str, Any]:
-        """The checkpoint, tensors on `device`; only tensors and plain values are unpickled.
+        """Return the checkpoint, tensors on `device`. Only tensors and plain values are unpickled.
 
         Raises:
             RunError: there is none, or it is damaged.
@@ -198,7 +230,7 @@ class RunDirectory:
 
 
 def _plain(config: Any) -> dict[str, Any]:
-    """A configuration dataclass as what JSON gives back for it."""
+    """Return a configuration dataclass as JSON would return it."""
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 

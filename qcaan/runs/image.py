@@ -1,4 +1,4 @@
-"""The run directory of an image QGAN: what is saved of a run, loaded back, and scored."""
+"""Runs of the image QGAN: planned, saved epoch by epoch, loaded, and scored."""
 
 from __future__ import annotations
 
@@ -11,75 +11,107 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qcaan import metrics
 from qcaan.files import write_json
-from qcaan.gans import image
-from qcaan.gans.image import EpochRecord, ImageConfig, ImageGAN
+from qcaan.gans.image.config import ImageConfig
+from qcaan.gans.image.gan import ImageGAN, train
+from qcaan.metrics.images import score_generated
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
-from qcaan.runs.loading import reopened, run_data
-from qcaan.runs.planning import Plan, plan_steps
-from qcaan.samplers.names import MakeSampler
-from qcaan.samplers.vendors import make_vendor
-from qcaan.training import described
+from qcaan.runs.loading import load_data, restore
+from qcaan.runs.planning import plan_steps
+from qcaan.samplers.names import MakeSampler, SamplerFactory
+from qcaan.samplers.rehearsal import Plan
+from qcaan.training import EpochRecord, describe_engine
 
 
-def plan_run(config: ImageConfig, image_shape: tuple[int, int, int], n_scored: int) -> Plan | None:
-    """What a run of this configuration, with as many images scored, would ask of a device; None if it asks none."""
+def plan_run(
+    config: ImageConfig,
+    samplers: SamplerFactory,
+    n_scored: int,
+    *,
+    image_shape: tuple[int, int, int],
+) -> Plan | None:
+    """Plan the device jobs of a run and its scores. Return None if it uses no device.
+
+    Args:
+        config: configuration of the run, with its defaults filled in by `resolved`.
+        samplers: the factory of the run's samplers, which opens the vendor.
+        n_scored: number of images generated for the scores.
+        image_shape: shape (C, H, W) of the images.
+    """
     assert config.steps_per_epoch is not None, "use config.resolved()"
 
     def start(make_sampler: MakeSampler) -> tuple[Callable[[], object], ...]:
-        gan = ImageGAN(
-            replace(config, switch_at=None), image_shape, torch.device("cpu"), make_sampler
-        )
-        records: Iterator[object] = image.train(gan, torch.zeros(1, *image_shape))
+        # the epochs on the exact engine ask nothing of a device
+        on_device = replace(config, switch_after_epochs=None)
+        gan = ImageGAN(on_device, image_shape, make_sampler=make_sampler)
+        records: Iterator[object] = train(gan, torch.zeros(1, *image_shape))
         return (
             partial(next, records),
-            partial(_pictures, gan),
+            partial(_draw_pictures, gan),
             lambda: n_scored and gan.generate(n_scored),
         )
 
-    vendor = partial(make_vendor, budget=config)
-    return plan_steps(start, vendor, config.epochs, config.steps_per_epoch, config.switch_at)
+    return plan_steps(
+        start, samplers, config.epochs, config.steps_per_epoch, config.switch_after_epochs
+    )
 
 
-def load_run(
-    run: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None
+def load(
+    directory: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None
 ) -> ImageGAN:
-    """The gan of a run directory; see `qcaan.runs.loading.reopened`."""
-    return reopened(run, ImageConfig, ImageGAN, device, seed, data_root)
+    """Load the networks of a run; see `qcaan.runs.loading.restore`."""
+    image_shape = tuple(directory.config()["data"]["image_shape"])
+
+    def make(config: ImageConfig, samplers: SamplerFactory) -> ImageGAN:
+        return ImageGAN(config, image_shape, device, make_sampler=samplers)
+
+    return restore(directory, ImageConfig, make, device, seed, data_root)
 
 
 def save_epoch(run: RunDirectory, gan: ImageGAN, record: EpochRecord, seconds: float) -> None:
-    """Leave an epoch in the run directory; the checkpoint last, since it is what says that the epoch is done."""
-    for name, images in zip(
-        (f"epoch_{record.epoch:04d}.png", "drawn.png"), _pictures(gan), strict=True
-    ):
+    """Save the pictures, the record and the checkpoint of an epoch.
+
+    The checkpoint is written last: it marks the epoch as finished. On a device, the pictures are
+    jobs that may be paid for.
+    """
+    names = f"epoch_{record.epoch:04d}.png", "drawn.png"
+    for name, images in zip(names, _draw_pictures(gan), strict=True):
         pictures.save_picture(run.path / "samples" / name, pictures.grid(images))
     run.append({**asdict(record), "seconds": seconds})
     run.save_checkpoint(gan.training_state())
 
 
-def _pictures(gan: ImageGAN) -> tuple[Tensor, Tensor]:
-    """Pictures of the noise that the progress GIF follows, and as many of fresh noise."""
+def _draw_pictures(gan: ImageGAN) -> tuple[Tensor, Tensor]:
+    """Draw images of the fixed noise, and as many of new noise."""
     fixed = gan.draw(gan.fixed_noise)
     return fixed, gan.generate(len(fixed))[0]
 
 
 def report_title(config: ImageConfig, data_name: str) -> str:
-    """What stands above a run's report."""
-    runs_on = described(config.sampler, config.shots, config.switch_at)
-    circuit = (
-        f"{config.n_qubits} qubits ({config.circuit}, {config.ansatz} {config.n_layers}, {runs_on})"
+    """Return the title of a run's report."""
+    circuit = "no circuit"
+    if config.circuit != "none":
+        engine = describe_engine(config.sampler, config.shots, config.switch_after_epochs)
+        circuit = (
+            f"{config.n_qubits} qubits ({config.circuit}, {config.ansatz} {config.n_layers}, "
+            f"{engine})"
+        )
+    return (
+        f"Image QGAN, {data_name}, noise {config.noise}, {circuit}, {config.decoder} decoder, "
+        f"{config.discriminator}"
     )
-    circuit = "no circuit" if config.circuit == "none" else circuit
-    return f"Image QGAN, {data_name}, noise {config.noise}, {circuit}, {config.decoder} decoder, {config.discriminator}"
 
 
 def score_run(run: RunDirectory, gan: ImageGAN, n: int) -> dict[str, Any]:
-    """Score n generated images of a run, and held-out real ones, against its training images; write scores.json."""
-    train_set, test_set = run_data(run, gan.config.data_root)
+    """Score n generated images of a run, and held-out real ones, and write scores.json.
+
+    See `qcaan.metrics.images.score_images`. On a device, the images are jobs that may be paid for.
+    """
+    train_set, test_set = load_data(run, gan.config.data_root)
     images, _ = gan.generate(n)
-    scores = metrics.score_run(images, train_set, test_set, gan.config.digits, gan.device)
+    scores = score_generated(
+        images, train_set, test_set, classes=gan.config.digits, device=gan.device
+    )
     write_json(run.path / "scores.json", scores)
     return scores

@@ -1,85 +1,137 @@
-"""The run directory of a hybrid WGAN-GP QGAN: what is saved of a run, and how it is scored."""
+"""Runs of the hybrid WGAN-GP QGAN: data, plan, saved epochs, loading, and scores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import wasserstein_distance
 from torch import Tensor
 
+from qcaan.data.samples import load_samples
 from qcaan.files import write_json
-from qcaan.gans import wasserstein
-from qcaan.gans.wasserstein import EpochRecord, WassersteinConfig, WassersteinGAN, column_scores
+from qcaan.gans.wasserstein.config import WassersteinConfig
+from qcaan.gans.wasserstein.gan import EpochRecord, WassersteinGAN, train
+from qcaan.metrics.samples import column_scores, sliced_wasserstein
 from qcaan.runs.directory import RunDirectory
-from qcaan.runs.planning import Plan, plan_steps
-from qcaan.samplers.names import MakeSampler
-from qcaan.samplers.vendors import make_vendor
+from qcaan.runs.loading import restore
+from qcaan.runs.planning import plan_steps
+from qcaan.samplers.names import MakeSampler, SamplerFactory
+from qcaan.samplers.rehearsal import Plan
+
+# number of samples of a named distribution: their mean is within 0.001 of the distribution's
+_NAMED_SAMPLES = 100_000
+# every fifth sample is held out for the scores
+_HELD_OUT = 5
 
 
-def sliced_wasserstein(generated: Tensor, real: Tensor, n_directions: int = 100) -> float:
-    """Mean Wasserstein-1 distance of samples [n, k] and [m, k] along random directions (Bonneel et al., JMIV 51, 2015).
+def load_data(config: WassersteinConfig) -> tuple[Tensor, Tensor]:
+    """Return the samples to train on [N, k] and those held out for the scores [M, k], float64.
 
-    It sees what single columns do not show: how they hang together.
+    Raises:
+        ValueError: `data` names neither a distribution nor a file of at least ten rows of finite
+            numbers; or the data exceed the outputs' range [-1, 1] and are not rescaled.
+        OSError: the file cannot be read.
     """
-    directions = torch.randn(
-        n_directions, generated.shape[1], generator=torch.Generator().manual_seed(0)
-    ).double()
-    directions /= torch.linalg.vector_norm(directions, dim=1, keepdim=True)
-    pairs = zip((directions @ generated.T).numpy(), (directions @ real.T).numpy(), strict=True)
-    return float(np.mean([wasserstein_distance(*pair) for pair in pairs]))
+    # the seed is not the run's: runs of different seeds learn, and are scored on, the same data
+    rng = np.random.default_rng(0)
+    if config.data == "normal":
+        samples = rng.normal(config.mean, config.std, (_NAMED_SAMPLES, 1))
+    else:
+        samples = rng.permutation(load_samples(config.data, _NAMED_SAMPLES, seed=0))
+    if len(samples) < 10 or not np.isfinite(samples).all():
+        raise ValueError(f"{config.data} must hold at least ten rows of finite numbers")
+    largest = abs(samples).max()
+    if not config.rescale and largest > 1:
+        raise ValueError(
+            f"{config.data} has values up to {largest:.3g} in size, beyond the outputs' range "
+            "[-1, 1]; add --rescale"
+        )
+    held_out = np.arange(len(samples)) % _HELD_OUT == 0
+    return torch.from_numpy(samples[~held_out]), torch.from_numpy(samples[held_out])
 
 
-def plan_run(config: WassersteinConfig, samples: Tensor, n_scored: int) -> Plan | None:
-    """What a run of this configuration, with as many samples scored, would ask of a device; None if it asks none."""
+def data_facts(config: WassersteinConfig, samples: Tensor, held_out: Tensor) -> dict[str, Any]:
+    """Return the facts about the data that a run's config.json holds.
+
+    `range` holds the least and the greatest values of the columns of the training samples, from
+    which `load` makes the networks.
+    """
+    everything = torch.cat([samples, held_out])
+    return {
+        "name": config.data,
+        "n_samples": len(everything),
+        "n_columns": everything.shape[1],
+        "mean": everything.mean(0).tolist(),
+        "std": everything.std(0).tolist(),
+        "range": [samples.min(0).values.tolist(), samples.max(0).values.tolist()],
+        "provenance": (
+            f"{len(samples)} training samples of {config.data}, {len(held_out)} held out for the "
+            "scores"
+        ),
+    }
+
+
+def plan_run(
+    config: WassersteinConfig, samplers: SamplerFactory, n_scored: int, *, samples: Tensor
+) -> Plan | None:
+    """Plan the device jobs of a run and its scores. Return None if it uses no device.
+
+    Args:
+        config: configuration of the run.
+        samplers: the factory of the run's samplers, which opens the vendor.
+        n_scored: number of samples generated for the scores.
+        samples: training samples [N, k].
+    """
 
     def start(make_sampler: MakeSampler) -> tuple[Callable[[], object], ...]:
-        gan = WassersteinGAN(
-            replace(config, switch_at=None), samples, torch.device("cpu"), make_sampler
-        )
-        records: Iterator[object] = wasserstein.train(gan, samples)
+        # the epochs on the exact engine ask nothing of a device
+        on_device = replace(config, switch_after_epochs=None)
+        gan = WassersteinGAN(on_device, samples, make_sampler=make_sampler)
+        records: Iterator[object] = train(gan, samples)
         return (
             partial(next, records),
             partial(gan.draw, gan.fixed_latents),
             partial(gan.generate, n_scored),
         )
 
-    vendor = partial(make_vendor, budget=config)
-    return plan_steps(start, vendor, config.epochs, config.steps_per_epoch, config.switch_at)
+    return plan_steps(
+        start, samplers, config.epochs, config.steps_per_epoch, config.switch_after_epochs
+    )
 
 
-def run_facts(config: WassersteinConfig, samples: Tensor, held_out: Tensor) -> dict[str, Any]:
-    """What a run's config.json says of its data besides the configuration."""
-    everything = torch.cat([samples, held_out])
-    return {
-        "data": {
-            "name": config.target,
-            "n_samples": len(everything),
-            "columns": everything.shape[1],
-            "mean": everything.mean(0).tolist(),
-            "std": everything.std(0).tolist(),
-            "provenance": f"{len(samples)} samples of {config.target} to train on, {len(held_out)} held out for the scores",
-        }
-    }
+def load(
+    directory: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None
+) -> WassersteinGAN:
+    """Load the networks of a run, without its data; see `qcaan.runs.loading.restore`."""
+    extremes = torch.tensor(directory.config()["data"]["range"], dtype=torch.float64)  # (2, k)
+
+    def make(config: WassersteinConfig, samplers: SamplerFactory) -> WassersteinGAN:
+        return WassersteinGAN(config, extremes, device, make_sampler=samplers)
+
+    return restore(directory, WassersteinConfig, make, device, seed, data_root)
 
 
 def save_epoch(run: RunDirectory, gan: WassersteinGAN, record: EpochRecord, seconds: float) -> None:
-    """Leave an epoch in the run directory; the checkpoint last, since it is what says that the epoch is done."""
+    """Save the record and the checkpoint of an epoch.
+
+    The checkpoint is written last: it marks the epoch as finished.
+    """
     run.append({**asdict(record), "seconds": seconds})
     run.save_checkpoint(gan.training_state())
 
 
-def score_run(
-    run: RunDirectory, gan: WassersteinGAN, samples: Tensor, held_out: Tensor, n: int
-) -> dict[str, Any]:
-    """Score n generated samples, and as many training samples, against the held-out ones.
+def score_run(run: RunDirectory, gan: WassersteinGAN, n: int) -> dict[str, Any]:
+    """Score n generated samples, and n training samples, against the held-out ones.
 
-    Writes scores.json, where numbers stand for lists of one column, and samples.npz.
+    Writes scores.json, with numbers instead of lists if the data have one column, and samples.npz.
+    On a device, the samples are jobs that may be paid for.
     """
+    samples, held_out = load_data(gan.config)
     generated = gan.generate(n)
     scores = {**_scores(generated, held_out), "real": _scores(samples[:n], held_out)}
     run.save_arrays("samples.npz", {"generated": generated.numpy(), "real": held_out[:n].numpy()})

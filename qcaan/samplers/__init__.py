@@ -1,1 +1,1 @@
-"""Samplers by name: simulators, noise models, and the devices of vendors, whose jobs are recorded, retried and planned."""
+"""Samplers by name: simulators, noise models, and devices with planned and recorded jobs."""

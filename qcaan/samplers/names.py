@@ -1,123 +1,244 @@
-"""Samplers by name. Every one is Qiskit's `BaseSamplerV2`; what is added to it is composed around it.
+"""Samplers and engines by name: the one place that turns a name into what runs circuits.
 
+Every sampler is Qiskit's `BaseSamplerV2`; everything else is composed around it.
 `run([(circuit, theta[K, P], shots)])` broadcasts K parameter sets over one circuit, and
-`result()[i].join_data().to_bool_array(order="little")` is [K, shots, bit] with column i = classical bit i.
+`result()[i].join_data().to_bool_array(order="little")` is [K, shots, bit] with column i = clbit i.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
 from qiskit.primitives import BaseSamplerV2, StatevectorSampler
+from qiskit.providers import BackendV2
 from qiskit_aer import AerSimulator
 
-from qcaan.samplers.jobs import Budget, DeviceSampler, Journal
+from qcaan.samplers.jobs import DeviceOptions, DeviceSampler, Vendor
+from qcaan.samplers.journal import Journal
 from qcaan.samplers.noise import NoisySampler
-from qcaan.samplers.simulators import AerSampler, TranspiledSampler
+from qcaan.samplers.simulators import (
+    AerSampler,
+    TranspiledSampler,
+    backend_sampler,
+    check_width,
+)
 from qcaan.samplers.vendors import make_vendor
 
+EXACT = "exact"  # our own differentiable engine, which is not a sampler
+# simulators without noise, whose exact probabilities are available too
+IDEAL = ("aer", "aer:single", "aer-gpu", "aer-gpu:single", "statevector")
+VENDORS = ("ibm", "aqt", "ionq")
+DEVICES = ("ibm:BACKEND", "aqt:ideal", "aqt:noisy", "aqt:RESOURCE", "ionq:BACKEND")
+SAMPLERS = (EXACT, *IDEAL, "aer-noise:DEVICE", *DEVICES)
+
 MakeSampler: TypeAlias = "Callable[[str, np.random.Generator], BaseSamplerV2]"
-IDEAL = (
-    "aer",
-    "aer:single",
-    "aer-gpu",
-    "aer-gpu:single",
-    "statevector",
-)  # without noise: exact probabilities exist
-SAMPLERS = (
-    *IDEAL,
-    "aer-noise:DEVICE",
-    "ibm:BACKEND",
-    "aqt:ideal",
-    "aqt:noisy",
-    "aqt:RESOURCE",
-    "ionq:BACKEND",
-)
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """An engine that runs circuits: our exact one, or a sampler.
+
+    Attributes:
+        name: name of the engine, or the class of a sampler object.
+        sampler: the sampler; None for our exact engine.
+        aer_options: device and precision with which Aer computes exact probabilities beside the
+            sampler; None if the sampler has none.
+    """
+
+    name: str
+    sampler: BaseSamplerV2 | None = None
+    aer_options: dict[str, str] | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether this is our exact engine, which autograd goes through."""
+        return self.sampler is None
+
+    @property
+    def is_ideal(self) -> bool:
+        """Whether exact probabilities are available."""
+        return self.is_exact or self.aer_options is not None
+
+    def check_width(self, n_qubits: int) -> None:
+        """Check that the device has enough qubits, if it says how many it has.
+
+        Raises:
+            ValueError: it has fewer.
+        """
+        if isinstance(self.sampler, HasWidth):
+            check_width(n_qubits, self.sampler.n_qubits, self.name)
+
+    def check_shots(self, shots: int) -> None:
+        """Check that 0 shots, which ask for exact probabilities, are only asked of ideal engines.
+
+        Raises:
+            ValueError: the engine has no exact probabilities.
+        """
+        if shots == 0 and not self.is_ideal:
+            raise ValueError(
+                f"`shots` must be at least 1 on {self.name}, which has no exact probabilities, "
+                "got 0"
+            )
+
+
+@runtime_checkable
+class HasWidth(Protocol):
+    """A sampler of a device with a known number of qubits."""
+
+    n_qubits: int
+
+
+EngineLike: TypeAlias = str | BaseSamplerV2 | BackendV2 | Engine
+
+
+class SamplerFactory:
+    """Makes the samplers of one run; each vendor is opened once, when it is first named.
+
+    Args:
+        options: limits of what the run may ask of a device.
+        journal: record of the run's jobs.
+    """
+
+    def __init__(
+        self, options: DeviceOptions | None = None, journal: Journal | None = None
+    ) -> None:
+        self._options = options or DeviceOptions()
+        self._journal = journal or Journal()
+        self._vendors: dict[str, Vendor] = {}
+
+    def __call__(self, name: str, rng: np.random.Generator) -> BaseSamplerV2:
+        """Return the named sampler; see `make_sampler`."""
+        if is_device(name):
+            return DeviceSampler(self.vendor(name), rng, self._journal, self._options)
+        return _make_simulator(name, rng)
+
+    def vendor(self, name: str) -> Vendor:
+        """Return the vendor of a device. Opening it logs in, and submits no job."""
+        if name not in self._vendors:
+            self._vendors[name] = make_vendor(name, self._options)
+        return self._vendors[name]
 
 
 def make_sampler(
     name: str,
     seed: int | np.random.Generator | None = None,
+    *,
     journal: Journal | None = None,
-    budget: Budget | None = None,
+    options: DeviceOptions | None = None,
 ) -> BaseSamplerV2:
-    """The named sampler.
+    """Return the named sampler.
 
-    `aer` (Qiskit Aer on one CPU thread) and `aer-gpu` (on CUDA), either `:single` in precision; `aer-noise:fake_NAME` with
-    the noise of an IBM fake device, `aer-noise:ionq-aria` with that of an ion trap (see `qcaan.samplers.noise`); `statevector`
-    (Qiskit's reference); and devices (see `qcaan.samplers.vendors`): `ibm:BACKEND`, `ibm:least_busy`, `ibm:fake_NAME`,
+    `aer` (Qiskit Aer on one CPU thread) and `aer-gpu` (on CUDA), either with `:single` for single
+    precision; `aer-noise:fake_NAME` with the noise of an IBM fake device, `aer-noise:ionq-aria`
+    with that of an ion trap (see `qcaan.samplers.noise`); `statevector` (Qiskit's reference); and
+    devices (see `qcaan.samplers.vendors`): `ibm:BACKEND`, `ibm:least_busy`, `ibm:fake_NAME`,
     `aqt:ideal`, `aqt:noisy`, `aqt:RESOURCE`, `ionq:simulator`, `ionq:BACKEND`.
 
     Args:
-        name: as above.
-        seed: a seed, or a generator from which each run draws, so that its owner can save and restore the state. Two
-            runs of one sampler differ; two fresh samplers of equal seed agree, unless they are real devices.
-        journal, budget: of the jobs of a device.
+        name: name of the sampler.
+        seed: a seed, or a generator from which each run draws, so that its owner can save and
+            restore the state. Two runs of one sampler differ; two new samplers of equal seed
+            agree, unless they are real devices.
+        journal: record of the jobs of a device.
+        options: limits of what may be asked of a device.
 
     Raises:
-        ValueError: unknown name, or what it needs is not here.
+        ValueError: the name is unknown, or its package, account or hardware is missing.
     """
-    rng = np.random.default_rng(seed)  # hands a Generator through
-    kind, _, device = name.partition(":")
-    if name == "statevector":
-        return StatevectorSampler(seed=rng)
-    if name in IDEAL:
-        _check_one_aer()
-        return TranspiledSampler(AerSampler(rng, **aer_options(name)))
-    if kind == "aer-noise" and device:
-        return NoisySampler(device, rng)
-    if is_device(name) and device:
-        return DeviceSampler(make_vendor(name, rng, budget), journal, budget)
-    raise ValueError(f"unknown sampler {name!r}; choose from {', '.join(('exact', *SAMPLERS))}")
+    return SamplerFactory(options, journal)(name, np.random.default_rng(seed))
 
 
-def check_width(sampler: BaseSamplerV2, n_qubits: int) -> None:
-    """Raise ValueError if the sampler says that its device has fewer qubits."""
-    most = getattr(sampler, "n_qubits", None)
-    if most is not None and n_qubits > most:
-        raise ValueError(f"the device has {most} qubits, the circuit {n_qubits}")
+def open_engine(
+    given: EngineLike, rng: np.random.Generator, make_sampler: MakeSampler | None = None
+) -> Engine:
+    """Return the engine for a name, a sampler, a Qiskit backend, or an engine that is open already.
 
-
-def aer_options(name: str) -> dict[str, Any]:
-    """Device and precision of Aer for a named sampler.
+    Args:
+        given: `exact`, a name of `make_sampler`, a `BaseSamplerV2`, a backend, or an engine.
+        rng: random state of named samplers and of simulator backends.
+        make_sampler: maker of named samplers; default a new `SamplerFactory`.
 
     Raises:
-        ValueError: a GPU is asked for, and there is none or Aer was not built for it.
+        ValueError: the name is unknown, or its package, account or hardware is missing.
+    """
+    if isinstance(given, Engine):
+        return given
+    if isinstance(given, BackendV2):
+        return Engine(str(given.name), backend_sampler(given, rng))
+    if isinstance(given, BaseSamplerV2):
+        return Engine(type(given).__name__, given)
+    if given == EXACT:
+        return Engine(EXACT)
+    if not isinstance(given, str):
+        raise ValueError(f"{_unknown(given)}, or give a BaseSamplerV2 or a backend")
+    options = aer_options(given) if given in IDEAL else None
+    return Engine(given, (make_sampler or SamplerFactory())(given, rng), options)
+
+
+def aer_options(name: str) -> dict[str, str]:
+    """Return Aer's device and precision for the name of a simulator without noise.
+
+    Raises:
+        ValueError: the name asks for a GPU, and there is none or Aer was not built for it.
     """
     kind, _, precision = name.partition(":")
     if kind == "aer-gpu" and not (
         torch.cuda.is_available() and "GPU" in AerSimulator().available_devices()
     ):
         raise ValueError(
-            f"sampler {name!r} needs a CUDA GPU and qiskit-aer-gpu in the place of qiskit-aer"
+            f"`sampler` {name!r} needs a CUDA GPU, and qiskit-aer-gpu instead of qiskit-aer"
         )
     return {"device": "GPU" if kind == "aer-gpu" else "CPU", "precision": precision or "double"}
 
 
-def is_sampler(name: str) -> bool:
-    """Whether the name is one that `make_sampler` knows; the device that it names may still be unknown."""
+def is_known(name: str) -> bool:
+    """Return whether a name has a known form; the device in it may still be unknown."""
     kind, _, device = name.partition(":")
-    return name in IDEAL or (bool(device) and (kind == "aer-noise" or is_device(name)))
+    return name in (EXACT, *IDEAL) or (bool(device) and kind in ("aer-noise", *VENDORS))
+
+
+def is_ideal(name: str) -> bool:
+    """Return whether a named engine has no noise, so that exact probabilities are available."""
+    return name in (EXACT, *IDEAL)
 
 
 def is_device(name: str) -> bool:
-    """Whether the named sampler sends jobs to a device, or to what stands in for one."""
-    return name.partition(":")[0] in ("ibm", "aqt", "ionq")
+    """Return whether a named sampler submits jobs to a device, or to a stand-in for one."""
+    kind, _, device = name.partition(":")
+    return kind in VENDORS and bool(device)
 
 
-def _check_one_aer() -> None:
-    """Say it where pip has both Aer wheels: they share one folder, and the one installed last wins."""
+def _make_simulator(name: str, rng: np.random.Generator) -> BaseSamplerV2:
+    kind, _, device = name.partition(":")
+    if name == "statevector":
+        return StatevectorSampler(seed=rng)
+    if name in IDEAL:
+        _warn_of_two_aers()
+        options: dict[str, Any] = aer_options(name)
+        return TranspiledSampler(AerSampler(rng, **options))
+    if kind == "aer-noise" and device:
+        return NoisySampler(device, rng)
+    raise ValueError(_unknown(name))
+
+
+def _unknown(name: object) -> str:
+    return f"unknown `sampler` {name!r}; choose from {', '.join(SAMPLERS)}"
+
+
+def _warn_of_two_aers() -> None:
+    """Warn if pip has both Aer wheels: they share one folder, and the last one installed wins."""
     try:
         version("qiskit-aer"), version("qiskit-aer-gpu")
     except PackageNotFoundError:
         return
     log.warning(
-        "qiskit-aer and qiskit-aer-gpu are both installed and overwrite each other; uninstall one of them"
+        "qiskit-aer and qiskit-aer-gpu are both installed and overwrite each other; uninstall one"
     )

@@ -1,4 +1,7 @@
-"""Noise models for Aer: of IBM's fake devices, cut to the qubits that are used, and of an ion trap from published figures."""
+"""Noise models for Aer: of IBM's fake devices, cut to the used qubits, and of an ion trap.
+
+The model of the ion trap is made from published figures.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 import numpy as np
 from qiskit.circuit import Measure, Parameter
 from qiskit.circuit.library import RGate, RXXGate, RZGate
-from qiskit.primitives import BaseSamplerV2
+from qiskit.primitives import BaseSamplerV2, PrimitiveJob, PrimitiveResult, SamplerPubResult
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import average_gate_fidelity
@@ -18,12 +21,20 @@ from qiskit.transpiler import CouplingMap, InstructionProperties, Target
 from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error, thermal_relaxation_error
 from qiskit_aer.noise.device import basic_device_gate_errors, basic_device_readout_errors
 
-from qcaan.samplers.simulators import AerSampler, Transpiler, finished
+from qcaan.samplers.simulators import DEFAULT_SHOTS, AerSampler, Transpiler, check_width, finished
 
 
 @dataclass(frozen=True)
 class IonTrap:
-    """An ion trap: average gate fidelities, mean fidelity of preparation and readout, times in seconds."""
+    """Published figures of an ion trap.
+
+    Attributes:
+        n_qubits: number of qubits.
+        fidelity_1q, fidelity_2q: average fidelity of a gate on one qubit and on two.
+        fidelity_readout: mean fidelity of preparation and readout.
+        t1, t2: relaxation and coherence times, in seconds.
+        time_1q, time_2q: durations of a gate on one qubit and on two, in seconds.
+    """
 
     n_qubits: int
     fidelity_1q: float
@@ -36,82 +47,98 @@ class IonTrap:
 
 
 ION_TRAPS = {
-    # system timing and fidelity of IonQ Aria as given at learn.microsoft.com/azure/quantum/provider-ionq; T1 is 10 to 100 s
+    # system timing and fidelity of IonQ Aria at learn.microsoft.com/azure/quantum/provider-ionq,
+    # where T1 is 10 to 100 s
     "ionq-aria": IonTrap(25, 0.9995, 0.996, 0.9961, 10.0, 1.0, 135e-6, 600e-6),
 }
 
 
 class NoisySampler(BaseSamplerV2):
-    """Shots from Aer under the noise of a device, with circuits transpiled to its gates and couplings.
+    """Draws shots from Aer under the noise of a device.
 
-    Idle qubits are taken as noiseless. The model is built once for each number of qubits.
+    Circuits are transpiled to the gates and couplings of the device. Qubits without gates are taken
+    as noiseless. The model is built once for each number of qubits.
+
+    Args:
+        device: an ion trap of `ION_TRAPS`, or `fake_NAME`, a fake device of IBM.
+        rng: random state of the shots.
+
+    Attributes:
+        n_qubits: number of qubits of the device.
 
     Raises:
-        ValueError: unknown device, or more qubits than it has.
+        ValueError: the device is unknown, or a circuit has more qubits than the device.
     """
 
     def __init__(self, device: str, rng: np.random.Generator) -> None:
         self._device = device
         self._rng = rng
-        self._target = None if device in ION_TRAPS else fake_device(device).target
-        self.n_qubits = (
-            ION_TRAPS[device].n_qubits if self._target is None else self._target.num_qubits
-        )  # at most
+        self._target: Target | None = None
+        if device in ION_TRAPS:
+            self.n_qubits = ION_TRAPS[device].n_qubits
+        else:
+            self._target = fake_device(device).target
+            self.n_qubits = self._target.num_qubits
         self._built: dict[int, tuple[Transpiler, AerSampler]] = {}
 
-    def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None):
+    def run(
+        self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
+    ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
         results = []
-        for pub in (SamplerPub.coerce(pub, shots or 1024) for pub in pubs):
+        for pub in (SamplerPub.coerce(pub, shots or DEFAULT_SHOTS) for pub in pubs):
             native, sampler = self._model(pub.circuit.num_qubits)
             job = sampler.run([(native(pub.circuit), pub.parameter_values, pub.shots)])
             results.append(job.result()[0])
         return finished(results)
 
     def _model(self, n_qubits: int) -> tuple[Transpiler, AerSampler]:
+        """Return the transpiler and the sampler for circuits of n qubits."""
+        check_width(n_qubits, self.n_qubits, f"aer-noise:{self._device}")
         if n_qubits not in self._built:
             if self._target is None:
                 target, noise = ion_trap(ION_TRAPS[self._device], n_qubits)
             else:
                 target = cut(self._target, n_qubits)
                 noise = from_target(target)
-            self._built[n_qubits] = (
-                Transpiler(target=target),
-                AerSampler(self._rng, noise_model=noise),
-            )
+            sampler = AerSampler(self._rng, noise_model=noise)
+            self._built[n_qubits] = (Transpiler(target=target), sampler)
         return self._built[n_qubits]
 
 
 def fake_devices() -> dict[str, Any]:
-    """IBM's fake devices by their names."""
+    """Return IBM's fake devices by their names, which begin with fake_."""
     from qiskit_ibm_runtime.fake_provider import FakeProviderForBackendV2
 
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # that the properties of one of them are not typical
+        # one of them warns that its properties are not typical
+        warnings.simplefilter("ignore", UserWarning)
         return {backend.name: backend for backend in FakeProviderForBackendV2().backends()}
 
 
 def fake_device(name: str) -> Any:
-    """IBM's fake device `fake_NAME`.
+    """Return IBM's fake device `fake_NAME`.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no fake device of that name.
     """
     backends = fake_devices()
     if name not in backends:
         raise ValueError(
-            f"unknown device {name!r}; choose from {', '.join(ION_TRAPS)}, or a fake device of IBM such as fake_guadalupe "
-            "(scripts/backends.py lists them)"
+            f"unknown device {name!r}; choose from {', '.join(ION_TRAPS)}, or a fake device of IBM "
+            "such as fake_guadalupe (`qcaan samplers` lists them)"
         )
     return backends[name]
 
 
 def cut(target: Target, n_qubits: int) -> Target:
-    """The target of n connected qubits of a larger one: those with the most couplings, then the best readout."""
+    """Return the target of n connected qubits of a larger target.
+
+    They are those with the most couplings, and among these the ones with the best readout.
+
+    Raises:
+        ValueError: the target does not have so many connected qubits.
+    """
     coupling = target.build_coupling_map()
-    if n_qubits > target.num_qubits:
-        raise ValueError(f"the device has {target.num_qubits} qubits, the circuit {n_qubits}")
     edges = {frozenset(edge) for edge in coupling.get_edges()}
     neighbours = {
         q: sorted(other for edge in edges if q in edge for other in edge - {q})
@@ -121,7 +148,8 @@ def cut(target: Target, n_qubits: int) -> Target:
 
     def grown(start: int) -> list[int]:
         found = [start]
-        for qubit in found:  # breadth first: the list grows as it is read
+        # breadth first: the list grows while it is read
+        for qubit in found:
             found += [q for q in neighbours[qubit] if q not in found][: n_qubits - len(found)]
         return found
 
@@ -132,7 +160,7 @@ def cut(target: Target, n_qubits: int) -> Target:
 
     candidates = [found for found in map(grown, neighbours) if len(found) == n_qubits]
     if not candidates:
-        raise ValueError(f"the device has no {n_qubits} qubits that hang together")
+        raise ValueError(f"the device does not have {n_qubits} connected qubits")
     kept = {qubit: place for place, qubit in enumerate(sorted(max(candidates, key=worth)))}
     small = Target(
         num_qubits=n_qubits,
@@ -141,8 +169,9 @@ def cut(target: Target, n_qubits: int) -> Target:
     )
     for name in target.operation_names:
         properties = target[name]
+        # control flow, which our circuits do not have
         if properties is None or None in properties:
-            continue  # control flow, which our circuits have none of
+            continue
         inside = {
             tuple(kept[q] for q in qubits): value
             for qubits, value in properties.items()
@@ -154,12 +183,12 @@ def cut(target: Target, n_qubits: int) -> Target:
 
 
 def from_target(target: Target) -> NoiseModel:
-    """Readout, depolarising and relaxation errors of a target's instruction properties, as Aer makes them of a device."""
-    noise = NoiseModel(
-        basis_gates=[
-            name for name in target.operation_names if name not in ("measure", "reset", "delay")
-        ]
-    )
+    """Return the noise of a target's gates and readout, as Aer makes it for a device.
+
+    The instruction properties give errors of readout, depolarisation and relaxation.
+    """
+    names = [name for name in target.operation_names if name not in ("measure", "reset", "delay")]
+    noise = NoiseModel(basis_gates=names)
     for qubits, readout in basic_device_readout_errors(target=target):
         noise.add_readout_error(readout, qubits)
     for name, qubits, error in basic_device_gate_errors(target=target):
@@ -168,25 +197,23 @@ def from_target(target: Target) -> NoiseModel:
 
 
 def ion_trap(trap: IonTrap, n_qubits: int) -> tuple[Target, NoiseModel]:
-    """Target (r, rz, and rxx on all pairs) and noise of an ion trap; rz is a change of phase in software, and perfect.
+    """Return the target and the noise of n qubits of an ion trap.
 
-    Relaxation during a gate is as T1 and T2 say; depolarisation makes up the rest of the published infidelity.
+    The gates are r, rz, and rxx on all pairs. rz is a change of phase in software, without errors.
+    Relaxation during a gate follows T1 and T2, and depolarisation is the rest of the published
+    infidelity.
     """
-    if n_qubits > trap.n_qubits:
-        raise ValueError(f"the device has {trap.n_qubits} qubits, the circuit {n_qubits}")
     theta, phi = Parameter("θ"), Parameter("φ")
     target = Target(num_qubits=n_qubits)
     singles = [(q,) for q in range(n_qubits)]
-    target.add_instruction(
-        RGate(theta, phi), {q: InstructionProperties(trap.time_1q) for q in singles}
-    )
+    gates_1q = {q: InstructionProperties(trap.time_1q) for q in singles}
+    target.add_instruction(RGate(theta, phi), gates_1q)
     target.add_instruction(RZGate(theta), {q: InstructionProperties(0.0) for q in singles})
     target.add_instruction(Measure(), {q: InstructionProperties() for q in singles})
     if n_qubits > 1:
-        pairs = CouplingMap.from_full(n_qubits).get_edges()
-        target.add_instruction(
-            RXXGate(theta), {tuple(pair): InstructionProperties(trap.time_2q) for pair in pairs}
-        )
+        pairs = map(tuple, CouplingMap.from_full(n_qubits).get_edges())
+        gates_2q = {pair: InstructionProperties(trap.time_2q) for pair in pairs}
+        target.add_instruction(RXXGate(theta), gates_2q)
     relax_1q = thermal_relaxation_error(trap.t1, trap.t2, trap.time_1q)
     relax_2q = thermal_relaxation_error(trap.t1, trap.t2, trap.time_2q)
     noise = NoiseModel(basis_gates=["r", "rz", "rxx"])
@@ -195,12 +222,10 @@ def ion_trap(trap: IonTrap, n_qubits: int) -> tuple[Target, NoiseModel]:
         ("rxx", relax_2q.tensor(relax_2q), trap.fidelity_2q),
     ):
         n = relaxation.num_qubits
-        left = max(
-            0.0, average_gate_fidelity(relaxation) - fidelity
-        )  # to first order infidelities add up
-        noise.add_all_qubit_quantum_error(
-            relaxation.compose(depolarizing_error(left / (1 - 2**-n), n)), [name]
-        )
+        # to first order, infidelities add up
+        rest = max(0.0, average_gate_fidelity(relaxation) - fidelity)
+        error = relaxation.compose(depolarizing_error(rest / (1 - 2**-n), n))
+        noise.add_all_qubit_quantum_error(error, [name])
     flip = 1 - trap.fidelity_readout
     noise.add_all_qubit_readout_error(ReadoutError([[1 - flip, flip], [flip, 1 - flip]]))
     return target, noise

@@ -1,4 +1,4 @@
-"""What samplers are made of: Aer without its overhead, transpiling once, and shots as `BaseSamplerV2` gives them."""
+"""Parts of samplers: Aer without its overhead, a transpiler, and packed shots."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from qiskit import QuantumCircuit, transpile
 from qiskit.primitives import (
+    BackendSamplerV2,
     BaseSamplerV2,
     BitArray,
     DataBin,
@@ -18,37 +19,57 @@ from qiskit.primitives import (
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2
+from qiskit.providers.basic_provider import BasicSimulator
 from qiskit_aer import AerSimulator
+from qiskit_aer.backends.aerbackend import AerBackend
+
+# number of shots of a circuit if none is named, as in Qiskit
+DEFAULT_SHOTS = 1024
+
+
+def check_width(n_qubits: int, most: int, name: str) -> None:
+    """Check that a device has enough qubits for a circuit.
+
+    Raises:
+        ValueError: the circuit has more; the message names the device.
+    """
+    if n_qubits > most:
+        raise ValueError(f"`n_qubits` must be at most {most} on {name}, got {n_qubits}")
+
+
+def aer_threads(n_qubits: int) -> dict[str, int]:
+    """Return Aer's option for the number of threads: one below 14 qubits, where more cost time."""
+    return {"max_parallel_threads": 1} if n_qubits < 14 else {}
 
 
 class AerSampler(BaseSamplerV2):
-    """Shots from `AerSimulator.run`, all parameter sets bound in one call.
+    """Draws shots by `AerSimulator.run`, with all parameter sets bound in one call.
 
-    Aer's own sampler class draws the same shots at every run when it is given a seed; this one draws a fresh simulator
-    seed from `rng` per run. Circuits must consist of the simulator's gates.
+    Aer's own sampler class with a seed draws the same shots at every run. This class draws a new
+    seed of the simulator from `rng` at each run. Circuits must consist of the simulator's gates.
+
+    Args:
+        rng: random state of the shots and of their order.
+        options: options of `AerSimulator`.
     """
 
-    def __init__(self, rng: np.random.Generator, default_shots: int = 1024, **options: Any) -> None:
+    def __init__(self, rng: np.random.Generator, **options: Any) -> None:
         self._rng = rng
-        self._default_shots = default_shots
-        # threads pay off from about 14 qubits on; below, starting them costs more than the simulation, and an index
-        # over the probabilities (by default from 10 qubits on) saves a fifth of the time
-        self._serial = AerSimulator(
-            max_parallel_threads=1, statevector_sample_measure_opt=5, **options
-        )
+        # An index over the probabilities, which Aer makes from 10 qubits on, saves a fifth of the
+        # time.
+        self._serial = AerSimulator(**aer_threads(1), statevector_sample_measure_opt=5, **options)
         self._parallel = AerSimulator(**options)
 
     def run(
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
     ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
-        return finished(
-            [self._run_pub(SamplerPub.coerce(pub, shots or self._default_shots)) for pub in pubs]
-        )
+        coerced = [SamplerPub.coerce(pub, shots or DEFAULT_SHOTS) for pub in pubs]
+        return finished([self._run_pub(pub) for pub in coerced])
 
     def _run_pub(self, pub: SamplerPub) -> SamplerPubResult:
         parameters = list(pub.circuit.parameters)
         values = pub.parameter_values.ravel().as_array(parameters)  # (K, P)
-        simulator = self._serial if pub.circuit.num_qubits < 14 else self._parallel
+        simulator = self._serial if aer_threads(pub.circuit.num_qubits) else self._parallel
         seed = int(self._rng.integers(2**31))
         binds = [dict(zip(parameters, values.T.tolist(), strict=True))]
         result = simulator.run(
@@ -59,21 +80,18 @@ class AerSampler(BaseSamplerV2):
         ).result()
         if not result.success:
             raise RuntimeError(f"Aer failed: {result.status}")
-        n_bits = pub.circuit.num_clbits
-        counts = [result.data(k)["counts"] for k in range(len(values))]
-        return pub_result(
-            pub,
-            np.stack(
-                [
-                    shuffled_shots({int(key, 16): n for key, n in c.items()}, n_bits, self._rng)
-                    for c in counts
-                ]
-            ),
-        )
+        rows = []
+        for k in range(len(values)):
+            counts = {int(key, 16): n for key, n in result.data(k)["counts"].items()}
+            rows.append(shuffled_shots(counts, pub.circuit.num_clbits, self._rng))
+        return pub_result(pub, np.stack(rows))
 
 
 def shuffled_shots(counts: dict[int, int], n_bits: int, rng: np.random.Generator) -> np.ndarray:
-    """Counts of outcomes to shots in random order, packed as in `BitArray`: uint8 [shots, ceil(n_bits / 8)]."""
+    """Return the shots of counted outcomes in random order.
+
+    They are packed as in `BitArray`: uint8 [shots, ceil(n_bits / 8)].
+    """
     n_bytes = -(-n_bits // 8)
     packed = b"".join(outcome.to_bytes(n_bytes, "big") for outcome in counts)
     outcomes = np.frombuffer(packed, np.uint8).reshape(-1, n_bytes)
@@ -81,36 +99,41 @@ def shuffled_shots(counts: dict[int, int], n_bits: int, rng: np.random.Generator
 
 
 def pub_result(pub: SamplerPub, packed: np.ndarray) -> SamplerPubResult:
-    """The result of a pub from its packed shots [K, shots, bytes], cut into the circuit's registers."""
+    """Return the result of a pub from its packed shots [K, shots, bytes], by register."""
     bits = BitArray(packed.reshape(*pub.shape, pub.shots, -1), pub.circuit.num_clbits)
     fields, start = {}, 0
-    for (
-        register
-    ) in pub.circuit.cregs:  # one array holds all classical bits, the first register lowest
+    # one array holds all classical bits, the first register lowest
+    for register in pub.circuit.cregs:
         fields[register.name] = bits.slice_bits(range(start, start + register.size))
         start += register.size
     return SamplerPubResult(DataBin(**fields, shape=pub.shape), metadata={"shots": pub.shots})
 
 
 def finished(results: list[SamplerPubResult]) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
-    """A job that has ended. Waiting is done before, in the caller's thread, where Ctrl-C arrives."""
+    """Return a job that has ended, with these results.
+
+    Samplers here wait in the thread of their caller, because that thread receives Ctrl-C.
+    """
     job = PrimitiveJob(lambda: PrimitiveResult(results))
     job._submit()
     return job
 
 
 class Transpiler:
-    """Transpiles each circuit once, for targets that take parametrised ones.
+    """Transpiles each circuit once, for targets that take circuits with parameters.
 
-    Level 1: levels 2 and 3 delete a last parametrised RZ, and the length of theta would no longer fit. A circuit without
-    gates on two qubits is placed where the one before it ended, so that it is read by the same physical qubits.
+    It uses level 1: levels 2 and 3 delete a last parametrised RZ, and the length of theta would no
+    longer fit. A circuit without gates on two qubits is placed on the qubits on which the circuit
+    before it ended, so that the same physical qubits are read.
+
+    Args:
+        target: target of `qiskit.transpile`, as one of its arguments: `backend` or `target`.
     """
 
     def __init__(self, **target: Any) -> None:
         self._target = target
-        self._done: dict[
-            int, tuple[QuantumCircuit, QuantumCircuit]
-        ] = {}  # by id, with the circuit kept alive
+        # by the id of a circuit: the circuit, which must stay alive, and its native form
+        self._done: dict[int, tuple[QuantumCircuit, QuantumCircuit]] = {}
         self._layout: list[int] | None = None
 
     def __call__(self, circuit: QuantumCircuit) -> QuantumCircuit:
@@ -131,15 +154,45 @@ class Transpiler:
 
 
 class TranspiledSampler(BaseSamplerV2):
-    """Runs `sampler` on circuits transpiled for a backend, Aer's if none is given."""
+    """Runs a sampler on circuits that are transpiled for a backend.
+
+    Args:
+        sampler: the sampler.
+        backend: backend that the circuits are transpiled for; default Aer's simulator.
+    """
 
     def __init__(self, sampler: BaseSamplerV2, backend: BackendV2 | None = None) -> None:
         self._sampler = sampler
         self._native = Transpiler(backend=backend or AerSimulator())
 
-    def run(self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None):
+    def run(
+        self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
+    ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
         coerced = [SamplerPub.coerce(pub, shots) for pub in pubs]
-        return self._sampler.run(
-            [(self._native(pub.circuit), pub.parameter_values, pub.shots) for pub in coerced],
-            shots=shots,
-        )
+        native = [(self._native(pub.circuit), pub.parameter_values, pub.shots) for pub in coerced]
+        return self._sampler.run(native, shots=shots)
+
+
+class _SeededBackendSampler(BaseSamplerV2):
+    """Draws from a simulator backend, with a new seed at each run. One seed would repeat shots."""
+
+    def __init__(self, backend: BackendV2, rng: np.random.Generator) -> None:
+        self._backend, self._rng = backend, rng
+
+    def run(
+        self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
+    ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
+        options = {"seed_simulator": int(self._rng.integers(2**31))}
+        return BackendSamplerV2(backend=self._backend, options=options).run(pubs, shots=shots)
+
+
+def backend_sampler(backend: BackendV2, rng: np.random.Generator) -> BaseSamplerV2:
+    """Return a sampler that runs circuits on a Qiskit backend; simulators are seeded from `rng`."""
+    seeded = isinstance(backend, AerBackend | BasicSimulator)
+    sampler = _SeededBackendSampler(backend, rng) if seeded else BackendSamplerV2(backend=backend)
+    return TranspiledSampler(sampler, backend)
+
+
+def native_gates(backend: BackendV2) -> tuple[str, ...]:
+    """Return the names of the gates of a backend, sorted."""
+    return tuple(sorted(set(backend.operation_names) - {"measure", "reset", "delay", "barrier"}))

@@ -1,1 +1,1 @@
-"""The quantum GAN over a grid: Zoufal, Lucchi and Woerner, arXiv:1904.00043, as Qiskit Aqua had it."""
+"""The QGAN of distributions (Zoufal, Lucchi, Woerner, arXiv:1904.00043), as Aqua had it."""

@@ -1,64 +1,96 @@
-"""The snapshot folder of a quantum GAN: output.csv, a row per epoch as Aqua wrote it, and checkpoint.pt to go on from."""
+"""The state of a QGAN, and its snapshot folder.
+
+The folder holds output.csv, with a row for each epoch as Aqua wrote it, and checkpoint.pt.
+"""
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 
+from qcaan import training
+from qcaan.checks import Floats
 from qcaan.files import atomic_write
-from qcaan.gans.distribution.grid import Floats
+from qcaan.gans.distribution.discriminator import Adversary
+from qcaan.gans.distribution.generator import CircuitGenerator
+from qcaan.gans.distribution.grid import Grid
 
 COLUMNS = ("epoch", "loss_discriminator", "loss_generator", "params_generator", "rel_entropy")
 
 
 @dataclass(frozen=True)
-class EpochRecord:
-    """One epoch, numbered from 0: mean losses of its batches, and the relative entropy at its end, in nats."""
+class EpochRecord(training.EpochRecord):
+    """Record of one epoch: the means of its steps' losses, and the relative entropy at its end.
 
-    epoch: int
-    loss_d: float
-    loss_g: float
+    Attributes:
+        rel_entr: KL(model || data) in nats.
+    """
+
     rel_entr: float
 
 
+class Resumable(Protocol):
+    """The part of a QGAN that its state consists of."""
+
+    grid: Grid
+    generator: CircuitGenerator
+    discriminator: Adversary
+    random: np.random.Generator
+    d_loss: list[float]
+    g_loss: list[float]
+    rel_entr: list[float]
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def is_good_enough(self) -> bool: ...
+
+
 class Snapshots:
-    """The folder of one training."""
+    """Writes the snapshot folder of one training.
+
+    Args:
+        folder: path of the folder; it is made when the first epoch ends.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._left = (
-            -1,
-            -1,
-        )  # epoch that output.csv ended with when it was last written here, and its size then
+        # epoch that output.csv ended with when it was last written here, and its size then
+        self._left = (0, -1)
 
     def write(self, record: EpochRecord, params: Floats, state: dict[str, Any]) -> None:
-        """Leave an epoch, its angles [P] and the training's state; the checkpoint last, since it says the epoch is done.
+        """Write the row and the checkpoint of an epoch.
 
-        Epoch 0 starts output.csv anew, and rows of epochs whose checkpoint was never written are dropped.
+        The checkpoint is written last: it marks the epoch as finished. The first epoch starts
+        output.csv anew, and rows of epochs whose checkpoint was never written are dropped. In
+        output.csv epochs count from 0, as Aqua's did.
+
+        Args:
+            record: record of the epoch.
+            params: angles [P] of the generator.
+            state: state of the training.
 
         Raises:
-            ValueError: output.csv is not one of a QGAN.
+            ValueError: output.csv is not that of a QGAN.
             OSError: the folder cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        row = [
-            record.epoch,
-            record.loss_d,
-            record.loss_g,
-            json.dumps(params.tolist()),
-            record.rel_entr,
-        ]
+        number, angles = record.epoch - 1, json.dumps(params.tolist())
+        row = [number, record.loss_d, record.loss_g, angles, record.rel_entr]
         path = self.folder / "output.csv"
         if path.is_file() and self._left == (record.epoch - 1, path.stat().st_size):
             with path.open("a", newline="") as file:
                 csv.writer(file).writerow(row)
         else:
-            kept = _rows_before(record.epoch, path) if path.is_file() else []
+            kept = _rows_before(number, path) if path.is_file() else []
             with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
                 csv.writer(file).writerows([COLUMNS, *kept, row])
         self._left = (record.epoch, path.stat().st_size)
@@ -66,19 +98,20 @@ class Snapshots:
             torch.save(state, temporary)
 
 
-def _rows_before(epoch: int, path: Path) -> list[list[str]]:
+def _rows_before(number: int, path: Path) -> list[list[str]]:
+    """Return the rows of output.csv before the epoch with a number, counted from 0."""
     try:
         with path.open(newline="") as file:
             header, *rows = csv.reader(file)
             if tuple(header) == COLUMNS:
-                return [row for row in rows if int(row[0]) < epoch]
+                return [row for row in rows if int(row[0]) < number]
     except (ValueError, IndexError, csv.Error):
         pass
-    raise ValueError(f"{path} is not the history of a QGAN; name another snapshot_dir")
+    raise ValueError(f"{path} is not the history of a QGAN; name another `snapshot_dir`")
 
 
-def read_snapshot(folder: Path) -> dict[str, Any]:
-    """The last state that `Snapshots.write` left in a folder.
+def read_snapshot(folder: Path) -> Any:
+    """Return the last state that `Snapshots.write` saved in a folder.
 
     Raises:
         ValueError: there is none, or it is damaged.
@@ -89,8 +122,8 @@ def read_snapshot(folder: Path) -> dict[str, Any]:
     return read_state(path)
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """What torch saved in a file.
+def read_state(path: Path) -> Any:
+    """Return what torch saved in a file. Only tensors and plain values are unpickled.
 
     Raises:
         ValueError: the file is damaged.
@@ -100,7 +133,52 @@ def read_state(path: Path) -> dict[str, Any]:
         return torch.load(path, weights_only=True)
     except OSError:
         raise
-    except (
-        Exception
-    ) as error:  # a file cut short fails in many ways, each deep inside torch or zipfile
+    # a file cut short fails in many ways, each deep inside torch or zipfile
+    except Exception as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__})") from None
+
+
+def training_state(qgan: Resumable) -> dict[str, Any]:
+    """Return all that training needs to continue as if it had never stopped."""
+    return {
+        "epoch": qgan.epoch,
+        "finished": qgan.is_good_enough,
+        "bounds": qgan.grid.bounds.tolist(),
+        "n_qubits": list(qgan.grid.n_qubits),
+        "generator": qgan.generator.state_dict(),
+        "discriminator": qgan.discriminator.state_dict(),
+        "history": [qgan.d_loss, qgan.g_loss, qgan.rel_entr],
+        "random": qgan.random.bit_generator.state,
+    }
+
+
+def load_training_state(qgan: Resumable, state: object) -> None:
+    """Restore the state that `training_state` returned. A refused state changes nothing.
+
+    Raises:
+        ValueError: it is of another system, grid, generator, discriminator or loss.
+    """
+    before = copy.deepcopy(training_state(qgan))
+    if not isinstance(state, dict) or not before.keys() <= state.keys():
+        raise ValueError("the snapshot is not that of a QGAN of distributions")
+    for name in ("bounds", "n_qubits"):
+        if state[name] != before[name]:
+            raise ValueError(
+                f"the snapshot is of other {name}: {state[name]} there, {before[name]} here"
+            )
+    try:
+        _restore(qgan, state)
+    # players of another kind fail deep inside torch or the user's own code
+    except Exception as error:
+        _restore(qgan, before)
+        what = str(error) if isinstance(error, ValueError) else type(error).__name__
+        raise ValueError(
+            f"the snapshot is of another generator, discriminator or optimiser ({what})"
+        ) from None
+
+
+def _restore(qgan: Resumable, state: dict[str, Any]) -> None:
+    qgan.generator.load_state_dict(state["generator"])
+    qgan.discriminator.load_state_dict(state["discriminator"])
+    qgan.d_loss, qgan.g_loss, qgan.rel_entr = (list(values) for values in state["history"])
+    qgan.random.bit_generator.state = state["random"]

@@ -1,0 +1,1 @@
+"""The commands of `qcaan`, which the scripts call too."""

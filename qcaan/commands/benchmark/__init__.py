@@ -1,0 +1,1 @@
+"""The command that times the parts that must be fast."""

@@ -1,0 +1,1 @@
+"""Commands that compare: priors, fits, and the cases of the quantum GAN."""

@@ -1,0 +1,238 @@
+"""`qcaan compare priors`: train and score every prior with the same networks, steps and seeds."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qcaan.checks import check_seed, one_of, whole
+from qcaan.data.images import ImageSet, load_splits
+from qcaan.files import atomic_write, write_csv, write_json
+from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
+from qcaan.metrics.classifier import Classifier, load_classifier
+from qcaan.metrics.images import score_images, shuffled
+from qcaan.priors.make import make_prior
+from qcaan.runs import reports
+from qcaan.runs.directory import RunError
+from qcaan.runs.session import announce_data, console
+from qcaan.training import TrainingCollapsed, pick_device
+
+# Circuits are fitted by Adam on the exact engine: the comparison is about priors, not about how
+# well they are fitted.
+_QUANTUM = {"sampler": "exact", "optimizer": "adam"}
+_TWO_BASES = {"bases": ("z", "o"), **_QUANTUM}
+# options of the priors by their names; without dither or noise in its name, a prior has neither
+CELLS: dict[str, dict[str, Any]] = {
+    "gaussian-64": {"prior": "gaussian"},
+    "gaussian-16": {"prior": "gaussian", "latent_dim": 16},
+    "bernoulli-8": {"prior": "bernoulli", "latent_dim": 8},
+    "bernoulli-16": {"prior": "bernoulli", "latent_dim": 16},
+    "product-16": {"prior": "product", "latent_dim": 16},
+    "histogram-16": {"prior": "histogram", "latent_dim": 16},
+    "rbm-16": {"prior": "rbm", "latent_dim": 16},
+    "qbm-8": {"prior": "qbm", "latent_dim": 8},
+    "shuffled-16": {"prior": "shuffled", **_TWO_BASES},
+    "qcbm-8 z": {"bases": ("z",), **_QUANTUM},
+    "qcbm-8 z+o": _TWO_BASES,
+    "qcbm-8 z+t": {"bases": ("z", "t"), **_QUANTUM},
+    "qcbm-8 z+o+t": {"bases": ("z", "o", "t"), **_QUANTUM},
+    "qcbm-16 z": {"n_qubits": 16, "n_layers": 2, "bases": ("z",), "fit_evals": 60, **_QUANTUM},
+    "bernoulli-8 +16 noise": {"prior": "bernoulli", "latent_dim": 8, "noise_dims": 16},
+    "qcbm-8 z +16 noise": {"bases": ("z",), "noise_dims": 16, **_QUANTUM},
+    "qcbm-8 z+o +16 noise": {"noise_dims": 16, **_TWO_BASES},
+    "qcbm-8 z dither": {"bases": ("z",), "dither": 0.5, **_QUANTUM},
+    "qcbm-8 z+o dither": {"dither": 0.5, **_TWO_BASES},
+    "bernoulli-16 dither": {"prior": "bernoulli", "latent_dim": 16, "dither": 0.5},
+    "shuffled-16 dither": {"prior": "shuffled", "dither": 0.5, **_TWO_BASES},
+    "histogram-16 dither": {"prior": "histogram", "latent_dim": 16, "dither": 0.5},
+    "bernoulli-16 bottleneck": {"prior": "bernoulli", "latent_dim": 16, "latent": "bottleneck"},
+    "qcbm-8 z+o bottleneck": {"latent": "bottleneck", **_TWO_BASES},
+    "bernoulli-16 skip": {"prior": "bernoulli", "latent_dim": 16, "latent": "skip"},
+    "qcbm-8 z+o skip": {"latent": "skip", **_TWO_BASES},
+}
+SCORES = ("fid", "kid", "inception_score", "precision", "recall", "unread", "distinct", "seconds")
+
+
+def main(
+    priors: tuple[str, ...] = tuple(CELLS),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    epochs: int = 5,
+    digits: tuple[int, ...] = (3, 7, 9),
+    data: str = "auto",
+    data_root: Path | None = None,
+    device: str = "auto",
+    images: int = 3000,
+    steps_per_epoch: int | None = None,
+    width: int = AssociativeConfig.width,
+    out: Path = Path("runs/compare"),
+) -> None:
+    """Train and score every prior with every seed, with the same networks and steps.
+
+    Each finished cell (a prior and a seed) is kept. So the same command continues where it stopped,
+    and calls with other seeds or priors add cells to the same folder.
+
+    Args:
+        priors: Priors to train. Those without dither or noise in their name have neither.
+        seeds: Seeds of weights, batches, angles and shots, each from 0 to below 2**63.
+        epochs: Number of epochs of each training, at least 1.
+        digits: Labels of the classes to learn.
+        data: Data set, as qcaan train takes it.
+        data_root: Folder of the downloaded data sets. Default: $QCAAN_DATA, else a user cache
+            folder.
+        device: Device of the networks: auto (CUDA if available), cpu, cuda or cuda:N.
+        images: Number of generated images to score for each cell, at least 2.
+        steps_per_epoch: Number of steps in an epoch. Default: one pass over the images, but at
+            least 140.
+        width: Number of channels of the finest feature map.
+        out: Folder of the results: table.md, table.csv, fid.png and the cells. It is new, or that
+            of a comparison with the same options.
+    """
+    for name in priors:
+        one_of("priors", name, CELLS)
+    if not seeds:
+        raise ValueError("`seeds` must be one or more seeds, got none")
+    for seed in seeds:
+        check_seed(seed)
+    whole("epochs", epochs)
+    whole("images", images, 2)
+    where = pick_device(device)
+    # no dither, unless a cell says otherwise
+    base = AssociativeConfig(
+        digits=digits, epochs=epochs, steps_per_epoch=steps_per_epoch, width=width, dither=0.0
+    )
+    for name in priors:
+        _check_prior(replace(base, **CELLS[name]))  # before anything is read or trained
+    everything, held_out = load_splits(data, data_root)
+    train_set, test_set = everything.only(digits), held_out.only(digits)
+    base = replace(base, data=everything.name).resolved(len(train_set.images))
+    announce_data(train_set.provenance, stands_in=train_set.stands_in)
+    _open_folder(out, base, images)
+
+    classifier = load_classifier(everything, held_out, device=where)
+    reference = shuffled(train_set.images)
+    real_path = out / "cells" / "real.json"
+    if not real_path.is_file():
+        scores = score_images(test_set.images, reference, classifier, classes=digits)
+        write_json(real_path, scores)
+    for seed in seeds:
+        for name in priors:
+            path = out / "cells" / f"{name} seed {seed}.json"
+            if path.is_file():
+                continue
+            config = replace(base, seed=seed, **CELLS[name])
+            start = time.perf_counter()
+            result = _train_and_score(config, train_set, reference, classifier, images, where)
+            write_json(path, {"prior": name, "seed": seed, **result})
+            shown = result.get("collapsed")
+            shown = shown or f"FID {result['fid']:.2f}, recall {result['recall']:.2f}"
+            console.print(f"{name}, seed {seed}: {shown}; {time.perf_counter() - start:.0f} s")
+    _report(out)
+
+
+def _check_prior(config: AssociativeConfig) -> None:
+    """Make the prior of a configuration once, so that bad options are refused early."""
+    make_prior(config, config, seed=0)
+
+
+def _open_folder(out: Path, base: AssociativeConfig, images: int) -> None:
+    """Make the folder of a comparison, or check that its cells have the same options.
+
+    Raises:
+        RunError: they have others.
+    """
+    options = {
+        "data": base.data,
+        "digits": list(base.digits),
+        "images": images,
+        "epochs": base.epochs,
+        "steps_per_epoch": base.steps_per_epoch,
+        "batch_size": base.batch_size,
+        "width": base.width,
+    }
+    path = out / "budget.json"
+    if not path.is_file():
+        (out / "cells").mkdir(parents=True, exist_ok=True)
+        write_json(path, options)
+    elif (there := json.loads(path.read_text())) != options:
+        differing = [name for name in options if there.get(name) != options[name]]
+        raise RunError(
+            f"{out} holds a comparison with other options ("
+            + ", ".join(f"{name} is {there.get(name)} there" for name in differing)
+            + "); name another --out"
+        )
+
+
+def _train_and_score(
+    config: AssociativeConfig,
+    train_set: ImageSet,
+    reference: torch.Tensor,
+    classifier: Classifier,
+    n_images: int,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Train one cell, and return its scores, or the reason why its training collapsed."""
+    channels, height, width = train_set.images.shape[1:]
+    gan = AssociativeGAN(config, (channels, height, width), device)
+    start = time.perf_counter()
+    try:
+        records = train(gan, train_set.images.to(device))
+        fits = [record.fit for record in records if isinstance(record, EpochRecord)]
+    except TrainingCollapsed as error:
+        return {"collapsed": str(error)}
+    seconds = time.perf_counter() - start
+    drawn, _ = gan.generate(n_images)
+    scores = score_images(drawn, reference, classifier, classes=config.digits)
+    return {**scores, "seconds": seconds, "kl": fits[-1].kl, "kl_product": fits[-1].kl_product}
+
+
+def _report(out: Path) -> None:
+    """Write table.md, table.csv and fid.png from all cells in the folder."""
+    cells = [json.loads(path.read_text()) for path in sorted((out / "cells").glob("* seed *.json"))]
+    real = json.loads((out / "cells" / "real.json").read_text())
+    header = ["prior", "seed", *SCORES, "kl", "kl_product", "collapsed"]
+    write_csv(out / "table.csv", header, [[cell.get(key) for key in header] for cell in cells])
+    table = _markdown_table(cells, real)
+    with atomic_write(out / "table.md") as temporary:
+        temporary.write_text(table)
+    fids = {name: [cell["fid"] for cell in _finished(cells, name)] for name in CELLS}
+    figure = reports.spread_figure({name: found for name, found in fids.items() if found}, "FID")
+    plot = reports.save_figure(out / "fid.png", figure)
+    console.print(table)
+    console.print(f"wrote {out / 'table.md'}, {out / 'table.csv'}, {plot}")
+
+
+def _markdown_table(cells: Sequence[dict[str, Any]], real: dict[str, Any]) -> str:
+    """Return a row for each prior that has cells, and one for held-out real images."""
+    header = ["prior", "seeds", *(score.replace("_", " ") for score in SCORES)]
+    rows = [header, ["---"] * len(header)]
+    for name in CELLS:
+        n_cells = sum(cell["prior"] == name for cell in cells)
+        if n_cells:
+            finished = _finished(cells, name)
+            lost = f" of {n_cells} (others collapsed)" if len(finished) < n_cells else ""
+            spreads = [_spread([cell[score] for cell in finished]) for score in SCORES]
+            rows.append([name, f"{len(finished)}{lost}", *spreads])
+    found = [f"{real[score]:.3g}" if score in real else "" for score in SCORES]
+    rows.append(["held-out real", "", *found])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _finished(cells: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [cell for cell in cells if cell["prior"] == name and "collapsed" not in cell]
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Return the mean and the sample standard deviation, with three and two digits."""
+    if not values:
+        return ""
+    mean = statistics.mean(values)
+    if mean >= 1000:
+        return f"{mean:.0f}"
+    return f"{mean:.3g}" + (f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else "")

@@ -1,0 +1,109 @@
+"""`qcaan generate`: draw from a run: a grid of images, a sequence of digits, or an array."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from qcaan.checks import check_seed, whole
+from qcaan.files import atomic_write, check_folder
+from qcaan.metrics.classifier import load_classifier
+from qcaan.metrics.images import choose_sequence
+from qcaan.runs import pictures
+from qcaan.runs.directory import RunDirectory
+from qcaan.runs.loading import IMAGE_SYSTEMS, load_data, load_run
+from qcaan.runs.session import console
+
+
+def main(
+    path: tyro.conf.Positional[Path],
+    n: int | None = None,
+    sequence: tuple[int, ...] = (),
+    out: Path | None = None,
+    npz: Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    data_root: Path | None = None,
+) -> None:
+    """Draw images from a run on images, or samples from a run on real numbers.
+
+    If the run uses a device, the draws are jobs that may be paid for.
+
+    Args:
+        path: Directory of the run.
+        n: Number of draws. Default: 64 images; 1000 with --sequence, which chooses among them, and
+            for runs on real numbers.
+        sequence: Digits to draw, in this order. The data set's classifier must label a draw as
+            each of them.
+        out: Path of the picture, a .png file; with --sequence also a .gif file, which shows the
+            digits in turn. Default: grid.png or sequence.png in the run's directory.
+        npz: Path of an .npz file for the draws. It holds `images` (uint8 [n, H, W] or
+            [n, H, W, 3]) and the inputs that they were drawn from: `bits` (uint8 [n, n_bits]),
+            `latents` (float32) of a prior without bits, `noise` (float32) of an image QGAN, or its
+            `expectations` if its noise is the shots. Of a run on real numbers it holds `samples`
+            (float64 [n, k]).
+        seed: Seed of the draws, from 0 to below 2**63.
+        device: Device of the networks: auto (CUDA if available), cpu, cuda or cuda:N.
+        data_root: Folder of the data sets, if it is not the one that the run used.
+    """
+    if n is not None:
+        whole("n", n)
+    check_seed(seed)
+    system = RunDirectory(path).config()["system"]
+    draws_images = system in IMAGE_SYSTEMS
+    if not draws_images and (sequence or out or not npz):
+        raise ValueError(
+            f"{path} holds a run of the system {system}, which draws no pictures; name an .npz "
+            "file for its samples by --npz, and leave out --out and --sequence"
+        )
+    if draws_images and out is None and (sequence or not npz):
+        out = path / ("sequence.png" if sequence else "grid.png")
+    _check_target("out", out, (".png", ".gif") if sequence else (".png",))
+    _check_target("npz", npz, (".npz",))
+
+    run = load_run(path, seed=seed, device=device, data_root=data_root)
+    if not draws_images:
+        assert npz is not None
+        samples = np.asarray(run.generate(1000 if n is None else n), np.float64)
+        _save_arrays(npz, {"samples": samples})
+        return
+    images, inputs = run.generate(n or (1000 if sequence else 64))
+    if sequence:
+        train_set, test_set = load_data(run.directory, run.gan.config.data_root)
+        classifier = load_classifier(train_set, test_set, device=run.gan.device)
+        chosen = choose_sequence(images, classifier, sequence)
+        images, inputs = images[chosen], inputs[chosen]
+        for digit, values in zip(sequence, inputs.tolist(), strict=True):
+            console.print(f"{digit} <- {' '.join(f'{value:g}' for value in values)}")
+    if out:
+        if sequence:
+            pictures.save_strip(out, images)
+        else:
+            pictures.save_picture(out, pictures.grid(images))
+        console.print(f"wrote {out}")
+    if npz:
+        kind, values = run.gan.drawn_from, inputs.numpy()
+        values = values.astype(np.uint8) if kind == "bits" else values
+        _save_arrays(npz, {"images": pictures.channels_last(images), kind: values})
+
+
+def _check_target(option: str, path: Path | None, suffixes: tuple[str, ...]) -> None:
+    """Check, before anything is drawn, that a file is of the right kind and can be written.
+
+    Raises:
+        ValueError: the path has another suffix, or its folder does not exist.
+    """
+    if path is None:
+        return
+    if path.suffix not in suffixes:
+        raise ValueError(f"`{option}` must end in {' or '.join(suffixes)}, got {path}")
+    check_folder(path)
+
+
+def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    with atomic_write(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)
+    console.print(f"wrote {path}")

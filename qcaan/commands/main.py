@@ -1,0 +1,119 @@
+"""The entry point: `qcaan COMMAND ...`, `python -m qcaan COMMAND ...`, and the scripts.
+
+A command is a function `main` in a module, which is imported when the command is called, so that
+`qcaan --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import NoReturn
+
+# libgomp reads this when torch is loaded. Threads that wait by spinning make an epoch many times
+# longer if other processes use the cores too; libgomp takes this number itself if it finds fewer
+# cores than threads.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+COMMANDS = {
+    "train": ("train.associative", "train a QC-AAN on images"),
+    "train-image": ("train.image", "train an image QGAN"),
+    "train-wasserstein": ("train.wasserstein", "train a hybrid WGAN-GP QGAN on real numbers"),
+    "train-qgan": ("train.distribution", "train a QGAN that loads a distribution into a circuit"),
+    "generate": ("generate", "draw images from a run"),
+    "evaluate": ("evaluate", "score the images of a run"),
+    "compare priors": ("compare.priors", "train and score every prior with the same networks"),
+    "compare fits": ("compare.fits", "fit the bits of a run with every optimiser and model"),
+    "compare qgan": ("compare.qgan", "measure the QGAN on its standard cases"),
+    "samplers": ("samplers", "list the samplers and the reasons why some are unavailable"),
+    "benchmark": ("benchmark.speed", "time the parts that must be fast, as ratios"),
+    "classify": ("classify", "classify digits with and without a circuit"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that the command line names.
+
+    What a user can get wrong ends as one sentence on stderr and exit status 2.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _dispatch(words)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has ended, as in `qcaan ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _dispatch(words: list[str]) -> None:
+    if words[:1] in ([], ["-h"], ["--help"]):
+        print(_help())
+        return
+    if words == ["--version"]:
+        print(f"qcaan {version('qcaan')}")
+        return
+    name = next((name for name in COMMANDS if words[: name.count(" ") + 1] == name.split()), None)
+    if name is None:
+        _fail(_unknown(words))
+    module = f"qcaan.commands.{COMMANDS[name][0]}"
+    _run(module, words[name.count(" ") + 1 :], f"qcaan {name}")
+
+
+def _run(module: str, arguments: list[str], prog: str) -> None:
+    # here, so that nothing heavy is imported before a command is known
+    from rich.logging import RichHandler
+
+    from qcaan.commands.arguments import call
+    from qcaan.runs.session import console
+    from qcaan.samplers.requests import JobError, log_retries
+
+    handler = RichHandler(console=console, show_path=False, show_time=False, show_level=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    logging.getLogger("qcaan").setLevel(logging.INFO)
+    log_retries(logging.getLogger("qcaan").warning)
+    try:
+        call(import_module(module).main, arguments, prog)
+    except BrokenPipeError:
+        raise  # for `main`
+    except (ValueError, OSError, JobError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            _fail(f"{error.filename}: {error.strerror}")
+        _fail(str(error))
+    except (MemoryError, RuntimeError) as error:
+        # torch has no error type of its own for the memory of the CPU
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        _fail("out of memory; choose smaller batches, networks or numbers of qubits")
+
+
+def _help() -> str:
+    lines = [f"  {name:<18} {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: qcaan [-h] [--version] COMMAND ...",
+            "",
+            "Image GANs whose prior is a quantum circuit, and their sibling quantum GANs.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "`qcaan COMMAND --help` lists the options of a command.",
+        ]
+    )
+
+
+def _unknown(words: list[str]) -> str:
+    """Return the sentence for a command line that names no command."""
+    family = [name for name in COMMANDS if name.split()[0] == words[0]]
+    if family:
+        return f"choose from {', '.join(family)}"
+    return f"unknown command {words[0]!r}; choose from {', '.join(COMMANDS)}"
+
+
+def _fail(sentence: str) -> NoReturn:
+    print(f"error: {sentence}", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,88 @@
+"""`qcaan train`: train a QC-AAN on images, and leave pictures, a report and scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qcaan.checks import whole
+from qcaan.data.images import load_images
+from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
+from qcaan.metrics.images import scores_table
+from qcaan.runs import pictures, reports
+from qcaan.runs.associative import plan_run, report_title, save_epoch, score_run
+from qcaan.runs.directory import RunDirectory
+from qcaan.runs.session import (
+    announce_data,
+    announce_plan,
+    console,
+    explain_stop,
+    print_scores,
+    start_or_resume,
+    train_with_progress,
+)
+from qcaan.samplers.journal import Journal
+from qcaan.samplers.names import SamplerFactory
+from qcaan.training import pick_device
+
+
+def main(
+    config: AssociativeConfig = AssociativeConfig(),
+    out: Path | None = None,
+    resume: bool = False,
+    dry_run: bool = False,
+    eval_images: int = 3000,
+) -> None:
+    """Train a quantum circuit associative adversarial network, and score it.
+
+    Args:
+        config: configuration of the run.
+        out: Directory of the run. Default: runs/ and the digits, as in runs/379.
+        resume: Continue an unfinished run. --epochs may be raised; everything else must be as
+            it was.
+        dry_run: Check everything, print what the run would ask of a device, and write nothing.
+        eval_images: Number of generated images to score at the end; 0 for no scores.
+    """
+    if eval_images:
+        whole("eval_images", eval_images, 2)
+    device = pick_device(config.device)
+    run = RunDirectory(out or Path("runs") / "".join(map(str, config.digits)))
+    journal = Journal(run.jobs_path)
+    samplers = SamplerFactory(config, journal)
+    plan_run(config.resolved(1), samplers, 0)  # refuses bad options before any data are read
+    data = load_images(config.data, root=config.data_root)
+    train_set = data.only(config.digits)
+    config = config.resolved(len(train_set.images))
+    assert config.epochs is not None
+    announce_data(data.provenance, stands_in=data.stands_in)
+    plan = plan_run(config, samplers, eval_images)
+    announce_plan(plan, config, config.epochs, dry_run=dry_run)
+    if dry_run:
+        return
+
+    channels, height, width = train_set.images.shape[1:]
+    gan = AssociativeGAN(config, (channels, height, width), device, make_sampler=samplers)
+    facts, scored = train_set.facts, eval_images > 0
+    if not start_or_resume(run, "associative", gan, facts, journal, resume=resume, scored=scored):
+        return
+    pictures.save_picture(run.path / "samples" / "real.png", pictures.grid(train_set.images[:64]))
+    console.print(
+        f"run: {run.path}, digits {' '.join(map(str, config.digits))}, prior {config.prior} "
+        f"({gan.prior.dim} wide), {len(train_set.images)} images, {config.epochs} epochs of "
+        f"{config.steps_per_epoch} steps on {device}"
+    )
+
+    def end_epoch(record: EpochRecord, seconds: float) -> str:
+        save_epoch(run, gan, record, seconds)
+        losses = f"D {record.loss_d:.3f}, G {record.loss_g:.3f}; {record.fit.summary()}"
+        return f"{losses}; {seconds:.1f} s, of which the prior {record.fit.seconds:.1f} s"
+
+    records = train(gan, train_set.images.to(device))
+    train_with_progress(gan, records, EpochRecord, end_epoch, journal)
+
+    figure = reports.image_figure(run, report_title(config, data.name))
+    report = reports.save_figure(run.path / "report.png", figure)
+    console.print(f"pictures: {pictures.progress_gif(run)} {report}")
+    if scored:
+        with explain_stop(lambda: gan.epoch):
+            scores = score_run(run, gan, eval_images)
+        print_scores(scores_table(scores), f"scores of {run.path} ({scores['features']})")

@@ -1,0 +1,1 @@
+"""Scores of images, the classifier that they need, and scores of samples of real numbers."""

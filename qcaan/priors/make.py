@@ -1,0 +1,157 @@
+"""Priors by name: the options that describe a prior, and the function that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from qcaan.checks import number, one_of, whole
+from qcaan.circuits.ansatz import AnsatzName, Basis, check_bases
+from qcaan.optimizers import OPTIMIZERS, OptimizerName
+from qcaan.priors.base import BitPrior, Prior
+from qcaan.priors.boltzmann import QBM, RBM
+from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
+from qcaan.priors.qcbm import QCBM, FitLoss, Initial, Shuffled
+from qcaan.samplers.names import MakeSampler, is_ideal
+
+PriorName = Literal[
+    "qcbm", "shuffled", "gaussian", "bernoulli", "product", "histogram", "rbm", "qbm"
+]
+_CLASSICAL: dict[str, Callable[..., BitPrior]] = {
+    "bernoulli": Bernoulli,
+    "product": Product,
+    "histogram": Histogram,
+    "rbm": RBM,
+    "qbm": QBM,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorOptions:
+    """Options of the prior: the distribution that the generator's inputs are drawn from."""
+
+    prior: PriorName = "qcbm"
+    """Kind of prior: qcbm, a quantum circuit Born machine; or a control: shuffled (a QCBM without
+    its correlations), gaussian, bernoulli (fair bits), product (fitted marginals), histogram (the
+    exact fit), rbm, qbm (restricted and quantum Boltzmann machine)."""
+    latent_dim: int | None = None
+    """Width of the priors without a circuit. Default: 64 for gaussian, the number of bits of the
+    QCBM for the others."""
+    dither: float = 0.5
+    """Standard deviation of noise on the bits' signs, which lets one bitstring draw more than one
+    picture."""
+    noise_dims: int = 0
+    """Number of Gaussian coordinates beside the bits, for the same purpose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircuitOptions:
+    """Options of the circuit of a quantum prior, of its engines and of its fits."""
+
+    n_qubits: int = 8
+    """Number of qubits; each measurement basis gives as many bits."""
+    n_layers: int = 4
+    """Number of layers of the ansatz, counted as its paper counts them."""
+    ansatz: AnsatzName = "ion-trap"
+    """Circuit family."""
+    bases: tuple[Basis, ...] = ("z", "o")
+    """Measurement bases: z, o (RX(pi/2) first), t (an RX with a trained angle first)."""
+    sampler: str = "aer"
+    """Engine that draws the shots: exact (our differentiable engine), aer, aer-gpu, statevector;
+    aer-noise:DEVICE (fake_NAME of IBM's, or ionq-aria); devices: ibm:BACKEND, ibm:least_busy,
+    ibm:fake_NAME, aqt:ideal, aqt:noisy, aqt:RESOURCE, ionq:simulator, ionq:BACKEND."""
+    train_sampler: str | None = None
+    """Engine of the fits, if --sampler is only to draw."""
+    switch_after_epochs: int | None = None
+    """Number of epochs on --train-sampler (default: exact) before --sampler is used."""
+    mitigate_readout: bool = False
+    """Correct the frequencies of shots for readout errors, which are measured once."""
+    optimizer: OptimizerName = "cobyla"
+    """Optimiser of the angles."""
+    fit_loss: FitLoss | None = None
+    """Loss of the fits, summed over the bases. Default: kl for exact probabilities; mmd, which
+    shots estimate well, for shots."""
+    shots: int | None = None
+    """Number of shots per basis in one evaluation of the loss; 0 for exact probabilities. Default:
+    0 if the engine of the fits has them, else 2,000."""
+    fit_evals: int = 300
+    """Maximum number of evaluations in an epoch's fit: parameter sets whose distribution is
+    computed or measured."""
+    bank_shots: int = 20_000
+    """Number of shots per basis drawn after each fit; the batches of an epoch resample them."""
+    initial: Initial = "marginals"
+    """Start of the first fit: the target's marginals, or random angles."""
+
+
+def check_prior_options(prior: PriorOptions, circuit: CircuitOptions) -> None:
+    """Check the options that need no circuit to be refused.
+
+    Raises:
+        ValueError: one of them is out of range.
+    """
+    one_of("prior", prior.prior, get_args(PriorName))
+    if prior.latent_dim is not None:
+        whole("latent_dim", prior.latent_dim)
+    number("dither", prior.dither, least=0)
+    whole("noise_dims", prior.noise_dims, 0)
+    whole("n_qubits", circuit.n_qubits)
+    check_bases(circuit.bases)
+    one_of("optimizer", circuit.optimizer, OPTIMIZERS)
+    if circuit.switch_after_epochs is not None:
+        whole("switch_after_epochs", circuit.switch_after_epochs)
+
+
+def default_fit(circuit: CircuitOptions) -> tuple[int, FitLoss]:
+    """Return the number of shots and the loss of the fits, with the defaults filled in."""
+    exact = is_ideal(circuit.train_sampler or circuit.sampler)
+    shots = (0 if exact else 2000) if circuit.shots is None else circuit.shots
+    return shots, circuit.fit_loss or ("mmd" if shots else "kl")
+
+
+def make_prior(
+    prior: PriorOptions,
+    circuit: CircuitOptions,
+    *,
+    seed: int,
+    make_sampler: MakeSampler | None = None,
+) -> Prior:
+    """Return the prior that the options describe.
+
+    Args:
+        prior: kind, width and noise of the prior.
+        circuit: circuit, engines and fits of a quantum prior.
+        seed: seed of a quantum prior; others draw from torch's global random state.
+        make_sampler: maker of the samplers by name; default a new one, without a journal.
+
+    Raises:
+        ValueError: an option is out of range.
+    """
+    check_prior_options(prior, circuit)
+    if prior.prior == "gaussian":
+        return Gaussian(prior.latent_dim or 64)
+    if prior.prior in _CLASSICAL:
+        width = prior.latent_dim or circuit.n_qubits * len(circuit.bases)
+        return _CLASSICAL[prior.prior](width, dither=prior.dither, noise_dims=prior.noise_dims)
+    shots, fit_loss = default_fit(circuit)
+    qcbm = QCBM(
+        circuit.n_qubits,
+        circuit.n_layers,
+        ansatz=circuit.ansatz,
+        bases=circuit.bases,
+        sampler=circuit.sampler,
+        train_sampler=circuit.train_sampler,
+        switch_after_epochs=circuit.switch_after_epochs,
+        mitigate_readout=circuit.mitigate_readout,
+        optimizer=circuit.optimizer,
+        fit_loss=fit_loss,
+        shots=shots,
+        fit_evals=circuit.fit_evals,
+        bank_shots=circuit.bank_shots,
+        initial=circuit.initial,
+        dither=prior.dither,
+        noise_dims=prior.noise_dims,
+        seed=seed,
+        make_sampler=make_sampler,
+    )
+    return qcbm if prior.prior == "qcbm" else Shuffled(qcbm)

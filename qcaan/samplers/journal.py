@@ -1,0 +1,119 @@
+"""The journal of a run's jobs, by which nothing is paid twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+
+
+@dataclass
+class Entry:
+    """One job in the journal."""
+
+    tag: str
+    epoch: int | None
+    index: int
+    fingerprint: str
+    circuits: int
+    shots: int
+    job_id: str | None = None
+    failed: bool = False
+
+
+class Journal:
+    """The file `jobs.jsonl` of a run.
+
+    It gets a line with a job's tag before the job is submitted, one with the job's id right after,
+    and one if the job fails. The jobs of an epoch are numbered. A resumed run repeats its epoch
+    from the start and asks for the same jobs in the same order. So a job that was submitted before
+    is found here by its number and its fingerprint, and is fetched instead of paid again.
+
+    Args:
+        path: path of the file; None keeps the journal in memory.
+        replay: whether earlier jobs are found. False for draws that must be new; they are recorded
+            all the same.
+    """
+
+    def __init__(self, path: Path | None = None, *, replay: bool = True) -> None:
+        self._path = path
+        self._replay = replay
+        self._entries: dict[str, Entry] = {}
+        self._epoch: int | None = None
+        self._index = 0
+        # whether a crash cut the last line short; the job that it announced was never submitted
+        self._torn = False
+        if path is not None and path.is_file():
+            text = path.read_text()
+            self._torn = bool(text) and not text.endswith("\n")
+            for line in text.splitlines():
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    continue
+                if "fingerprint" in record:
+                    self._entries[record["tag"]] = Entry(**record)
+                elif record["tag"] in self._entries:
+                    vars(self._entries[record["tag"]]).update(record)
+
+    @property
+    def spent(self) -> tuple[int, int]:
+        """Numbers of jobs and shots so far, of this run and the parts that it resumes."""
+        return len(self._entries), sum(entry.shots for entry in self._entries.values())
+
+    def begin(self, epoch: int) -> None:
+        """Number the jobs from zero: the next ones are of the epoch after `epoch` finished ones."""
+        self._epoch, self._index = epoch, 0
+
+    def find(self, fingerprint: str) -> Entry | None:
+        """Return the earlier job at this place if it asked the same and did not fail."""
+        if self._replay:
+            for entry in self._entries.values():
+                place = (entry.epoch, entry.index, entry.fingerprint)
+                if place == (self._epoch, self._index, fingerprint) and not entry.failed:
+                    self._index += 1
+                    return entry
+        return None
+
+    def announce(self, fingerprint: str, circuits: int, shots: int) -> Entry:
+        """Record a new job, with a new tag, before it is submitted."""
+        tag = f"qcaan-{uuid.uuid4()}"
+        entry = Entry(tag, self._epoch, self._index, fingerprint, circuits, shots)
+        self._index += 1
+        self._entries[entry.tag] = entry
+        self._write(vars(entry))
+        return entry
+
+    def note(self, entry: Entry, **news: Any) -> None:
+        """Record the `job_id` of a job, or that it `failed`."""
+        vars(entry).update(news)
+        self._write({"tag": entry.tag, **news})
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if self._path is None:
+            return
+        with self._path.open("a") as file:
+            file.write(("\n" if self._torn else "") + json.dumps(record) + "\n")
+            self._torn = False
+            file.flush()
+            os.fsync(file.fileno())  # the line must survive a failure of the machine too
+
+
+def fingerprint(pubs: Sequence[SamplerPub]) -> str:
+    """Return a hash of what a job asks: circuits gate by gate, values of the angles, and shots."""
+    digest = hashlib.sha256()
+    for pub in pubs:
+        for step in pub.circuit.data:
+            qubits = [pub.circuit.find_bit(qubit).index for qubit in step.qubits]
+            angles = [str(angle) for angle in step.operation.params]
+            digest.update(repr((step.operation.name, qubits, angles)).encode())
+        digest.update(pub.parameter_values.as_array(list(pub.circuit.parameters)).tobytes())
+        digest.update(str(pub.shots).encode())
+    return digest.hexdigest()

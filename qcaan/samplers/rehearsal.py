@@ -1,0 +1,157 @@
+"""Rehearsals: a sampler counts circuits, so that the cost of a run is known before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from qiskit.primitives import (
+    BaseSamplerV2,
+    PrimitiveJob,
+    PrimitiveResult,
+    SamplerPubResult,
+    StatevectorSampler,
+)
+from qiskit.primitives.containers import SamplerPubLike
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+
+from qcaan.samplers.jobs import DeviceOptions, Limits, Vendor, split_jobs, split_shots
+from qcaan.samplers.names import HasWidth, SamplerFactory, is_device, is_ideal
+from qcaan.samplers.simulators import DEFAULT_SHOTS, finished, pub_result
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of jobs, circuits (one per parameter set and cut of its shots) and shots."""
+
+    jobs: int = 0
+    circuits: int = 0
+    shots: int = 0
+
+    def plus(self, other: Counts, times: int = 1) -> Counts:
+        """Return these counts and `times` the others."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Counts(*(mine + times * theirs for mine, theirs in pairs))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Plan of a run on a device: the counts of one epoch and of the whole run, scoring included.
+
+    `two_qubit_gates` and `depth` are those of its largest circuit in native gates.
+    """
+
+    name: str
+    limits: Limits
+    paid: bool
+    epoch: Counts
+    run: Counts
+    two_qubit_gates: int
+    depth: int
+
+    def check(self, options: DeviceOptions) -> None:
+        """Check that the run stays within the limits of its options.
+
+        Raises:
+            ValueError: it does not.
+        """
+        for what, most in options.limits(self.paid).items():
+            planned = getattr(self.run, what)
+            if most is not None and planned > most:
+                raise ValueError(
+                    f"the run plans {planned:,} {what} on {self.name}, --max-{what} is {most:,}; "
+                    "plan less (fewer shots, evaluations, steps or epochs on it) or allow more"
+                )
+
+
+class Rehearsal(BaseSamplerV2):
+    """Counts the requests to a device and answers with random bits; nothing is submitted."""
+
+    def __init__(self, vendor: Vendor, rng: np.random.Generator) -> None:
+        self.vendor = vendor
+        self.n_qubits = vendor.limits.n_qubits
+        self.counts = Counts()
+        self.two_qubit_gates = self.depth = 0
+        self._rng = rng
+        self._seen: set[int] = set()
+
+    def run(
+        self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
+    ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
+        coerced = [SamplerPub.coerce(pub, shots or DEFAULT_SHOTS) for pub in pubs]
+        limits = self.vendor.limits
+        sizes: list[int] = []  # of the device's circuits, in shots
+        results = []
+        for pub in coerced:
+            self._measure_circuit(pub)
+            sizes += split_shots(pub.shots, limits) * (pub.size if self.vendor.binds else 1)
+            shape = (pub.size, pub.shots, -(-pub.circuit.num_clbits // 8))
+            results.append(pub_result(pub, self._rng.integers(256, size=shape, dtype=np.uint8)))
+        self.counts = self.counts.plus(
+            Counts(
+                jobs=sum(1 for _ in split_jobs(sizes, limits)),
+                circuits=sum(pub.size * len(split_shots(pub.shots, limits)) for pub in coerced),
+                shots=sum(pub.size * pub.shots for pub in coerced),
+            )
+        )
+        return finished(results)
+
+    def _measure_circuit(self, pub: SamplerPub) -> None:
+        if id(pub.circuit) in self._seen:
+            return
+        self._seen.add(id(pub.circuit))
+        circuit = pub.circuit
+        if self.vendor.binds:
+            values = pub.parameter_values.ravel().as_array(list(circuit.parameters))
+            circuit = circuit.assign_parameters(values[0])
+        native = self.vendor.native(circuit)
+        self.two_qubit_gates = max(self.two_qubit_gates, native.num_nonlocal_gates())
+        self.depth = max(self.depth, native.depth())
+
+
+class _FastStandIn(StatevectorSampler):
+    """Stands in for a simulator with noise of the same width."""
+
+    def __init__(self, n_qubits: int, rng: np.random.Generator) -> None:
+        super().__init__(seed=rng)
+        self.n_qubits = n_qubits
+
+
+class Stage:
+    """Makes the samplers of a rehearsal, and counts the requests to the device among them.
+
+    Simulators with noise are replaced by a fast one without: they are slow, and cost nothing.
+
+    Args:
+        samplers: the factory of the real run, which opens the vendor.
+    """
+
+    def __init__(self, samplers: SamplerFactory) -> None:
+        self._samplers = samplers
+        self.device: Rehearsal | None = None
+
+    def __call__(self, name: str, rng: np.random.Generator) -> BaseSamplerV2:
+        if is_ideal(name):
+            return self._samplers(name, rng)
+        if not is_device(name):
+            noisy = self._samplers(name, rng)
+            assert isinstance(noisy, HasWidth)
+            return _FastStandIn(noisy.n_qubits, rng)
+        rehearsal = Rehearsal(self._samplers.vendor(name), rng)
+        self.device = self.device or rehearsal
+        return rehearsal
+
+    def spent(self, action: Callable[[], object]) -> Counts:
+        """Return the requests to the device during an action."""
+        assert self.device is not None
+        before = self.device.counts
+        action()
+        return self.device.counts.plus(before, -1)
+
+    def plan(self, epoch: Counts, run: Counts) -> Plan:
+        """Return the plan of a run on the device with these counts."""
+        assert self.device is not None
+        vendor = self.device.vendor
+        gates, depth = self.device.two_qubit_gates, self.device.depth
+        return Plan(vendor.name, vendor.limits, vendor.paid, epoch, run, gates, depth)

@@ -1,0 +1,62 @@
+"""The classifier: trained once, cached, and good enough to score by."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from qcaan.data.images import load_images
+from qcaan.files import cache_folder
+from qcaan.metrics import classifier as module
+from qcaan.metrics import images as metrics
+from qcaan.metrics.classifier import Classifier, ClassifierNetwork, load_classifier
+
+
+def test_features_and_labels_do_not_depend_on_the_batch():
+    torch.manual_seed(0)
+    network = ClassifierNetwork(3, 4)
+    classifier = Classifier(network, (2, 3, 5, 7), accuracy=1.0)
+    images = torch.rand(501, 3, 32, 32) * 2 - 1
+    features = classifier.features(images)
+    assert features.shape == (501, module.N_FEATURES)
+    torch.testing.assert_close(features[500:], classifier.features(images[500:]))
+    labels = classifier.classify(images)
+    assert labels.dtype == torch.int64
+    assert set(labels.tolist()) <= {2, 3, 5, 7}
+    assert torch.equal(labels, classifier.labels[network(images).argmax(1)])
+
+
+def test_classifier_is_accurate_cached_and_made_again_if_its_cache_is_damaged(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "_STEPS", 150)
+    train, test = load_images("digits8x8"), load_images("digits8x8", split="test")
+    classifier = load_classifier(train, test)
+    assert classifier.accuracy > 0.93
+    right = (classifier.classify(test.images) == test.labels).float().mean().item()
+    assert right == pytest.approx(classifier.accuracy)
+    (path,) = cache_folder("classifiers").glob("*.pt")
+    written = path.stat().st_mtime_ns
+    assert load_classifier(train, test).accuracy == classifier.accuracy
+    assert path.stat().st_mtime_ns == written
+    path.write_bytes(path.read_bytes()[:1000])
+    assert load_classifier(train, test).accuracy == pytest.approx(classifier.accuracy)
+    assert "unreadable" in caplog.text
+    reference = train.only((3, 7)).images
+    scores = metrics.score_images(test.only((3, 7)).images, reference, classifier, classes=(3, 7))
+    assert scores["unread"] < 0.1
+    assert scores["balance"] > 0.99
+    assert scores["distinct"] == scores["n_images"]
+    swapped = metrics.score_images(test.only((1, 2)).images, reference, classifier, classes=(3, 7))
+    assert swapped["unread"] > 0.8
+    assert swapped["fid"] > 5 * scores["fid"]
+
+
+def test_a_cache_that_cannot_be_written_costs_only_a_warning(tmp_path, monkeypatch, caplog):
+    (tmp_path / "qcaan").touch()  # a file where the folder must be
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "_STEPS", 2)
+    few = load_images("digits8x8", (3, 7), split="test")
+    assert 0 <= load_classifier(few, few).accuracy <= 1
+    assert "cannot cache the classifier" in caplog.text

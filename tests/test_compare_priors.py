@@ -1,0 +1,87 @@
+"""`qcaan compare priors` at toy size."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from qcaan.commands.compare.priors import CELLS, SCORES
+from qcaan.gans.associative import AssociativeConfig
+from qcaan.priors.make import make_prior
+
+TOY = ("--data", "digits8x8", "--epochs", 1, "--steps-per-epoch", 3, "--width", 4, "--images", 60)
+
+
+def test_priors_are_compared_and_finished_cells_are_kept(call_script, tmp_path):
+    out = tmp_path / "compare"
+    toy = (*TOY, "--out", out)
+    first = call_script(
+        "compare_priors.py", *toy, "--priors", "gaussian-64", "qcbm-8 z", "--seeds", 0
+    )
+    assert first.returncode == 0, first.stderr
+    cells = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    assert len(cells) == 3  # and the held-out images
+    second = call_script("compare_priors.py", *toy, "--priors", "gaussian-64", "--seeds", 0, 1)
+    assert second.returncode == 0, second.stderr
+    assert {path: path.stat().st_mtime_ns for path in cells} == cells
+    table = (out / "table.md").read_text().splitlines()
+    assert [row.split(" | ")[:2] for row in table[2:4]] == [
+        ["| gaussian-64", "2"],
+        ["| qcbm-8 z", "1"],
+    ]
+    assert "±" in table[2] and "±" not in table[3] and "held-out real" in table[4]
+    rows = (out / "table.csv").read_text().splitlines()
+    assert len(rows) == 4 and rows[0].startswith("prior,seed,fid,kid")
+    with Image.open(out / "fid.png") as picture:
+        assert min(picture.size) > 100
+    other = call_script("compare_priors.py", *toy, "--seeds", 0, "--images", 50)
+    assert other.returncode == 2
+    assert "holds a comparison with other options (images is 60 there)" in other.stderr
+    assert len(other.stderr.splitlines()) == 1
+
+
+def test_a_training_that_collapsed_is_told_beside_the_others(call_script, tmp_path):
+    out = tmp_path / "compare"
+    toy = (*TOY, "--out", out, "--priors", "gaussian-64", "--seeds", 0)
+    assert call_script("compare_priors.py", *toy).returncode == 0
+    lost = {"prior": "gaussian-64", "seed": 7, "collapsed": "a loss is not finite"}
+    (out / "cells" / "gaussian-64 seed 7.json").write_text(json.dumps(lost))
+    result = call_script("compare_priors.py", *toy)
+    assert result.returncode == 0
+    assert "| gaussian-64 | 1 of 2 (others collapsed) |" in (out / "table.md").read_text()
+    assert "a loss is not finite" in (out / "table.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--priors", "magic"), "unknown `priors` 'magic'; choose from gaussian-64"),
+        (("--width", 0), "`width` must be at least 1, got 0"),
+        (("--epochs", 0), "`epochs` must be at least 1, got 0"),
+        (("--images", 1), "`images` must be at least 2, got 1"),
+        (("--seeds", -1), "`seed` must be at least 0"),
+        (("--seeds",), "`seeds` must be one or more seeds, got none"),
+    ],
+)
+def test_bad_comparisons_are_one_sentence(call_script, tmp_path, options, message):
+    result = call_script(
+        "compare_priors.py", "--data", "digits8x8", "--out", tmp_path / "c", *options
+    )
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("name", [name for name in CELLS if name != "qcbm-16 z"])
+def test_every_cell_makes_a_prior_as_wide_as_its_name_says(name):
+    config = AssociativeConfig(**{"dither": 0.0, **CELLS[name]})
+    prior = make_prior(config, config, seed=0)
+    kind, *rest = name.split()
+    n_bases = rest[0].count("+") + 1 if kind.startswith("qcbm") else 1
+    assert prior.dim == int(kind.split("-")[1]) * n_bases
+    assert prior.latent_dim == prior.dim + (16 if "noise" in rest else 0)
+    assert bool(config.dither) == ("dither" in rest)
+    assert len(set(SCORES)) == len(SCORES)

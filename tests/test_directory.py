@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from qcaan.files import atomic_write
+from qcaan.runs.directory import RunDirectory, RunError
+
+DATA = {"name": "toy", "n_images": 3}
+
+
+@dataclass(frozen=True)
+class Config:
+    epochs: int = 2
+    lr: float = 0.1
+
+
+def begin(run: RunDirectory, epochs: int = 2, resume: bool = False):
+    return run.begin("image", Config(epochs=epochs), DATA, resume=resume)
+
+
+def checkpointed(run: RunDirectory, epoch: int) -> None:
+    run.append({"epoch": epoch})
+    run.save_checkpoint({"epoch": epoch, "weights": torch.ones(2)})
+
+
+def test_a_finished_run_is_given_back_and_an_unfinished_one_only_to_resume(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    assert begin(run) is None
+    checkpointed(run, 1)
+    with pytest.raises(
+        RunError, match=r"unfinished run \(1 of 2 epochs\); continue it with --resume"
+    ):
+        begin(run)
+    assert begin(run, resume=True)["epoch"] == 1
+    checkpointed(run, 2)
+    assert begin(run)["epoch"] == 2
+    run.save_checkpoint({"epoch": 1, "finished": True})
+    assert begin(run)["epoch"] == 1
+
+
+def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    checkpointed(run, 1)
+    mine = run.path / ".notes.txt"
+    mine.write_text("kept")
+    begun = [atomic_write(run.path / name) for name in ("checkpoint.pt", "samples/epoch_0001.png")]
+    left = {writing.__enter__() for writing in begun}  # and never left
+    assert set(run.path.rglob(".*")) == {mine, *left}
+    assert begin(run, resume=True)["epoch"] == 1
+    assert list(run.path.rglob(".*")) == [mine]
+
+
+def test_resume_may_raise_epochs_and_nothing_else(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    checkpointed(run, 2)
+    for config, resume, message in (
+        (Config(epochs=3), False, "--resume may raise --epochs"),
+        (Config(epochs=1), True, "--resume may raise --epochs"),
+        (Config(lr=0.2), True, r"another configuration \(lr is 0.1 there, 0.2 here\)"),
+    ):
+        with pytest.raises(RunError, match=message):
+            run.begin("image", config, DATA, resume=resume)
+    with pytest.raises(RunError, match="data name is 'toy' there, 'other' here"):
+        run.begin("image", Config(), {"name": "other", "n_images": 3}, resume=True)
+    assert begin(run, epochs=3, resume=True)["epoch"] == 2
+    assert run.config()["config"]["epochs"] == 3
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again_on_resume(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    run.append({"epoch": 1})
+    assert begin(run, resume=True) is None
+    assert run.records() == []
+
+
+def test_log_records_past_the_checkpoint_and_a_line_cut_short_are_dropped(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    checkpointed(run, 1)
+    run.append({"epoch": 2})
+    with run.log_path.open("a") as file:
+        file.write('{"epoch": 3, "lo')
+    assert [record["epoch"] for record in run.records()] == [1, 2]
+    begin(run, resume=True)
+    assert run.log_path.read_text() == '{"epoch": 1}\n'
+
+
+def test_a_foreign_folder_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match="holds something else than a run"):
+        begin(RunDirectory(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(RunError, match="holds no run to resume"):
+        begin(RunDirectory(tmp_path), resume=True)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "config.json"])
+def test_files_cut_short_are_named(tmp_path, name):
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    checkpointed(run, 1)
+    path = run.path / name
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(RunError, match=f"{name} is damaged"):
+        begin(run, resume=True)
+
+
+def test_the_record_names_the_system_and_the_format_and_others_are_refused(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    checkpointed(run, 2)
+    record = run.config()
+    assert (record["system"], record["format"], record["data"]) == ("image", 1, DATA)
+    with pytest.raises(RunError, match="holds a run of the system image, not associative"):
+        run.begin("associative", Config(), DATA, resume=True)
+    for change in ({"format": 2}, {"format": None}, {"system": "warp"}):
+        (run.path / "config.json").write_text(json.dumps({**record, **change}))
+        with pytest.raises(RunError, match="is of another version of qcaan"):
+            run.config()

@@ -1,0 +1,64 @@
+"""`qcaan evaluate`: scores of a run, written again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+
+from qcaan.commands import evaluate
+
+
+def test_evaluate_scores_a_run_again_and_agrees_with_itself(call_script, associative_run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(associative_run, copy)
+    texts = []
+    for _ in range(2):
+        result = call_script("evaluate.py", copy, "--n", 50)
+        assert result.returncode == 0, result.stderr
+        assert "held-out real" in result.stdout and "classified as" in result.stdout
+        texts.append((copy / "scores.json").read_text())
+    assert texts[0] == texts[1]
+    scores = json.loads(texts[0])
+    assert scores["generated"]["n_images"] == 50
+    assert scores["held_out_real"]["unread"] < 0.1
+    assert not scores["fid_reliable"]
+    assert scores["prior"]["kl_product"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--n", 1), "`n` must be at least 2, got 1"),
+        (("--seed", -1), "`seed` must be at least 0"),
+        (("--device", "tpu"), "unknown `device` 'tpu'"),
+    ],
+)
+def test_bad_options_are_one_sentence(call_script, associative_run, options, message):
+    result = call_script("evaluate.py", associative_run, *options)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (associative_run / "scores.json").exists()
+
+
+def test_damaged_runs_and_other_folders_are_named(call_script, associative_run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(associative_run, copy)
+    os.truncate(copy / "checkpoint.pt", 2000)
+    result = call_script("evaluate.py", copy)
+    assert result.returncode == 2
+    assert "checkpoint.pt is damaged" in result.stderr
+    result = call_script("evaluate.py", tmp_path)
+    assert result.returncode == 2
+    assert "is not a run directory" in result.stderr
+
+
+@pytest.mark.parametrize("system", ["wasserstein", "distribution", "classify"])
+def test_runs_without_images_are_not_scored(tmp_path, system):
+    record = {"system": system, "format": 1, "config": {}, "data": {}}
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=f"the system {system}, which draws no images to score"):
+        evaluate.main(tmp_path)

@@ -1,0 +1,96 @@
+"""The command `qcaan`: its commands, its help, and its errors in one sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+import pytest
+
+from qcaan.commands.arguments import help_texts
+from qcaan.commands.main import COMMANDS, main
+
+
+def test_help_lists_the_commands_and_imports_nothing_heavy():
+    program = (
+        "import sys; from qcaan.commands.main import main; main(['--help']);"
+        "print([m for m in ('torch', 'qiskit', 'numpy', 'tyro', 'rich') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[-1] == "[]"
+    assert all(len(line) <= 80 for line in lines)
+    for name in COMMANDS:
+        assert any(line.startswith(f"  {name} ") for line in lines)
+
+
+def test_the_module_is_the_command_and_tells_its_version():
+    result = subprocess.run(
+        [sys.executable, "-m", "qcaan", "--version"], capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout) == (0, f"qcaan {version('qcaan')}\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_fits_80_columns(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
+        main([*name.split(), "--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert f"usage: qcaan {name} " in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "..." not in printed.replace("[INT ...]", "").replace(" ...]", "")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_texts_are_phrases_with_a_full_stop(name):
+    texts = help_texts(import_module(f"qcaan.commands.{COMMANDS[name][0]}").main)
+    assert texts
+    for option, text in texts.items():
+        assert text and text[0].isupper() and text[-1] == ".", f"{option}: {text}"
+        assert text.split()[0] not in ("Of", "What", "Whether"), f"{option}: {text}"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["warp"], "unknown command 'warp'; choose from train, train-image"),
+        (["compare"], "choose from compare priors, compare fits, compare qgan"),
+        (["train", "--latent", "deep"], "unknown `latent` 'deep'; choose from bottleneck, skip"),
+        (["train", "--bases", "z", "q"], "unknown `bases` 'q'; choose from z, o, t"),
+        (["train", "--epochs", "x"], "`epochs` cannot be read from 'x'"),
+        (["train", "--epochz", "3"], "--epochz, 3; perhaps you meant --epochs"),
+        (["train", "--epochs", "0"], "`epochs` must be at least 1, got 0"),
+        (["train", "--seed", "-1"], "`seed` must be at least 0 and below 2**63, got -1"),
+        (["train", "--lr", "nan"], "`lr` must be finite, got nan"),
+        (["train", "--job-timeout", "0"], "`job_timeout` must be above 0, got 0.0"),
+        (["evaluate"], "path"),
+    ],
+)
+def test_wrong_command_lines_are_one_sentence_and_status_2(words, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ") and message.lower() in printed.err.lower()
+    assert len(printed.err.splitlines()) == 1
+
+
+def test_every_command_has_a_script_of_the_same_name_or_more(request):
+    scripts = {
+        path.stem: path.read_text()
+        for path in (request.path.parent.parent / "scripts").glob("*.py")
+    }
+    called = {
+        name
+        for name in COMMANDS
+        for text in scripts.values()
+        if "main([" + ", ".join(f'"{word}"' for word in name.split()) + ", " in text
+    }
+    assert called == set(COMMANDS)
+    for place, _ in COMMANDS.values():
+        assert callable(import_module(f"qcaan.commands.{place}").main)

@@ -1,0 +1,75 @@
+"""Plans of runs on devices: what is planned is what a run then asks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from qcaan.circuits.ansatz import make_ansatz
+from qcaan.circuits.born import BornMachine
+from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, train
+from qcaan.priors.schedule import Schedule
+from qcaan.runs.associative import plan_run
+from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.journal import Journal
+from qcaan.samplers.names import SamplerFactory
+
+IMAGES = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def machine() -> BornMachine:
+    return BornMachine(make_ansatz("ion-trap", 2, 1), ("z",), "exact", np.random.default_rng(0))
+
+
+def test_a_schedule_says_who_fits_and_who_draws_in_each_epoch():
+    early, late = machine(), machine()
+    fixed = Schedule(early, early)
+    assert list(fixed.phases(3)) == [(0, 3)]
+    assert fixed.fitter(0) is fixed.drawer(0) is early
+    both = Schedule(early, late, switch_after_epochs=2, fits_switch=True)
+    assert [both.fitter(epoch) is late for epoch in range(4)] == [False, False, True, True]
+    # the bank after the second fit is drawn by the later machine already
+    assert [both.drawer(n_fits) is late for n_fits in range(4)] == [False, False, True, True]
+    assert list(both.phases(4)) == [(0, 1), (1, 1), (2, 2)]
+    assert both.fitters == (early, late)
+    drawn = Schedule(early, late)
+    assert drawn.fitter(9) is early and drawn.drawer(0) is late
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"bases": ("z", "o"), "mitigate_readout": True},
+        {"train_sampler": "exact"},
+        {"train_sampler": "exact", "mitigate_readout": True},
+        {"switch_after_epochs": 1},
+        {"switch_after_epochs": 3},
+        {"switch_after_epochs": 2, "optimizer": "spsa", "fit_evals": 40},
+        {"switch_after_epochs": 2, "train_sampler": "aer"},
+    ],
+)
+def test_what_is_planned_is_asked(options):
+    small = {"epochs": 4, "steps_per_epoch": 1, "batch_size": 4, "width": 2, "bases": ("z",)}
+    circuit = {"n_qubits": 2, "n_layers": 1, "shots": 20, "fit_evals": 12, "bank_shots": 30}
+    config = AssociativeConfig(
+        **{**small, **circuit, "sampler": "ibm:fake_manila", "optimizer": "cma-es", **options}
+    ).resolved(len(IMAGES))
+    samplers = SamplerFactory(config, journal := Journal())
+    plan = plan_run(config, samplers, n_scored=25)
+    assert plan is not None and journal.spent == (0, 0)
+    gan = AssociativeGAN(config, (1, 28, 28), make_sampler=samplers)
+    list(train(gan, IMAGES))
+    gan.generate(25)
+    assert journal.spent == (plan.run.jobs, plan.run.shots)
+    with pytest.raises(ValueError, match=f"--max-jobs is {plan.run.jobs - 1}"):
+        plan.check(DeviceOptions(max_jobs=plan.run.jobs - 1))
+    plan.check(DeviceOptions(max_jobs=plan.run.jobs, max_shots=plan.run.shots))
+
+
+def test_a_run_in_this_process_needs_no_plan():
+    config = AssociativeConfig(n_qubits=2).resolved(10)
+    assert plan_run(config, SamplerFactory(config), 10) is None
+    config = AssociativeConfig(prior="gaussian", sampler="ibm:fake_manila").resolved(10)
+    assert plan_run(config, SamplerFactory(config), 10) is None

@@ -1,0 +1,84 @@
+"""Vendors: what is missing is told in one sentence, and native gates are the vendor's."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from device_draws import draw
+
+from qcaan.circuits.ansatz import make_ansatz
+from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.journal import Journal
+from qcaan.samplers.names import make_sampler
+from qcaan.samplers.requests import Unsearchable
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("warp", "unknown `sampler` 'warp'; choose from exact, aer, .*, ionq:BACKEND"),
+        ("ibm:", "unknown `sampler` 'ibm:'"),
+        (
+            "aer-noise:warp",
+            "unknown device 'warp'; choose from ionq-aria, or a fake device of IBM such as "
+            "fake_guadalupe",
+        ),
+        ("ibm:fake_warp", "unknown device 'fake_warp'"),
+        ("ionq:simulator", "ionq:simulator is not available: .*token"),
+        ("ibm:ibm_warp", "ibm:ibm_warp is not available: .*account"),
+    ],
+)
+def test_what_is_not_available_is_one_sentence(name, message, monkeypatch, tmp_path):
+    for variable in ("IONQ_API_KEY", "IONQ_API_TOKEN", "QISKIT_IONQ_API_TOKEN", "QISKIT_IBM_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("IONQ_API_URL", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=message):
+        make_sampler(name)
+
+
+def test_a_missing_extra_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "qiskit_ionq", None)
+    monkeypatch.delitem(sys.modules, "qcaan.samplers.ionq", raising=False)
+    with pytest.raises(
+        ValueError,
+        match=r"`sampler` 'ionq:simulator' needs: pip install \"qcaan\[ionq\]\" \(qiskit_ionq",
+    ):
+        make_sampler("ionq:simulator")
+
+
+def test_the_ion_trap_ansatz_becomes_native_rxx_on_aqt_and_no_more():
+    ansatz = make_ansatz("ion-trap", 5, 4)
+    circuit = ansatz.to_circuit().assign_parameters(
+        np.random.default_rng(0).normal(0, 2, ansatz.n_params)
+    )
+    circuit.measure_all()
+    native = make_sampler("aqt:ideal").vendor.native(circuit)
+    assert native.count_ops()["rxx"] == native.num_nonlocal_gates() == 2 * 10
+    assert set(native.count_ops()) <= {"r", "rz", "rxx", "measure", "barrier"}
+
+
+def test_a_vendor_that_cannot_be_searched_stops_the_run_and_says_so(tmp_path):
+    path = tmp_path / "jobs.jsonl"
+    draw(make_sampler("aqt:ideal", 0, journal=Journal(path)))
+    # announced, and without an id
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    sampler = make_sampler("aqt:ideal", 0, journal=Journal(path))
+    sampler.vendor.local = False  # as a resource of the cloud is
+    with pytest.raises(Unsearchable, match="AQT does not tell whether it arrived"):
+        draw(sampler)
+
+
+def test_an_option_that_ibms_local_mode_ignores_is_said_once(caplog):
+    from qcaan.samplers.ibm import _log_once
+
+    _log_once.cache_clear()
+    for _ in range(2):
+        make_sampler("ibm:fake_manila", 0, options=DeviceOptions(ibm_mode="batch"))
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "ibm:fake_manila runs in this process, where IBM's client ignores the mode batch",
+        "ibm:fake_manila runs in this process, where IBM's client ignores job tags",
+    ]
