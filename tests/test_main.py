@@ -46,6 +46,14 @@ def test_the_help_of_every_command_fits_80_columns(name, capsys, monkeypatch):
     assert "..." not in printed.replace("[INT ...]", "").replace(" ...]", "")
 
 
+def test_a_word_that_only_groups_commands_has_help_too(capsys):
+    for words in (["compare"], ["compare", "--help"]):
+        main(words)
+        printed = capsys.readouterr().out
+        assert printed.startswith("usage: qcaan compare [-h] NAME ...")
+        assert all(f"  compare {name} " in printed for name in ("priors", "fits", "qgan"))
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_texts_are_phrases_with_a_full_stop(name):
     texts = help_texts(import_module(f"qcaan.commands.{COMMANDS[name][0]}").main)
@@ -59,7 +67,7 @@ def test_help_texts_are_phrases_with_a_full_stop(name):
     ("words", "message"),
     [
         (["warp"], "unknown command 'warp'; choose from train, train-image"),
-        (["compare"], "choose from compare priors, compare fits, compare qgan"),
+        (["compare", "warp"], "unknown `compare` 'warp'; choose from priors, fits, qgan"),
         (["train", "--latent", "deep"], "unknown `latent` 'deep'; choose from bottleneck, skip"),
         (["train", "--bases", "z", "q"], "unknown `bases` 'q'; choose from z, o, t"),
         (["train", "--epochs", "x"], "`epochs` cannot be read from 'x'"),
