@@ -1,6 +1,6 @@
 """Quantum circuits as priors of image GANs: the QC-AAN, its parts, and its sibling quantum GANs.
 
-The names below are all there is to the library's public face; they are imported when first used.
+These are all public names. They are imported when they are first used.
 
 Systems, each with its configuration, its networks, and a function that trains and yields records:
 
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from qcaan.priors.base import FitReport, Prior
     from qcaan.priors.boltzmann import QBM, RBM
     from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
-    from qcaan.priors.qcbm import QCBM, Shuffled
+    from qcaan.priors.qcbm import QCBM
+    from qcaan.priors.shuffled import Shuffled
     from qcaan.runs.loading import Run, load_run
     from qcaan.samplers.names import make_sampler
 
@@ -78,7 +79,7 @@ _PLACES = {
     "Prior": "priors.base",
     "FitReport": "priors.base",
     "QCBM": "priors.qcbm",
-    "Shuffled": "priors.qcbm",
+    "Shuffled": "priors.shuffled",
     "Gaussian": "priors.classical",
     "Bernoulli": "priors.classical",
     "Product": "priors.classical",

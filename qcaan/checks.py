@@ -105,19 +105,19 @@ def reals(values: ArrayLike | torch.Tensor) -> Floats:
     return array.astype(np.float64)
 
 
-def as_angles(theta: ArrayLike | torch.Tensor) -> torch.Tensor:
-    """Return angles as a tensor: a tensor as it is, NumPy arrays and lists as float64.
+def as_tensor(name: str, values: ArrayLike | torch.Tensor) -> torch.Tensor:
+    """Return numbers as a tensor: a tensor as it is, NumPy arrays and lists as float64.
 
     Raises:
-        ValueError: the angles are not an array of real numbers.
+        ValueError: the values are not an array of real numbers.
     """
-    if isinstance(theta, torch.Tensor):
-        return theta
+    if isinstance(values, torch.Tensor):
+        return values
     try:
-        return torch.from_numpy(reals(theta))
+        return torch.from_numpy(reals(values))
     except (TypeError, ValueError):
         raise ValueError(
-            f"`theta` must be an array of angles, got {type(theta).__name__}"
+            f"`{name}` must be an array of numbers, got {type(values).__name__}"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, JSON, and the cache folder."""
+"""Atomic writes, JSON, and the cache folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 # the names that `atomic_write` gives
 _TEMPORARY = re.compile(r"\.\w+(\.\w+)\.\w{8}\1")
@@ -47,6 +49,12 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     """Write rows of values as comma-separated text below a header, atomically."""
     with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write named arrays as an .npz file, atomically."""
+    with atomic_write(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)
 
 
 def cache_folder(name: str) -> Path:

@@ -54,6 +54,7 @@ def gradient_penalty(
     real: Tensor,
     fake: Tensor,
     mix: Tensor,
+    *,
     one_sided: bool = False,
 ) -> Tensor:
     """Return the mean penalty [] on the length of the critic's gradient g between real and fake.

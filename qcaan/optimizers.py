@@ -238,6 +238,7 @@ class DecayingAdam(torch.optim.Adam):
         self,
         params: Iterable[Tensor],
         lr: float = 0.02,
+        *,
         betas: tuple[float, float] = (0.5, 0.99),
         half_steps: float = HALF_STEPS,
         n_steps: int = 0,

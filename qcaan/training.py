@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -77,8 +79,13 @@ def steps_per_epoch(n_images: int, batch_size: int) -> int:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed torch's global generators. NumPy's generators are passed to what draws from them."""
+    """Seed torch's global generators. NumPy's generators are passed as arguments."""
     torch.manual_seed(seed)
+
+
+def reseed(rng: np.random.Generator, seed: int) -> None:
+    """Reseed a NumPy generator in place, for all that hold it."""
+    rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
 
 
 def pick_device(name: str) -> torch.device:
@@ -223,3 +230,20 @@ def describe_engine(sampler: str, shots: int, switch_after_epochs: int | None) -
     epochs = "1 epoch" if switch_after_epochs == 1 else f"{switch_after_epochs} epochs"
     switched = f" after {epochs}" if switch_after_epochs else ""
     return f"sampler {sampler}{switched}" + (f", {shots:,} shots" if shots else "")
+
+
+def read_state(path: Path, device: torch.device | str = "cpu") -> Any:
+    """Return what torch saved in a file, on `device`. Only tensors and plain values are unpickled.
+
+    Raises:
+        ValueError: the file is damaged.
+        OSError: it cannot be read.
+        MemoryError, torch.OutOfMemoryError: it does not fit.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    # a file cut short fails in many ways, each deep inside torch or zipfile
+    except Exception as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__})") from None

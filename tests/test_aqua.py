@@ -296,7 +296,7 @@ def test_backends_given_to_run_and_set_backend(data):
     assert (qgan.shots, qgan.backend) == (60, "aer")
     qgan.run("statevector")
     assert qgan.shots == 60
-    with pytest.raises(AquaError, match="`shots` must come with the backend that it is of"):
+    with pytest.raises(AquaError, match="`shots` needs a backend"):
         qgan.run(shots=50)
     with pytest.raises(
         AquaError, match="`shots` does not go with a QuantumInstance; use its set_config"

@@ -126,5 +126,5 @@ def test_angles_come_as_tensors_arrays_or_lists(sampler):
         assert torch.equal(born.probabilities(angles), expected)
         assert born.frequencies(angles, 10).shape == (2, 1, 4)
     assert born.sample(theta[0], 5).shape == (5, 2)
-    with pytest.raises(ValueError, match="`theta` must be an array of angles, got str"):
+    with pytest.raises(ValueError, match="`theta` must be an array of numbers, got str"):
         born.probabilities("angles")

@@ -112,6 +112,22 @@ def test_files_cut_short_are_named(tmp_path, name):
         begin(run, resume=True)
 
 
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError, PermissionError])
+def test_a_file_that_does_not_fit_or_cannot_be_read_is_not_called_damaged(
+    tmp_path, monkeypatch, error
+):
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    checkpointed(run, 1)
+
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(error):
+        begin(run, resume=True)
+
+
 def test_the_record_names_the_system_and_the_format_and_others_are_refused(tmp_path):
     run = RunDirectory(tmp_path / "run")
     begin(run)

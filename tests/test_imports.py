@@ -19,12 +19,12 @@ IMPORTS = {
     "training": {"checks"},
     "circuits": {"bits", "checks", "samplers"},
     "metrics": {"data", "files"},
-    "priors": {"bits", "checks", "circuits", "losses", "optimizers", "samplers"},
+    "priors": {"bits", "checks", "circuits", "losses", "optimizers", "samplers", "training"},
     "gans": {
         "checks", "circuits", "data", "files", "losses", "metrics", "networks",
         "optimizers", "priors", "samplers", "training",
     },
-    "aqua": {"checks", "circuits", "files", "gans", "networks", "samplers"},
+    "aqua": {"checks", "circuits", "files", "gans", "networks", "samplers", "training"},
     "runs": {"checks", "data", "files", "gans", "metrics", "priors", "samplers", "training"},
     "commands": {
         "bits", "checks", "circuits", "data", "files", "gans", "losses", "metrics",

@@ -341,6 +341,14 @@ def test_bad_inputs_are_named():
         )
 
 
+def test_inputs_come_as_tensors_arrays_or_lists():
+    layer = QuantumLayer(CIRCUIT)
+    inputs = torch.tensor([[0.5, -1.0, 0.25], [1.0, 2.0, -0.5]])
+    expected = layer(inputs)
+    assert torch.equal(layer(inputs.numpy()), expected)
+    assert torch.equal(layer(inputs.tolist()), expected)
+
+
 def test_angles_start_all_over_the_circle_and_follow_the_seed():
     torch.manual_seed(3)
     one, other = (QuantumLayer(make_ansatz("seed", 4, 3), uploads=2).theta for _ in range(2))

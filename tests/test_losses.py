@@ -71,7 +71,7 @@ def test_gradient_penalties_by_hand():
 
     def penalty(slope, one_sided):
         return losses.gradient_penalty(
-            lambda x: slope * x[:, 0], real, fake, torch.rand(2), one_sided
+            lambda x: slope * x[:, 0], real, fake, torch.rand(2), one_sided=one_sided
         ).item()
 
     for slope, two_sided, one_sided in ((3, 4, 4), (-3, 4, 4), (0.5, 0.25, 0), (1, 0, 0)):
@@ -104,7 +104,7 @@ def test_only_the_one_sided_penalty_lets_a_slope_of_the_wrong_sign_turn():
         for _ in range(400):
             scores = losses.wasserstein_critic_loss(slope * real, slope * fake)
             penalty = losses.gradient_penalty(
-                lambda x, a=slope: a * x[:, 0], real, fake, torch.rand(8), one_sided
+                lambda x, a=slope: a * x[:, 0], real, fake, torch.rand(8), one_sided=one_sided
             )
             (gradient,) = torch.autograd.grad(scores + 10 * penalty, slope)
             slope = (slope - 0.02 * gradient).detach().requires_grad_()

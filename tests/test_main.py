@@ -45,11 +45,19 @@ def test_the_help_of_every_command_fits_80_columns(name, capsys, monkeypatch):
     assert "..." not in printed.replace("[INT ...]", "").replace(" ...]", "")
 
 
+def test_a_word_that_only_groups_commands_has_help_too(capsys):
+    for words in (["compare"], ["compare", "--help"]):
+        main(words)
+        printed = capsys.readouterr().out
+        assert printed.startswith("usage: qcaan compare [-h] NAME ...")
+        assert all(f"  compare {name} " in printed for name in ("priors", "fits", "qgan"))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["warp"], "unknown command 'warp'; choose from train, train-image"),
-        (["compare"], "choose from compare priors, compare fits, compare qgan"),
+        (["compare", "warp"], "unknown `compare` 'warp'; choose from priors, fits, qgan"),
         (["train", "--latent", "deep"], "unknown `latent` 'deep'; choose from bottleneck, skip"),
         (["train", "--epochs", "0"], "`epochs` must be at least 1, got 0"),
         (["train", "--seed", "-1"], "`seed` must be at least 0 and below 2**63, got -1"),

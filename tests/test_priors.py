@@ -3,14 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from qiskit.primitives import BaseSamplerV2
+from qiskit.primitives import BaseSamplerV2, StatevectorSampler
 
 from qcaan import losses
 from qcaan.bits import histogram, index_to_bits, product_probabilities
 from qcaan.optimizers import OPTIMIZERS
 from qcaan.priors.boltzmann import QBM, RBM
 from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
-from qcaan.priors.qcbm import QCBM, Shuffled
+from qcaan.priors.qcbm import QCBM
+from qcaan.priors.shuffled import Shuffled
 from qcaan.samplers.names import make_sampler
 
 
@@ -176,6 +177,27 @@ def test_shuffled_keeps_the_marginals_and_loses_the_correlations():
     drawn = prior.sample(8000)
     assert drawn.mean(0).tolist() == pytest.approx(bits.double().mean(0).tolist(), abs=0.05)
     assert np.corrcoef(drawn[:, :2].numpy().T)[0, 1] == pytest.approx(0, abs=0.06)
+
+
+@pytest.mark.parametrize("sampler", ["object", "aer-noise:fake_guadalupe"])
+def test_shuffled_draws_from_its_own_bank_and_not_from_the_circuits(sampler):
+    bits = correlated_bits()
+    qcbm = small_qcbm(
+        sampler=StatevectorSampler(seed=0) if sampler == "object" else sampler,
+        train_sampler="exact",
+        optimizer="adam",
+        fit_evals=200,
+        bank_shots=3000,
+    )
+    prior = Shuffled(qcbm)
+    qcbm.fit(bits)
+    qcbm.draw_bank()
+    measured = qcbm.bank.clone()
+    assert np.corrcoef(measured[:, :2].numpy().T)[0, 1] > 0.4
+    prior.fit(bits)
+    assert prior.draw_bank() == 3000
+    assert abs(np.corrcoef(prior.sample(3000)[:, :2].numpy().T)[0, 1]) < 0.06
+    assert torch.equal(qcbm.bank, measured)
 
 
 def test_histogram_and_product_are_the_exact_fits_of_their_kinds():

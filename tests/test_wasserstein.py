@@ -239,6 +239,15 @@ def test_the_least_and_the_greatest_rows_make_the_same_networks_as_the_data():
     torch.testing.assert_close(gan.draw(gan.fixed_latents), again.draw(gan.fixed_latents))
 
 
+def test_samples_come_as_tensors_arrays_or_lists():
+    gan, samples, _ = made(**TOY)
+    expected = [record for record in train(gan, samples) if isinstance(record, EpochRecord)]
+    for form in (samples.numpy(), samples.tolist()):
+        again = WassersteinGAN(gan.config, form)
+        records = [record for record in train(again, form) if isinstance(record, EpochRecord)]
+        assert records == expected
+
+
 def test_draws_of_equal_seeds_are_equal():
     gan, _, _ = made(**TOY, sampler="aer", shots=20)
     drawn = []

@@ -16,8 +16,8 @@ from qcaan.aqua.instance import AquaError, QuantumInstance, aqua_globals
 from qcaan.checks import Floats
 from qcaan.files import atomic_write
 from qcaan.gans.distribution.discriminator import GridDiscriminator
-from qcaan.gans.distribution.snapshots import read_state
 from qcaan.networks import PointMLP
+from qcaan.training import read_state
 
 # smallest label in a logarithm, as in Aqua
 SMALLEST = 1e-4

@@ -171,7 +171,7 @@ class QGAN:
         """Start with a new discriminator, by default a `NumPyDiscriminator`.
 
         Raises:
-            AquaError: it is none, or does not take samples of the data's dimensions.
+            AquaError: it is not a discriminator, or does not take samples of the data's dimensions.
         """
         made = (
             NumPyDiscriminator(len(self.grid.n_qubits)) if discriminator is None else discriminator
@@ -227,12 +227,12 @@ class QGAN:
             config: options of a backend, as of `set_backend`.
 
         Raises:
-            AquaError: as of `set_backend`, or there is `config` without a backend.
+            AquaError: as of `set_backend`, or `config` needs a backend.
         """
         if quantum_instance is not None:
             self.set_backend(quantum_instance, **config)
         elif config:
-            raise AquaError(f"`{min(config)}` must come with the backend that it is of")
+            raise AquaError(f"`{min(config)}` needs a backend")
         return self.model.run(progress)
 
     def train(self, progress: bool = False) -> None:

@@ -17,7 +17,7 @@ from qiskit_aer import AerSimulator
 from torch import Tensor
 
 from qcaan.bits import bits_to_index, index_to_bits
-from qcaan.checks import as_angles, check_memory
+from qcaan.checks import as_tensor, check_memory
 from qcaan.circuits.ansatz import ROTATIONS, Ansatz, basis_params, check_bases
 from qcaan.circuits.statevector import all_probabilities
 from qcaan.samplers.names import EngineLike, open_engine
@@ -74,7 +74,7 @@ class BornMachine:
         Raises:
             ValueError: the engine has none: it is a device, or a sampler object.
         """
-        theta = as_angles(theta)
+        theta = as_tensor("theta", theta)
         if self.is_differentiable:
             return all_probabilities(self.ansatz, theta, self.bases)
         if self._aer is None:
@@ -88,7 +88,7 @@ class BornMachine:
 
         Returns their indices int64 [n_bases, K, shots].
         """
-        theta = as_angles(theta)
+        theta = as_tensor("theta", theta)
         if self.engine.sampler is None:
             probs = all_probabilities(self.ansatz, theta.detach(), self.bases)  # (K, n_bases, 2**n)
             drawn = torch.multinomial(probs.flatten(0, 1), shots, replacement=True)
@@ -104,7 +104,7 @@ class BornMachine:
 
         The shots of all K parameter sets [K, n_params] are one job, which may be paid for.
         """
-        theta = as_angles(theta)
+        theta = as_tensor("theta", theta)
         index = self.shots(theta, shots).transpose(0, 1)  # (K, n_bases, shots)
         counts = theta.new_zeros(*index.shape[:2], 2**self.n_qubits)
         return counts.scatter_add_(-1, index, torch.ones_like(index, dtype=theta.dtype)) / shots
@@ -116,7 +116,7 @@ class BornMachine:
         random: the order in which a device returns them adds no correlation. The shots are one
         job, which may be paid for.
         """
-        index = self.shots(as_angles(theta)[None], n)[:, 0]  # (n_bases, n)
+        index = self.shots(as_tensor("theta", theta)[None], n)[:, 0]  # (n_bases, n)
         orders = [torch.from_numpy(self._rng.permutation(n)).to(index.device) for _ in self.bases]
         paired = [basis[order] for basis, order in zip(index, orders, strict=True)]
         return torch.cat([index_to_bits(basis, self.n_qubits) for basis in paired], dim=1)

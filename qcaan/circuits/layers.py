@@ -10,9 +10,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from qcaan.checks import one_of, whole
+from qcaan.checks import as_tensor, one_of, whole
 from qcaan.circuits.ansatz import PREPARATION, ROTATIONS, Ansatz
 from qcaan.circuits.born import BornMachine
 from qcaan.circuits.statevector import amplitudes, expectations, preparation_angles, squared
@@ -161,8 +162,10 @@ class QuantumLayer(nn.Module):
             )
         self.shots, self.gradient, self._born, self._rng = shots, chosen, born, rng
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor | ArrayLike) -> Tensor:
         """Measure the circuit for inputs [B, n_in]; on a device, in a job that may be paid for."""
+        if not isinstance(inputs, Tensor):
+            inputs = as_tensor("inputs", inputs).to(self.theta)
         if inputs.ndim != 2 or inputs.shape[1] != self.n_in or inputs.dtype != self.theta.dtype:
             raise ValueError(
                 f"`inputs` must be {self.theta.dtype} [B, {self.n_in}], "

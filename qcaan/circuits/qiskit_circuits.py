@@ -19,7 +19,7 @@ from qiskit.quantum_info import Statevector
 from torch import Tensor
 
 from qcaan.bits import bits_to_index
-from qcaan.checks import as_angles, check_memory
+from qcaan.checks import as_tensor, check_memory
 from qcaan.circuits.ansatz import Ansatz
 from qcaan.circuits.born import BornMachine, parameter_shift
 from qcaan.samplers.names import EngineLike, open_engine
@@ -88,7 +88,7 @@ class CircuitMachine:
         Raises:
             ValueError: the engine has none: it is a device, or a sampler object.
         """
-        rows = [self.angles(point) for point in as_angles(theta)]
+        rows = [self.angles(point) for point in as_tensor("theta", theta)]
         return self.at_angles(torch.stack(rows), 0)[:, None]
 
     def frequencies(self, theta: Tensor | ArrayLike, shots: int) -> Tensor:
@@ -96,7 +96,7 @@ class CircuitMachine:
 
         All shots are one job, which may be paid for.
         """
-        rows = [self.angles(point) for point in as_angles(theta)]
+        rows = [self.angles(point) for point in as_tensor("theta", theta)]
         return self.at_angles(torch.stack(rows), shots)[:, None]
 
     def at_angles(self, angles: Tensor, shots: int) -> Tensor:
@@ -164,7 +164,7 @@ def probabilities_and_slopes(
     Both come from one job, which may be paid for; with 0 shots both are exact. Every rotation is
     shifted, and the derivatives of rotations that one parameter turns are added.
     """
-    theta = as_angles(theta)
+    theta = as_tensor("theta", theta)
     if isinstance(machine, CircuitMachine):
         built = machine
         probs, by_angle = parameter_shift(

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from qcaan.bits import walsh_hadamard
-from qcaan.checks import as_angles, memory_of
+from qcaan.checks import as_tensor, memory_of
 from qcaan.circuits.ansatz import (
     COUPLINGS,
     PREPARATION,
@@ -52,7 +52,7 @@ def all_probabilities(ansatz: Ansatz, theta: Tensor | ArrayLike, bases: tuple[st
             memory than there is.
     """
     check_bases(bases)
-    theta = as_angles(theta)
+    theta = as_tensor("theta", theta)
     n, n_params = ansatz.n_qubits, ansatz.n_params + basis_params(ansatz.n_qubits, bases)
     if theta.shape[-1] < n_params:
         raise ValueError(
@@ -79,7 +79,7 @@ def amplitudes(ansatz: Ansatz, theta: Tensor | ArrayLike, initial: Tensor | None
     Raises:
         ValueError: theta has another shape or dtype, or the states need more memory than there is.
     """
-    theta = as_angles(theta)
+    theta = as_tensor("theta", theta)
     if (
         theta.ndim != 2
         or theta.shape[1] < ansatz.n_params

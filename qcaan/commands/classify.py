@@ -301,4 +301,10 @@ def plan_run(
 
         return partial(step, config.batch_size), partial(step, rest), classify
 
-    return plan_steps(start, samplers, config.epochs, full_batches, None)
+    return plan_steps(
+        start,
+        samplers,
+        epochs=config.epochs,
+        steps_per_epoch=full_batches,
+        switch_after_epochs=None,
+    )

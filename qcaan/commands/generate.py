@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tyro
 
 from qcaan.checks import check_seed, whole
-from qcaan.files import atomic_write, check_folder
+from qcaan.files import check_folder, write_arrays
 from qcaan.metrics.classifier import load_classifier
 from qcaan.metrics.images import choose_sequence
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
-from qcaan.runs.loading import IMAGE_SYSTEMS, load_data, load_run
+from qcaan.runs.loading import IMAGE_SYSTEMS, load_run
+from qcaan.runs.restoring import load_data
 from qcaan.runs.session import console
 
 
@@ -68,7 +68,8 @@ def main(
     if not draws_images:
         assert npz is not None
         samples = np.asarray(run.generate(1000 if n is None else n), np.float64)
-        _save_arrays(npz, {"samples": samples})
+        write_arrays(npz, {"samples": samples})
+        console.print(f"wrote {npz}")
         return
     images, inputs = run.generate(n or (1000 if sequence else 64))
     if sequence:
@@ -87,7 +88,8 @@ def main(
     if npz:
         kind, values = run.gan.drawn_from, inputs.numpy()
         values = values.astype(np.uint8) if kind == "bits" else values
-        _save_arrays(npz, {"images": pictures.channels_last(images), kind: values})
+        write_arrays(npz, {"images": pictures.channels_last(images), kind: values})
+        console.print(f"wrote {npz}")
 
 
 def _check_target(option: str, path: Path | None, suffixes: tuple[str, ...]) -> None:
@@ -101,9 +103,3 @@ def _check_target(option: str, path: Path | None, suffixes: tuple[str, ...]) -> 
     if path.suffix not in suffixes:
         raise ValueError(f"`{option}` must end in {' or '.join(suffixes)}, got {path}")
     check_folder(path)
-
-
-def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    with atomic_write(path) as temporary:
-        np.savez(temporary, allow_pickle=False, **arrays)
-    console.print(f"wrote {path}")

@@ -14,11 +14,6 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
 
-# libgomp reads this when torch is loaded. Threads that wait by spinning make an epoch many times
-# longer if other processes use the cores too; libgomp takes this number itself if it finds fewer
-# cores than threads.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
 COMMANDS = {
     "train": ("train.associative", "train a QC-AAN on images"),
     "train-image": ("train.image", "train an image QGAN"),
@@ -34,12 +29,18 @@ COMMANDS = {
     "classify": ("classify", "classify digits with and without a circuit"),
 }
 
+_USAGE = "usage: qcaan [-h] [--version] COMMAND ..."
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that the command line names.
 
     What a user can get wrong ends as one sentence on stderr and exit status 2.
     """
+    # libgomp reads this when torch is loaded. Threads that wait by spinning make an epoch many
+    # times longer if other processes use the cores too; libgomp takes this number itself if it
+    # finds fewer cores than threads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _dispatch(words)
@@ -57,6 +58,9 @@ def _dispatch(words: list[str]) -> None:
         print(f"qcaan {version('qcaan')}")
         return
     name = next((name for name in COMMANDS if words[: name.count(" ") + 1] == name.split()), None)
+    if name is None and words[1:] in ([], ["-h"], ["--help"]) and _family(words[0]):
+        print(_help(words[0]))
+        return
     if name is None:
         _fail(_unknown(words))
     module = f"qcaan.commands.{COMMANDS[name][0]}"
@@ -90,16 +94,23 @@ def _run(module: str, arguments: list[str], prog: str) -> None:
         _fail("out of memory; choose smaller batches, networks or numbers of qubits")
 
 
-def _help() -> str:
-    lines = [f"  {name:<18} {summary}" for name, (_, summary) in COMMANDS.items()]
+def _family(word: str) -> dict[str, str]:
+    """Return the commands that begin with a word, and their summaries."""
+    found = {name: summary for name, (_, summary) in COMMANDS.items() if name.split()[0] == word}
+    return {} if word in found else found
+
+
+def _help(family: str = "") -> str:
+    """Return the help page of all commands, or of those that begin with a word."""
+    summaries = _family(family) or {name: summary for name, (_, summary) in COMMANDS.items()}
     return "\n".join(
         [
-            "usage: qcaan [-h] [--version] COMMAND ...",
+            f"usage: qcaan {family} [-h] NAME ..." if family else _USAGE,
             "",
             "Image GANs whose prior is a quantum circuit, and their sibling quantum GANs.",
             "",
             "commands:",
-            *lines,
+            *(f"  {name:<18} {summary}" for name, summary in summaries.items()),
             "",
             "`qcaan COMMAND --help` lists the options of a command.",
         ]
@@ -108,9 +119,9 @@ def _help() -> str:
 
 def _unknown(words: list[str]) -> str:
     """Return the sentence for a command line that names no command."""
-    family = [name for name in COMMANDS if name.split()[0] == words[0]]
-    if family:
-        return f"choose from {', '.join(family)}"
+    if family := _family(words[0]):
+        allowed = ", ".join(name.split()[1] for name in family)
+        return f"unknown `{words[0]}` {words[1]!r}; choose from {allowed}"
     return f"unknown command {words[0]!r}; choose from {', '.join(COMMANDS)}"
 
 

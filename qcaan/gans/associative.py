@@ -138,8 +138,7 @@ class EpochRecord(training.EpochRecord):
     """Record of one epoch: the means of its steps, and the fit of the prior that ended it.
 
     Attributes:
-        fit: report of the fit. Its seconds are those of the fit and the bank, its distances those
-            of the prior to the bits.
+        fit: report of the fit and of the bank drawn after it.
         bits: latent bits uint8 [N, n_bits] of the training images, which the prior was fitted to.
     """
 
@@ -235,7 +234,7 @@ class AssociativeGAN(nn.Module):
 
     @property
     def drawn_from(self) -> str:
-        """What `generate` returns beside the images: bits, or latents of a prior without bits."""
+        """Name of the second array that `generate` returns: bits, or latents without bits."""
         return "latents" if self.prior.n_bits is None else "bits"
 
     def reseed(self, seed: int) -> None:
@@ -256,7 +255,8 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
     """Train to `config.epochs` on images [N, C, H, W] in [-1, 1] on the gan's device.
 
     Training starts from the gan's state. Batches are drawn with replacement. A record is yielded
-    after each step, and one after each epoch, when the gan can be saved.
+    after each step, and one after each epoch, when the gan can be saved. If the prior uses a
+    device, each epoch submits jobs that may be paid for.
 
     Raises:
         TrainingCollapsed: a loss is not finite, or the discriminator tells all images apart for a
@@ -324,10 +324,11 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
         # latent -> bits -> fit -> bank: the fit ends the epoch, so that a saved prior belongs to
         # the saved discriminator
         bits = gan.latent_bits(images)  # (N, dim)
-        start = time.perf_counter()
         report = prior.fit(bits)
-        prior.draw_bank()
-        seconds = time.perf_counter() - start
-        report = replace(report, seconds=seconds, **prior.distances(bits))
+        start = time.perf_counter()
+        shots = prior.draw_bank()
+        report = report.with_bank(shots, prior.n_bases, time.perf_counter() - start)
+        if report.kl is None:  # it may be estimated from the bank
+            report = replace(report, **prior.distances(bits))
         gan.epoch += 1
         yield EpochRecord(gan.epoch, gan.step, mean_d, mean_g, report, bits)

@@ -136,7 +136,7 @@ def _load_or_train(
     classifier = Classifier(network, labels, accuracy=math.nan)
     classifier.accuracy = (classifier.classify(test.images) == test.labels).float().mean().item()
     state = {"model": network.state_dict(), "accuracy": classifier.accuracy}
-    # a read-only home costs a minute at each evaluation, not the scores
+    # with a read-only cache, each evaluation trains the classifier anew
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:

@@ -36,7 +36,7 @@ class FitReport:
         shots: number of shots of all executions.
         seconds: duration in seconds.
         kl: KL(target || prior) in nats, summed over the measurement bases. None if the prior has
-            no distribution over bitstrings, or if only a bank of shots can tell: see `distances`.
+            no distribution over bitstrings, or if it must be estimated from shots: see `distances`.
         kl_product: the same of the product of the target's marginals, the fit without a circuit.
         tvd: total variation distance in [0, 1], summed over the bases.
     """
@@ -50,6 +50,17 @@ class FitReport:
     kl: float | None = None
     kl_product: float | None = None
     tvd: float | None = None
+
+    def with_bank(self, shots: int, circuits: int, seconds: float) -> FitReport:
+        """Return the report with the cost of a bank of shots added; without shots, as it is."""
+        if not shots:
+            return self
+        return replace(
+            self,
+            executions=self.executions + circuits,
+            shots=self.shots + shots,
+            seconds=self.seconds + seconds,
+        )
 
     def summary(self) -> str:
         """Return a clause for the console."""
@@ -106,18 +117,20 @@ class Prior(nn.Module, ABC):
     def sample(self, n: int) -> Tensor:
         """Draw samples [n, dim] float32 on the prior's device, bits as {0, 1}.
 
-        Draws come from torch's global random state. A prior with a bank of shots draws from it.
+        Draws come from torch's global random state. A prior with a bank of shots draws from it,
+        and measures one first if there is none, which may submit jobs that are paid for.
         """
 
     @abstractmethod
     def embed(self, samples: Tensor) -> Tensor:
         """Turn samples [n, dim] into the generator's input [n, latent_dim]."""
 
-    def draw_bank(self) -> None:
+    def draw_bank(self) -> int:
         """Measure the bank of shots that `sample` draws from, if the prior has one.
 
-        On a device this submits jobs that may be paid for.
+        On a device this submits jobs that may be paid for. Returns the number of shots.
         """
+        return 0
 
     def measure(self, n: int) -> Tensor:
         """Draw as `sample` does, but never from a bank: for pictures and scores.
@@ -129,14 +142,16 @@ class Prior(nn.Module, ABC):
     def distances(self, bits: BitsLike) -> dict[str, Any]:
         """Return `kl`, `kl_product` and `tvd` to bits [m, dim], see `FitReport`.
 
-        Empty if the prior has no distribution over bitstrings.
+        Empty if the prior has no distribution over bitstrings. A quantum prior on a device may
+        measure a bank of shots first, by jobs that are paid for.
         """
         return {}
 
     def distributions(self, bits: BitsLike) -> dict[str, np.ndarray]:
         """Return `bases`, `target` and `model`, distributions [n_bases, 2**n] of bits [m, dim].
 
-        Empty for priors without a circuit.
+        Empty for priors without a circuit. A quantum prior on a device may measure a bank of shots
+        first, by jobs that are paid for.
         """
         return {}
 
@@ -190,6 +205,49 @@ class BitPrior(Prior):
         if self.noise_dims:
             signs = torch.cat([signs, signs.new_empty(len(signs), self.noise_dims).normal_()], 1)
         return signs
+
+
+class BankedPrior(BitPrior):
+    """A prior over measured bits, which batches resample from a bank of shots.
+
+    Args:
+        n_bits, dither, noise_dims: see `BitPrior`.
+        bank_shots: number of shots per basis in the bank.
+        n_bases: number of measurement bases.
+
+    Attributes:
+        bank: the shots uint8 [bank_shots, n_bits].
+        banked: whether the bank was drawn since the last fit.
+    """
+
+    bank: Tensor
+    banked: Tensor
+
+    def __init__(
+        self, n_bits: int, dither: float, noise_dims: int, *, bank_shots: int, n_bases: int
+    ) -> None:
+        super().__init__(n_bits, dither, noise_dims)
+        self.bank_shots, self.n_bases = whole("bank_shots", bank_shots), n_bases
+        self.register_buffer("bank", torch.zeros(bank_shots, n_bits, dtype=torch.uint8))
+        self.register_buffer("banked", torch.tensor(False))
+
+    def draw_bank(self) -> int:
+        """Measure a new bank of shots, from which `sample` draws until the next fit.
+
+        On a device this submits jobs that may be paid for. Returns the number of shots.
+        """
+        self.bank.copy_(self.measure(self.bank_shots))
+        self.banked.fill_(True)
+        return self.bank_shots * self.n_bases
+
+    def sample(self, n: int) -> Tensor:
+        """Draw bits [n, dim] float32 in {0, 1}, with replacement, from the bank of measured shots.
+
+        If the bank is out of date, a new one is drawn, which may submit jobs that are paid for.
+        """
+        if not self.banked:
+            self.draw_bank()
+        return self.bank[torch.randint(len(self.bank), (n,), device=self.bank.device)].float()
 
 
 class TabulatedPrior(BitPrior):

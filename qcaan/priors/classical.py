@@ -39,7 +39,7 @@ class Gaussian(Prior):
         return torch.randn(n, self.dim, device=self.device)
 
     def embed(self, samples: Tensor) -> Tensor:
-        return samples
+        return torch.as_tensor(samples, device=self.device).float()
 
 
 class Bernoulli(BitPrior):

@@ -12,7 +12,8 @@ from qcaan.optimizers import OPTIMIZERS, OptimizerName
 from qcaan.priors.base import BitPrior, Prior
 from qcaan.priors.boltzmann import QBM, RBM
 from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
-from qcaan.priors.qcbm import QCBM, FitLoss, Initial, Shuffled
+from qcaan.priors.qcbm import FIT_SHOTS, QCBM, FitLoss, Initial
+from qcaan.priors.shuffled import Shuffled
 from qcaan.samplers.names import MakeSampler, is_ideal
 
 PriorName = Literal[
@@ -105,7 +106,7 @@ def check_prior_options(prior: PriorOptions, circuit: CircuitOptions) -> None:
 def default_fit(circuit: CircuitOptions) -> tuple[int, FitLoss]:
     """Return the number of shots and the loss of the fits, with the defaults filled in."""
     exact = is_ideal(circuit.train_sampler or circuit.sampler)
-    shots = (0 if exact else 2000) if circuit.shots is None else circuit.shots
+    shots = (0 if exact else FIT_SHOTS) if circuit.shots is None else circuit.shots
     return shots, circuit.fit_loss or ("mmd" if shots else "kl")
 
 

@@ -14,8 +14,8 @@ from qcaan.metrics.images import score_generated
 from qcaan.priors.make import make_prior
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
-from qcaan.runs.loading import load_data, restore
 from qcaan.runs.planning import plan_prior
+from qcaan.runs.restoring import load_data, restore
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 
@@ -27,19 +27,25 @@ def plan_run(config: AssociativeConfig, samplers: SamplerFactory, n_scored: int)
     def make(make_sampler: MakeSampler) -> Any:
         return make_prior(config, config, seed=config.seed, make_sampler=make_sampler)
 
-    return plan_prior(make, samplers, config.epochs, n_scored)
+    return plan_prior(make, samplers, epochs=config.epochs, draws=n_scored)
 
 
 def load(
-    directory: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None
+    directory: RunDirectory,
+    *,
+    device: torch.device | str,
+    seed: int,
+    data_root: Path | None = None,
 ) -> AssociativeGAN:
-    """Load the networks of a run; see `qcaan.runs.loading.restore`."""
-    image_shape = tuple(directory.config()["data"]["image_shape"])
+    """Load the networks of a run; see `qcaan.runs.restoring.restore`."""
+    image_shape = tuple(directory.fact("image_shape"))
 
     def make(config: AssociativeConfig, samplers: SamplerFactory) -> AssociativeGAN:
         return AssociativeGAN(config, image_shape, device, make_sampler=samplers)
 
-    return restore(directory, AssociativeConfig, make, device, seed, data_root)
+    return restore(
+        directory, AssociativeConfig, make, device=device, seed=seed, data_root=data_root
+    )
 
 
 def save_epoch(run: RunDirectory, gan: AssociativeGAN, record: EpochRecord, seconds: float) -> None:

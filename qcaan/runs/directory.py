@@ -13,10 +13,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from qcaan.files import atomic_write, delete_temporary_files, write_json
+from qcaan.files import atomic_write, delete_temporary_files, write_arrays, write_json
+from qcaan.training import read_state
 
 System = Literal["associative", "image", "wasserstein", "distribution", "classify"]
-# of config.json and of the checkpoint; a change that older versions cannot read raises it
+# raise this number if older versions cannot read the files
 FORMAT = 1
 _RECORDED_PACKAGES = (
     "qcaan",
@@ -28,7 +29,7 @@ _RECORDED_PACKAGES = (
     "numpy",
     "torchmetrics",
 )
-# options that a resumed run may change: where the data lie, and what a device may be asked
+# options that a resumed run may change: the place of the data, and the limits of the device
 _CHANGEABLE = ("epochs", "data_root", "max_jobs", "max_shots", "job_timeout", "ibm_mode")
 
 
@@ -150,12 +151,24 @@ class RunDirectory:
             isinstance(record.get(part), dict) for part in parts
         ):
             raise RunError(f"{self._config_path} is damaged: it does not hold a configuration")
-        if record.get("format") != FORMAT or record.get("system") not in get_args(System):
-            raise RunError(
-                f"{self._config_path} is of another version of qcaan: its format is "
-                f"{record.get('format')!r}, this version reads {FORMAT}"
-            )
+        for name, known in (("format", (FORMAT,)), ("system", get_args(System))):
+            if record.get(name) not in known:
+                raise RunError(
+                    f"{self._config_path} is of another version of qcaan: its {name} is "
+                    f"{record.get(name)!r}, and this version reads {', '.join(map(str, known))}"
+                )
         return record
+
+    def fact(self, name: str) -> Any:
+        """Return a fact about the data of the run.
+
+        Raises:
+            RunError: config.json is damaged: it lacks the fact.
+        """
+        data = self.config()["data"]
+        if name not in data:
+            raise RunError(f"{self._config_path} is damaged: its data has no {name}")
+        return data[name]
 
     def _check_same(
         self, record: dict[str, Any], config: dict[str, Any], data: dict[str, Any]
@@ -201,8 +214,7 @@ class RunDirectory:
 
     def save_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Write named arrays as an .npz file, atomically."""
-        with atomic_write(self.path / name) as temporary:
-            np.savez(temporary, allow_pickle=False, **arrays)
+        write_arrays(self.path / name, arrays)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write the checkpoint, atomically. It is the last file of an epoch to be written."""
@@ -218,15 +230,9 @@ class RunDirectory:
         if not self.checkpoint_path.is_file():
             raise RunError(f"{self.path} has no checkpoint yet: its first epoch has not ended")
         try:
-            return torch.load(self.checkpoint_path, map_location=device, weights_only=True)
-        except OSError:
-            raise
-        except (
-            Exception
-        ) as error:  # a file cut short fails in many ways, each deep inside torch or zipfile
-            raise RunError(
-                f"{self.checkpoint_path} is damaged ({type(error).__name__}); nothing was changed"
-            ) from None
+            return read_state(self.checkpoint_path, device)
+        except ValueError as error:
+            raise RunError(f"{error}; nothing was changed") from None
 
 
 def _plain(config: Any) -> dict[str, Any]:

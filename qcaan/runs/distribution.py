@@ -16,8 +16,8 @@ from qcaan.gans.distribution.config import DistributionConfig, configured_sample
 from qcaan.gans.distribution.qgan import QGAN, train
 from qcaan.runs import reports
 from qcaan.runs.directory import RunDirectory
-from qcaan.runs.loading import restore
 from qcaan.runs.planning import plan_steps
+from qcaan.runs.restoring import restore
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 
@@ -33,7 +33,13 @@ def plan_run(config: DistributionConfig, samples: Floats, samplers: SamplerFacto
         # an epoch as a whole is rehearsed as one step
         return partial(next, train(qgan)), lambda: None, partial(_scores, qgan)
 
-    return plan_steps(start, samplers, config.epochs, 1, None)
+    return plan_steps(
+        start,
+        samplers,
+        epochs=config.epochs,
+        steps_per_epoch=1,
+        switch_after_epochs=None,
+    )
 
 
 def data_facts(config: DistributionConfig, samples: Floats) -> dict[str, Any]:
@@ -48,9 +54,13 @@ def data_facts(config: DistributionConfig, samples: Floats) -> dict[str, Any]:
 
 
 def load(
-    directory: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None
+    directory: RunDirectory,
+    *,
+    device: torch.device | str,
+    seed: int,
+    data_root: Path | None = None,
 ) -> QGAN:
-    """Load the QGAN of a run; see `qcaan.runs.loading.restore`.
+    """Load the QGAN of a run; see `qcaan.runs.restoring.restore`.
 
     A file of samples is read again: from `data_root`, if that is given, or from its old place.
     """
@@ -58,7 +68,9 @@ def load(
     def make(config: DistributionConfig, samplers: SamplerFactory) -> QGAN:
         return make_qgan(config, configured_samples(config, data_root), make_sampler=samplers)
 
-    return restore(directory, DistributionConfig, make, device, seed, data_root)
+    return restore(
+        directory, DistributionConfig, make, device=device, seed=seed, data_root=data_root
+    )
 
 
 def save_results(run: RunDirectory, qgan: QGAN, config: DistributionConfig) -> dict[str, Any]:

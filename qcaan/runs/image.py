@@ -17,8 +17,8 @@ from qcaan.gans.image.gan import ImageGAN, train
 from qcaan.metrics.images import score_generated
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
-from qcaan.runs.loading import load_data, restore
 from qcaan.runs.planning import plan_steps
+from qcaan.runs.restoring import load_data, restore
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 from qcaan.training import EpochRecord, describe_engine
@@ -53,20 +53,28 @@ def plan_run(
         )
 
     return plan_steps(
-        start, samplers, config.epochs, config.steps_per_epoch, config.switch_after_epochs
+        start,
+        samplers,
+        epochs=config.epochs,
+        steps_per_epoch=config.steps_per_epoch,
+        switch_after_epochs=config.switch_after_epochs,
     )
 
 
 def load(
-    directory: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None
+    directory: RunDirectory,
+    *,
+    device: torch.device | str,
+    seed: int,
+    data_root: Path | None = None,
 ) -> ImageGAN:
-    """Load the networks of a run; see `qcaan.runs.loading.restore`."""
-    image_shape = tuple(directory.config()["data"]["image_shape"])
+    """Load the networks of a run; see `qcaan.runs.restoring.restore`."""
+    image_shape = tuple(directory.fact("image_shape"))
 
     def make(config: ImageConfig, samplers: SamplerFactory) -> ImageGAN:
         return ImageGAN(config, image_shape, device, make_sampler=samplers)
 
-    return restore(directory, ImageConfig, make, device, seed, data_root)
+    return restore(directory, ImageConfig, make, device=device, seed=seed, data_root=data_root)
 
 
 def save_epoch(run: RunDirectory, gan: ImageGAN, record: EpochRecord, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Plans: what a run would ask of a device, by a rehearsal of its parts."""
+"""Plans: the device jobs of a run, counted by a rehearsal of its parts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from qcaan.samplers.rehearsal import Counts, Plan, Stage
 def plan_prior(
     make_prior: Callable[[MakeSampler], Prior],
     samplers: SamplerFactory,
+    *,
     epochs: int,
     draws: int,
 ) -> Plan | None:
@@ -58,6 +59,7 @@ def plan_prior(
 def plan_steps(
     start: Callable[[MakeSampler], tuple[Callable[[], object], ...]],
     samplers: SamplerFactory,
+    *,
     epochs: int,
     steps_per_epoch: int,
     switch_after_epochs: int | None,

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from qcaan.runs.directory import RunDirectory, RunError, System
-from qcaan.runs.loading import load_checkpoint
+from qcaan.runs.restoring import restore_checkpoint
 from qcaan.samplers.jobs import DeviceOptions
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.rehearsal import Plan
@@ -30,7 +30,7 @@ def announce_plan(plan: Plan | None, options: DeviceOptions, epochs: int, *, dry
         plan: the plan; None if no device is used.
         options: limits of what may be asked of the device.
         epochs: number of epochs of the run.
-        dry_run: whether the plan is all that is wanted.
+        dry_run: whether to print that nothing else will be done.
 
     Raises:
         ValueError: the plan is beyond the limits.
@@ -67,9 +67,9 @@ def start_or_resume(
     run: RunDirectory,
     system: System,
     gan: Any,
+    *,
     data: dict[str, Any],
     journal: Journal,
-    *,
     resume: bool,
     scored: bool = True,
 ) -> bool:
@@ -82,14 +82,14 @@ def start_or_resume(
         data: facts about the data for config.json.
         journal: record of the run's jobs.
         resume: whether an unfinished run may continue.
-        scored: whether the run is to have scores. A finished run without them only lacks them.
+        scored: whether the run is to have scores. A finished run without scores is scored.
 
     Returns:
         Whether anything is left to do. If not, that is printed.
     """
     checkpoint = run.begin(system, gan.config, data, resume=resume, device=gan.device)
     if checkpoint is not None:
-        load_checkpoint(run, gan, gan.device)
+        restore_checkpoint(run, gan, checkpoint)
         if gan.epoch >= gan.config.epochs and report_finished(run, gan.epoch, scored=scored):
             return False
     journal.begin(gan.epoch)
@@ -109,6 +109,7 @@ def report_finished(run: RunDirectory, epochs: int, *, scored: bool = True) -> b
 def train_with_progress(
     gan: Any,
     records: Iterable[Any],
+    *,
     epoch_record: type[Any],
     end_epoch: Callable[[Any, float], str],
     journal: Journal,

@@ -18,8 +18,8 @@ from qcaan.gans.wasserstein.config import WassersteinConfig
 from qcaan.gans.wasserstein.gan import EpochRecord, WassersteinGAN, train
 from qcaan.metrics.samples import column_scores, sliced_wasserstein
 from qcaan.runs.directory import RunDirectory
-from qcaan.runs.loading import restore
 from qcaan.runs.planning import plan_steps
+from qcaan.runs.restoring import restore
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 
@@ -100,20 +100,30 @@ def plan_run(
         )
 
     return plan_steps(
-        start, samplers, config.epochs, config.steps_per_epoch, config.switch_after_epochs
+        start,
+        samplers,
+        epochs=config.epochs,
+        steps_per_epoch=config.steps_per_epoch,
+        switch_after_epochs=config.switch_after_epochs,
     )
 
 
 def load(
-    directory: RunDirectory, device: torch.device, seed: int, data_root: Path | None = None
+    directory: RunDirectory,
+    *,
+    device: torch.device | str,
+    seed: int,
+    data_root: Path | None = None,
 ) -> WassersteinGAN:
-    """Load the networks of a run, without its data; see `qcaan.runs.loading.restore`."""
-    extremes = torch.tensor(directory.config()["data"]["range"], dtype=torch.float64)  # (2, k)
+    """Load the networks of a run, without its data; see `qcaan.runs.restoring.restore`."""
+    extremes = torch.tensor(directory.fact("range"), dtype=torch.float64)  # (2, k)
 
     def make(config: WassersteinConfig, samplers: SamplerFactory) -> WassersteinGAN:
         return WassersteinGAN(config, extremes, device, make_sampler=samplers)
 
-    return restore(directory, WassersteinConfig, make, device, seed, data_root)
+    return restore(
+        directory, WassersteinConfig, make, device=device, seed=seed, data_root=data_root
+    )
 
 
 def save_epoch(run: RunDirectory, gan: WassersteinGAN, record: EpochRecord, seconds: float) -> None:

@@ -115,6 +115,7 @@ class DeviceSampler(BaseSamplerV2):
         self,
         vendor: Vendor,
         rng: np.random.Generator,
+        *,
         journal: Journal | None = None,
         options: DeviceOptions | None = None,
     ) -> None:

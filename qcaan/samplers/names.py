@@ -1,4 +1,4 @@
-"""Samplers and engines by name: the one place that turns a name into what runs circuits.
+"""Samplers and engines by name, opened in this one place.
 
 Every sampler is Qiskit's `BaseSamplerV2`; everything else is composed around it.
 `run([(circuit, theta[K, P], shots)])` broadcasts K parameter sets over one circuit, and
@@ -59,7 +59,7 @@ class Engine:
 
     @property
     def is_exact(self) -> bool:
-        """Whether this is our exact engine, which autograd goes through."""
+        """Whether this is our differentiable engine."""
         return self.sampler is None
 
     @property
@@ -117,7 +117,9 @@ class SamplerFactory:
     def __call__(self, name: str, rng: np.random.Generator) -> BaseSamplerV2:
         """Return the named sampler; see `make_sampler`."""
         if is_device(name):
-            return DeviceSampler(self.vendor(name), rng, self._journal, self._options)
+            return DeviceSampler(
+                self.vendor(name), rng, journal=self._journal, options=self._options
+            )
         return _make_simulator(name, rng)
 
     def vendor(self, name: str) -> Vendor:
@@ -199,12 +201,6 @@ def aer_options(name: str) -> dict[str, str]:
     return {"device": "GPU" if kind == "aer-gpu" else "CPU", "precision": precision or "double"}
 
 
-def is_known(name: str) -> bool:
-    """Return whether a name has a known form; the device in it may still be unknown."""
-    kind, _, device = name.partition(":")
-    return name in (EXACT, *IDEAL) or (bool(device) and kind in ("aer-noise", *VENDORS))
-
-
 def is_ideal(name: str) -> bool:
     """Return whether a named engine has no noise, so that exact probabilities are available."""
     return name in (EXACT, *IDEAL)
@@ -226,6 +222,8 @@ def _make_simulator(name: str, rng: np.random.Generator) -> BaseSamplerV2:
         return TranspiledSampler(AerSampler(rng, **options))
     if kind == "aer-noise" and device:
         return NoisySampler(device, rng)
+    if name == EXACT:
+        raise ValueError(f"`sampler` {name!r} is our own engine, which is no BaseSamplerV2")
     raise ValueError(_unknown(name))
 
 

@@ -1,4 +1,4 @@
-"""Rehearsals: a sampler counts circuits, so that the cost of a run is known before it."""
+"""A sampler that counts the circuits of a run without running them."""
 
 from __future__ import annotations
 

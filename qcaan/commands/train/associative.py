@@ -8,6 +8,7 @@ from qcaan.checks import whole
 from qcaan.data.images import load_images
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
 from qcaan.metrics.images import scores_table
+from qcaan.priors.make import make_prior
 from qcaan.runs import pictures, reports
 from qcaan.runs.associative import plan_run, report_title, save_epoch, score_run
 from qcaan.runs.directory import RunDirectory
@@ -48,7 +49,8 @@ def main(
     run = RunDirectory(out or Path("runs") / "".join(map(str, config.digits)))
     journal = Journal(run.jobs_path)
     samplers = SamplerFactory(config, journal)
-    plan_run(config.resolved(1), samplers, 0)  # refuses bad options before any data are read
+    # refuses bad options before any data are read
+    make_prior(config, config, seed=config.seed, make_sampler=samplers)
     data = load_images(config.data, root=config.data_root)
     train_set = data.only(config.digits)
     config = config.resolved(len(train_set.images))
@@ -62,7 +64,9 @@ def main(
     channels, height, width = train_set.images.shape[1:]
     gan = AssociativeGAN(config, (channels, height, width), device, make_sampler=samplers)
     facts, scored = train_set.facts, eval_images > 0
-    if not start_or_resume(run, "associative", gan, facts, journal, resume=resume, scored=scored):
+    if not start_or_resume(
+        run, "associative", gan, data=facts, journal=journal, resume=resume, scored=scored
+    ):
         return
     pictures.save_picture(run.path / "samples" / "real.png", pictures.grid(train_set.images[:64]))
     console.print(
@@ -77,7 +81,9 @@ def main(
         return f"{losses}; {seconds:.1f} s, of which the prior {record.fit.seconds:.1f} s"
 
     records = train(gan, train_set.images.to(device))
-    train_with_progress(gan, records, EpochRecord, end_epoch, journal)
+    train_with_progress(
+        gan, records, epoch_record=EpochRecord, end_epoch=end_epoch, journal=journal
+    )
 
     figure = reports.image_figure(run, report_title(config, data.name))
     report = reports.save_figure(run.path / "report.png", figure)

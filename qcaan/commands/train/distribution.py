@@ -11,7 +11,7 @@ from qcaan.gans.distribution.config import DistributionConfig, configured_sample
 from qcaan.gans.distribution.qgan import train
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.distribution import data_facts, plan_run, save_results
-from qcaan.runs.loading import load_checkpoint
+from qcaan.runs.restoring import restore_checkpoint
 from qcaan.runs.session import (
     announce_data,
     announce_plan,
@@ -52,7 +52,7 @@ def main(
     qgan = make_qgan(config, samples, snapshot_dir=run.path, make_sampler=samplers)
     checkpoint = run.begin("distribution", config, facts, resume=resume)
     if checkpoint is not None:
-        load_checkpoint(run, qgan, "cpu")
+        restore_checkpoint(run, qgan, checkpoint)
     left = 0 if qgan.is_good_enough else config.epochs - qgan.epoch
     if left == 0 and report_finished(run, qgan.epoch):
         return

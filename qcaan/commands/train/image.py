@@ -67,7 +67,9 @@ def main(
 
     gan = ImageGAN(config, image_shape, device, make_sampler=samplers)
     facts, scored = train_set.facts, eval_images > 0
-    if not start_or_resume(run, "image", gan, facts, journal, resume=resume, scored=scored):
+    if not start_or_resume(
+        run, "image", gan, data=facts, journal=journal, resume=resume, scored=scored
+    ):
         return
     pictures.save_picture(run.path / "samples" / "real.png", pictures.grid(train_set.images[:64]))
     title = report_title(config, data.name)
@@ -82,7 +84,9 @@ def main(
         return f"D {record.loss_d:.3f}, G {record.loss_g:.3f}; {seconds:.1f} s"
 
     records = train(gan, train_set.images.to(device))
-    train_with_progress(gan, records, EpochRecord, end_epoch, journal)
+    train_with_progress(
+        gan, records, epoch_record=EpochRecord, end_epoch=end_epoch, journal=journal
+    )
 
     figure = reports.image_figure(run, title, cross_entropies=config.loss == "bce")
     report = reports.save_figure(run.path / "report.png", figure)

@@ -57,7 +57,7 @@ def main(
 
     limit_threads(config.n_qubits)
     gan = WassersteinGAN(config, samples, device, make_sampler=samplers)
-    if not start_or_resume(run, "wasserstein", gan, facts, journal, resume=resume):
+    if not start_or_resume(run, "wasserstein", gan, data=facts, journal=journal, resume=resume):
         return
     engine = describe_engine(config.sampler, config.shots, config.switch_after_epochs)
     console.print(
@@ -71,7 +71,9 @@ def main(
         moments = f"mean {_listed(record.mean)}, deviation {_listed(record.std)}"
         return f"{losses}; {moments}, W1 {_listed(record.w1)}; {seconds:.1f} s"
 
-    train_with_progress(gan, train(gan, samples), EpochRecord, end_epoch, journal)
+    train_with_progress(
+        gan, train(gan, samples), epoch_record=EpochRecord, end_epoch=end_epoch, journal=journal
+    )
 
     with explain_stop(lambda: gan.epoch):
         scores = score_run(run, gan, eval_samples)

@@ -70,7 +70,8 @@ class GridDiscriminator:
         seed: seed of the points at which the gradient penalty is taken.
 
     Raises:
-        ValueError: the loss is unknown, the network has no parameters, or the optimiser is none.
+        ValueError: the loss is unknown, the network has no parameters, or `optimizer` makes no
+            optimiser.
     """
 
     def __init__(

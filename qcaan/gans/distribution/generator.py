@@ -72,7 +72,7 @@ class CircuitGenerator:
     Raises:
         ValueError: the circuit has another number of qubits, no parameters, or parameters that
             cannot be shifted; the angles have another number; the gradient is unknown; or the
-            optimiser is none.
+            optimiser is not one.
     """
 
     def __init__(

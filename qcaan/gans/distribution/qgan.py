@@ -36,7 +36,7 @@ from qcaan.gans.distribution.snapshots import (
 )
 from qcaan.samplers.names import EXACT, EngineLike, open_engine
 from qcaan.samplers.simulators import DEFAULT_SHOTS
-from qcaan.training import TrainingCollapsed
+from qcaan.training import TrainingCollapsed, reseed
 
 
 class QGAN:
@@ -155,7 +155,7 @@ class QGAN:
     def reseed(self, seed: int) -> None:
         """Seed all draws from now on."""
         # in place, since samplers hold the same generator
-        self.random.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+        reseed(self.random, seed)
 
     def use(self, sampler: EngineLike, shots: int | None = None) -> None:
         """Continue on another engine.

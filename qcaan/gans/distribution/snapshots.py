@@ -119,23 +119,7 @@ def read_snapshot(folder: Path) -> Any:
     path = folder / "checkpoint.pt"
     if not path.is_file():
         raise ValueError(f"{folder} holds no snapshot of a QGAN")
-    return read_state(path)
-
-
-def read_state(path: Path) -> Any:
-    """Return what torch saved in a file. Only tensors and plain values are unpickled.
-
-    Raises:
-        ValueError: the file is damaged.
-        OSError: it cannot be read.
-    """
-    try:
-        return torch.load(path, weights_only=True)
-    except OSError:
-        raise
-    # a file cut short fails in many ways, each deep inside torch or zipfile
-    except Exception as error:
-        raise ValueError(f"{path} is damaged ({type(error).__name__})") from None
+    return training.read_state(path)
 
 
 def training_state(qgan: Resumable) -> dict[str, Any]:
@@ -163,11 +147,11 @@ def load_training_state(qgan: Resumable, state: object) -> None:
         raise ValueError("the snapshot is not that of a QGAN of distributions")
     for name in ("bounds", "n_qubits"):
         if state[name] != before[name]:
-            raise ValueError(
-                f"the snapshot is of other {name}: {state[name]} there, {before[name]} here"
-            )
+            raise ValueError(f"the snapshot has the {name} {state[name]}, expected {before[name]}")
     try:
         _restore(qgan, state)
+    except MemoryError:
+        raise
     # players of another kind fail deep inside torch or the user's own code
     except Exception as error:
         _restore(qgan, before)

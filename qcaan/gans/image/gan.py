@@ -34,6 +34,7 @@ from qcaan.training import (
     StepRecord,
     finite_values,
     load_training_state,
+    reseed,
     seed_everything,
     training_state,
 )
@@ -188,7 +189,7 @@ class ImageGAN(nn.Module):
     def reseed(self, seed: int) -> None:
         """Seed all draws from now on."""
         torch.manual_seed(seed)
-        self._rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+        reseed(self._rng, seed)
 
     def training_state(self) -> dict[str, Any]:
         """Return all that `train` needs to continue as if it had never stopped."""

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from qcaan import losses, training
+from qcaan.checks import as_tensor
 from qcaan.circuits.ansatz import make_ansatz
 from qcaan.circuits.layers import QuantumLayer
 from qcaan.gans.wasserstein.config import WassersteinConfig
@@ -25,6 +27,7 @@ from qcaan.training import (
     EMA,
     finite_values,
     load_training_state,
+    reseed,
     seed_everything,
     training_state,
 )
@@ -91,13 +94,14 @@ class WassersteinGAN(nn.Module):
     def __init__(
         self,
         config: WassersteinConfig,
-        samples: Tensor,
+        samples: Tensor | ArrayLike,
         device: torch.device | str = "cpu",
         *,
         make_sampler: MakeSampler | None = None,
     ) -> None:
         super().__init__()
         seed_everything(config.seed)
+        samples = as_tensor("samples", samples)
         n_columns = samples.shape[1]
         if n_columns > config.n_qubits:
             raise ValueError(
@@ -184,7 +188,7 @@ class WassersteinGAN(nn.Module):
     def reseed(self, seed: int) -> None:
         """Seed all draws from now on."""
         torch.manual_seed(seed)
-        self._rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+        reseed(self._rng, seed)
 
     def training_state(self) -> dict[str, Any]:
         """Return all that `train` needs to continue as if it had never stopped."""
@@ -196,7 +200,7 @@ class WassersteinGAN(nn.Module):
         self.choose_engine()
 
 
-def train(gan: WassersteinGAN, samples: Tensor) -> Iterator[StepRecord | EpochRecord]:
+def train(gan: WassersteinGAN, samples: Tensor | ArrayLike) -> Iterator[StepRecord | EpochRecord]:
     """Train to `config.epochs` on samples [N, k] in the data's units.
 
     Training starts from the gan's state. Batches are drawn with replacement. A record is yielded
@@ -207,6 +211,7 @@ def train(gan: WassersteinGAN, samples: Tensor) -> Iterator[StepRecord | EpochRe
         TrainingCollapsed: a loss is not finite.
     """
     config, critic, n = gan.config, gan.critic, gan.config.batch_size
+    samples = as_tensor("samples", samples)
     data = ((samples.to(gan.centre) - gan.centre) / gan.scale).float()  # (N, k) in [-1, 1]
 
     while gan.epoch < config.epochs:

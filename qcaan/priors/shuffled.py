@@ -1,0 +1,72 @@
+"""A control of the quantum prior: its marginals without its correlations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qcaan.bits import BitsLike, as_bits, product_of_marginals, target_probabilities
+from qcaan.priors.base import BankedPrior, FitReport, compare
+from qcaan.priors.qcbm import QCBM
+
+
+class Shuffled(BankedPrior):
+    """A control: a QCBM whose measured bits keep their marginals and lose their correlations.
+
+    The measured bits of the wrapped QCBM are permuted column by column.
+
+    Args:
+        qcbm: the QCBM that is fitted and measured; its own bank is not used.
+    """
+
+    def __init__(self, qcbm: QCBM) -> None:
+        super().__init__(
+            qcbm.dim, qcbm.dither, qcbm.noise_dims, bank_shots=qcbm.bank_shots, n_bases=qcbm.n_bases
+        )
+        self.qcbm = qcbm
+        self.schedule = qcbm.schedule
+
+    def _fit(self, bits: Tensor) -> FitReport:
+        self.banked.fill_(False)
+        return self.qcbm.fit(bits)
+
+    def _distances_after_fit(self, bits: Tensor) -> dict[str, Any]:
+        return self.distances(bits) if self.qcbm.drawer.is_ideal else {}
+
+    def distances(self, bits: BitsLike) -> dict[str, Any]:
+        """Return the distances of the product of the QCBM's marginals; see `QCBM.distances`."""
+        bits = as_bits(bits, self.dim, self.device)
+        return compare(target_probabilities(bits, self.n_bases), self._model(), bits)
+
+    def distributions(self, bits: BitsLike) -> dict[str, np.ndarray]:
+        """Return the target's distributions, and those of the product of the QCBM's marginals."""
+        bits = as_bits(bits, self.dim, self.device)
+        return {
+            "bases": np.array(self.qcbm.born.bases),
+            "target": target_probabilities(bits, self.n_bases).cpu().numpy(),
+            "model": self._model().cpu().numpy(),
+        }
+
+    def _model(self) -> Tensor:
+        """Return the products of the marginals [n_bases, 2**n]."""
+        if self.qcbm.drawer.is_ideal:
+            measured = self.qcbm.all_probabilities()
+        else:
+            if not self.banked:
+                self.draw_bank()
+            measured = self.qcbm.corrected(target_probabilities(self.bank, self.n_bases))
+        return torch.stack([product_of_marginals(probs) for probs in measured])
+
+    def measure(self, n: int) -> Tensor:
+        bits = self.qcbm.measure(n)
+        orders = [torch.from_numpy(self.qcbm.rng.permutation(n)) for _ in range(self.dim)]
+        return bits.gather(0, torch.stack(orders, 1).to(bits.device))
+
+    def resume_at(self, n_fits: int) -> None:
+        self.qcbm.resume_at(n_fits)
+
+    def reseed(self, seed: int) -> None:
+        self.qcbm.reseed(seed)

@@ -1,0 +1,107 @@
+"""The networks and the data of a run, restored from its directory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from qcaan.data.images import ImageSet, load_splits
+from qcaan.runs.directory import RunDirectory, RunError
+from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.journal import Journal
+from qcaan.samplers.names import SamplerFactory
+
+
+class Restorable(Protocol):
+    """The networks of a run, as far as loading is concerned."""
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Restore the state of a checkpoint."""
+
+    def reseed(self, seed: int) -> None:
+        """Seed all draws from now on."""
+
+
+GAN = TypeVar("GAN", bound=Restorable)
+Config = TypeVar("Config", bound=DeviceOptions)
+
+
+def restore(
+    directory: RunDirectory,
+    config_class: type[Config],
+    make_gan: Callable[[Config, SamplerFactory], GAN],
+    *,
+    device: torch.device | str,
+    seed: int,
+    data_root: Path | None,
+) -> GAN:
+    """Return the networks of a run as its last checkpoint holds them, ready to draw.
+
+    Args:
+        directory: directory of the run.
+        config_class: class of its configuration.
+        make_gan: makes the networks from a configuration and a factory of samplers.
+        device: device of the networks.
+        seed: seed of the draws.
+        data_root: folder of the data sets, if it is not the one that the run used.
+
+    Raises:
+        RunError: the run has no checkpoint, or its configuration or checkpoint is damaged.
+    """
+    options = _options(directory, config_class, data_root)
+    config = config_class(**options)
+    # draws are to be new ones, so earlier jobs are not replayed
+    samplers = SamplerFactory(config, Journal(directory.jobs_path, replay=False))
+    gan = make_gan(config, samplers)
+    restore_checkpoint(directory, gan, directory.load_checkpoint(device))
+    gan.reseed(seed)
+    return gan
+
+
+def restore_checkpoint(
+    directory: RunDirectory, gan: Restorable, checkpoint: dict[str, Any]
+) -> None:
+    """Restore the networks of a run from its checkpoint.
+
+    Raises:
+        RunError: the checkpoint is of other networks than those of config.json.
+    """
+    try:
+        gan.load_training_state(checkpoint)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(
+            f"{directory.checkpoint_path} does not hold the networks of config.json ({reason})"
+        ) from None
+
+
+def load_data(directory: RunDirectory, data_root: Path | None) -> tuple[ImageSet, ImageSet]:
+    """Return all training images and all held-out images of a run's data set."""
+    # the recorded name is the data set that `auto` stood for
+    return load_splits(directory.config()["data"]["name"], data_root)
+
+
+def _options(
+    directory: RunDirectory, config_class: type[Any], data_root: Path | None
+) -> dict[str, Any]:
+    """Return the options in config.json, with lists as tuples, checked against the class."""
+    recorded = directory.config()["config"]
+    fields = {field.name for field in dataclasses.fields(config_class)}
+    if set(recorded) != fields:
+        wrong = min(set(recorded) ^ fields)
+        raise RunError(
+            f"{directory.path} holds a configuration of another version: it has other options "
+            f"than this one ({wrong})"
+        )
+    options = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()
+    }
+    if data_root is not None and "data_root" in fields:
+        options["data_root"] = data_root
+    return options
