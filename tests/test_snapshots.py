@@ -148,9 +148,7 @@ def test_the_history_is_read_only_when_it_was_left_by_another(tmp_path, monkeypa
 
 def test_bad_snapshots_are_named(tmp_path):
     binomial(n_epochs=1, snapshot_dir=tmp_path).run()
-    with pytest.raises(
-        ValueError, match=r"the snapshot is of other n_qubits: \[2\] there, \[3\] here"
-    ):
+    with pytest.raises(ValueError, match=r"the snapshot has the n_qubits \[2\], expected \[3\]"):
         binomial(n_qubits=[3]).load(tmp_path)
     with pytest.raises(ValueError, match=r"parameters must be 2 finite numbers, got shape \[4\]"):
         binomial(generator=ROTATIONS).load(tmp_path)

@@ -53,7 +53,7 @@ def test_a_run_is_loaded_to_draw_samples(run_dir):
     run = qcaan.load_run(run_dir, seed=3)
     samples = run.generate(1000)
     assert run.system == "distribution"
-    assert (samples.shape, samples.dtype) == ((1000, 1), np.float64)
+    assert (samples.shape, samples.dtype) == ((1000, 1), torch.float64)
     scores = json.loads((run_dir / "scores.json").read_text())
     assert run.gan.pdf().tolist() == pytest.approx(scores["pdf"])
     np.testing.assert_array_equal(qcaan.load_run(run_dir, seed=3).generate(1000), samples)
