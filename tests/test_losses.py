@@ -112,3 +112,20 @@ def test_only_the_one_sided_penalty_lets_a_slope_of_the_wrong_sign_turn():
     # minima of -0.5 a + 10 (|a| - 1)^2: a = 1.025 and, on the wrong side, -0.975
     assert slopes[True] == pytest.approx(1.025, abs=0.001)
     assert slopes[False] == pytest.approx(-0.975, abs=0.001)
+
+
+def test_gradient_penalty_of_a_linear_critic_is_known():
+    weights = torch.tensor([3.0, 4.0])
+    real, fake = torch.randn(2, 5, 2, generator=torch.Generator().manual_seed(0))
+    mix = torch.full((5,), 0.3)
+    assert losses.gradient_penalty(lambda x: x @ weights, real, fake, mix).item() == pytest.approx(
+        (5 - 1) ** 2
+    )
+    flat = [
+        float(losses.gradient_penalty(lambda x: x @ weights / 10, real, fake, mix, one_sided=o))
+        for o in (False, True)
+    ]
+    assert flat == [pytest.approx((0.5 - 1) ** 2), 0]
+    # |x|^2 / 2 has slope |x|: the penalty is taken at the mixed points
+    at_real = losses.gradient_penalty(lambda x: x.square().sum(1) / 2, real, fake, torch.ones(5))
+    torch.testing.assert_close(at_real, (real.norm(dim=1) - 1).square().mean())

@@ -93,7 +93,7 @@ class TestContract:
         )
 
 
-def test_bits_become_signs_at_the_generators_door_and_dither_spreads_them():
+def test_bits_become_signs_in_the_generators_input_and_dither_spreads_them():
     bits = torch.tensor([[0.0, 1.0]]).repeat(2000, 1)
     assert Bernoulli(2).embed(bits[:1]).tolist() == [[-1, 1]]
     spread = Bernoulli(2, dither=0.3).embed(bits)

@@ -1,0 +1,61 @@
+"""`qcaan compare qgan` at toy size."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import pytest
+
+from qcaan.commands.compare import qgan as compare
+from qcaan.commands.main import main
+from qcaan.gans.distribution.config import DistributionConfig, configured_samples, make_qgan
+
+
+def test_unknown_cases_of_the_measurement_are_refused(call_script):
+    result = call_script("measure_qgan.py", "--cases", "cauchy")
+    assert result.returncode == 2
+    assert "unknown case 'cauchy'; choose from binomial; " in result.stderr
+
+
+def test_the_measurement_writes_a_row_for_each_run(tmp_path, monkeypatch):
+    toy = DistributionConfig(data="binomial", n_samples=200, batch_size=100, epochs=1)
+    monkeypatch.setattr(compare, "CASES", {"toy": toy})
+    compare.main(("toy",), (1, 2), tmp_path / "out")
+    with (tmp_path / "out" / "measure_qgan.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["case"], row["seed"]) for row in rows] == [("toy", "1"), ("toy", "2")]
+    assert list(rows[0])[2:] == [
+        "untrained", "rel_entr", "product", "ks", "wasserstein", "ks_test_p", "seconds",
+    ]  # fmt: skip
+    qgan = make_qgan(replace(toy, seed=2), configured_samples(replace(toy, seed=2)))
+    assert float(rows[1]["untrained"]) == qgan.relative_entropy()
+    assert float(rows[1]["rel_entr"]) == qgan.run()["rel_entr"]
+
+
+def test_the_command_line_names_cases_and_seeds(tmp_path, monkeypatch, capsys):
+    toy = DistributionConfig(data="binomial", n_samples=200, batch_size=100, epochs=2)
+    monkeypatch.setattr(compare, "CASES", {"toy": toy, "other": toy})
+    words = ["--cases", "toy", "--seeds", "5", "3", "--out", str(tmp_path / "out")]
+    main(["compare", "qgan", *words])
+    with (tmp_path / "out" / "measure_qgan.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["case"], row["seed"]) for row in rows] == [("toy", "5"), ("toy", "3")]
+    entropies = [float(row["rel_entr"]) for row in rows]
+    # eight steps neither settle nor move far
+    assert all(0 < entropy < 0.5 for entropy in entropies)
+    assert all(0 <= float(row["ks"]) <= 1 and float(row["seconds"]) > 0 for row in rows)
+    printed = capsys.readouterr().out
+    assert f"toy: {entropies[0]:.4f} {entropies[1]:.4f}\n" in printed
+    assert f"{max(entropies):.4f}" in printed and " of 2 " in printed
+    main(["compare", "qgan", *words])  # equal seeds, equal numbers
+    with (tmp_path / "out" / "measure_qgan.csv").open(newline="") as file:
+        assert [float(row["rel_entr"]) for row in csv.DictReader(file)] == entropies
+
+
+@pytest.mark.parametrize("option", ["--cases", "--seeds"])
+def test_a_comparison_of_nothing_is_refused(option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", "qgan", option])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: `cases` and `seeds` must not be empty\n"
