@@ -174,6 +174,7 @@ def test_wrong_arguments_are_one_sentence_on_any_console(encoding, words, messag
     [
         (["train", "--bases", "z", "q"], "unknown `bases` 'q'; choose from z, o, t"),
         (["train", "--epochs", "x"], "`epochs` cannot be read from 'x'"),
+        (["train", "--digits", "1", "x"], "`digits` cannot be read from '1 x'"),
         (["train", "--epochz", "3"], "--epochz, 3; perhaps you meant --epochs"),
         (["evaluate"], "path"),
     ],

@@ -157,7 +157,7 @@ def test_angles_come_as_arrays_and_lists_too():
     expected = probabilities(ansatz, torch.from_numpy(theta))
     for given_as in (theta, theta.tolist()):
         assert torch.equal(probabilities(ansatz, given_as), expected)
-    with pytest.raises(ValueError, match="`theta` must be an array of angles"):
+    with pytest.raises(ValueError, match="`theta` must be an array of numbers"):
         probabilities(ansatz, [["a"] * 5])
 
 

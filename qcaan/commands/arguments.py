@@ -205,9 +205,13 @@ def _sentence(box: str) -> str:
     if choice := re.search(r"invalid choice '(.*)' for argument '--(.*)'.*one of \((.*)\)", first):
         value, option, allowed = choice.groups()
         return f"unknown `{_name(option)}` {value!r}; choose from {allowed.replace(chr(39), '')}"
-    if wrong := re.search(r"Error parsing --(\S+):.*?(?:from \[|: )('[^']*')", first):
+    if wrong := re.search(
+        r"Error parsing --(\S+):.*?(?:from |for arguments: |: )\[?('[^]]*')(?=\]|\.?$)", first
+    ):
         option, value = wrong.groups()
-        return f"`{_name(option)}` cannot be read from {value}"
+        return (
+            f"`{_name(option)}` cannot be read from {value.replace(chr(39) + ', ' + chr(39), ' ')}"
+        )
     if guess := re.search(r"Perhaps you meant: (--\S+)", " ".join(others)):
         first += f"; perhaps you meant {guess[1]}"
     return first
