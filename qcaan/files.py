@@ -7,7 +7,7 @@ import csv
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,36 @@ from typing import Any
 import numpy as np
 
 # the names that `atomic_write` gives
-_TEMPORARY = re.compile(r"\.\w+(\.\w+)\.\w{8}\1")
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}\.part(\.\w+)?")
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path, which becomes `path` if the block succeeds, or else is deleted."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    """Yield a temporary path, which becomes `path` if the block succeeds, or else is deleted.
+
+    The file and its folder are flushed to the disk, so that a file that is there is whole even
+    after a power failure.
+    """
+    # savers choose the format by the suffix
+    token = secrets.token_hex(8)
+    temporary = path.with_name(f".{path.name}.{token}.part{path.suffix}")
     try:
+        temporary.touch(exist_ok=False)  # with the permissions that the user's umask gives
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes it private to the user
+        _flush(temporary)
         os.replace(temporary, path)
+        _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def delete_temporary_files(folder: Path) -> None:
@@ -70,9 +85,3 @@ def check_folder(path: Path) -> None:
     """
     if not path.parent.is_dir():
         raise ValueError(f"{path.parent} is not a folder to write {path.name} into")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
