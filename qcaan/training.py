@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -241,6 +242,10 @@ def read_state(path: Path, device: torch.device | str = "cpu") -> Any:
         MemoryError, torch.OutOfMemoryError: it does not fit.
     """
     try:
+        # torch does not compare the checksums of what it reads
+        with ZipFile(path) as archive:
+            if (record := archive.testzip()) is not None:
+                raise ValueError(f"bad checksum of {record}")
         return torch.load(path, map_location=device, weights_only=True)
     except (OSError, MemoryError, torch.OutOfMemoryError):
         raise

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import random
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -50,9 +53,10 @@ def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(tmp_path):
     mine.write_text("kept")
     begun = [atomic_write(run.path / name) for name in ("checkpoint.pt", "samples/epoch_0001.png")]
     left = {writing.__enter__() for writing in begun}  # and never left
-    assert set(run.path.rglob(".*")) == {mine, *left}
+    lock = run.path / ".lock"
+    assert set(run.path.rglob(".*")) == {lock, mine, *left}
     assert begin(run, resume=True)["epoch"] == 1
-    assert list(run.path.rglob(".*")) == [mine]
+    assert set(run.path.rglob(".*")) == {lock, mine}
 
 
 def test_resume_may_raise_epochs_and_nothing_else(tmp_path):
@@ -140,3 +144,43 @@ def test_the_record_names_the_system_and_the_format_and_others_are_refused(tmp_p
         (run.path / "config.json").write_text(json.dumps({**record, **change}))
         with pytest.raises(RunError, match="is of another version of qcaan"):
             run.config()
+
+
+def test_one_process_owns_a_run_at_a_time(tmp_path):
+    """The lock dies with its process, even if the process is killed."""
+    begin(RunDirectory(tmp_path / "run"))
+    program = (
+        "import sys, time; from pathlib import Path; from qcaan.runs.directory import RunDirectory;"
+        "run = RunDirectory(Path(sys.argv[1])); run.lock(); print('owned', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "run")]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "owned\n"
+        for resume in (False, True):
+            with pytest.raises(RunError, match="is in use by another process"):
+                begin(RunDirectory(tmp_path / "run"), resume=resume)
+    finally:
+        other.kill()
+        other.communicate()
+    assert begin(RunDirectory(tmp_path / "run"), resume=True) is None
+
+
+def test_every_bit_of_a_checkpoint_is_checked(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    state = {"epoch": 1, "weights": torch.arange(500.0)}
+    run.save_checkpoint(state)
+    whole = run.checkpoint_path.read_bytes()
+    rng = random.Random(0)
+    for _ in range(60):
+        place, bit = rng.randrange(len(whole)), rng.randrange(8)
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << bit
+        run.checkpoint_path.write_bytes(damaged)
+        try:
+            loaded = run.load_checkpoint()
+        except RunError as error:
+            assert "checkpoint.pt is damaged" in str(error)
+        else:  # padding between the records, which says nothing
+            assert loaded["epoch"] == 1 and torch.equal(loaded["weights"], state["weights"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from qcaan.files import atomic_write, delete_temporary_files, write_arrays, write_json
 from qcaan.training import read_state
@@ -29,6 +31,7 @@ _RECORDED_PACKAGES = (
     "numpy",
     "torchmetrics",
 )
+_LOCK = ".lock"
 # options that a resumed run may change: the place of the data, and the limits of the device
 _CHANGEABLE = ("epochs", "data_root", "max_jobs", "max_shots", "job_timeout", "ibm_mode")
 
@@ -49,6 +52,26 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: FileLock | None = None
+
+    def lock(self) -> None:
+        """Own the directory until this object is deleted or the process ends, however it ends.
+
+        The lock is the operating system's (flock), on the file `.lock`. It also holds between
+        machines if the file system supports it, as NFS since version 4 does.
+
+        Raises:
+            RunError: another process owns the directory.
+        """
+        if self._lock is None:
+            lock = FileLock(self.path / _LOCK)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise RunError(
+                    f"{self.path} is in use by another process; wait until it ends"
+                ) from None
+            self._lock = lock
 
     @property
     def checkpoint_path(self) -> Path:
@@ -93,6 +116,7 @@ class RunDirectory:
             self._make(system, config, data, resume)
             return None
 
+        self.lock()
         record = self.config()
         if record["system"] != system:
             raise RunError(
@@ -122,11 +146,15 @@ class RunDirectory:
     def _make(self, system: System, config: Any, data: dict[str, Any], resume: bool) -> None:
         if resume:
             raise RunError(f"{self.path} holds no run to resume")
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (
+            not self.path.is_dir() or any(file.name != _LOCK for file in self.path.iterdir())
+        ):
             raise RunError(
                 f"{self.path} exists and holds something else than a run; name another --out"
             )
-        (self.path / "samples").mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.lock()
+        (self.path / "samples").mkdir(exist_ok=True)
         record = {"system": system, "format": FORMAT, "config": _plain(config), "data": data}
         write_json(self._config_path, {**record, "versions": _versions()})
 
@@ -218,8 +246,10 @@ class RunDirectory:
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write the checkpoint, atomically. It is the last file of an epoch to be written."""
+        buffer = io.BytesIO()  # torch itself would report a full disk as a RuntimeError
+        torch.save(state, buffer)
         with atomic_write(self.checkpoint_path) as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(buffer.getbuffer())
 
     def load_checkpoint(self, device: torch.device | str = "cpu") -> dict[str, Any]:
         """Return the checkpoint, tensors on `device`. Only tensors and plain values are unpickled.
