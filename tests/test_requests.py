@@ -1,12 +1,102 @@
-"""Requests to vendors: repeated after an outage, and free of credentials."""
+"""Requests to a vendor: bounded in time, repeated after outages, and free of credentials."""
 
 from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from types import SimpleNamespace
 
 import pytest
 from device_draws import draw
 
 from qcaan.samplers.names import make_sampler
-from qcaan.samplers.requests import JobError, scrub
+from qcaan.samplers.requests import (
+    JobError,
+    TransientError,
+    _retry_after,
+    is_transient,
+    request,
+    scrub,
+    secret,
+)
+
+
+class Refused(Exception):
+    def __init__(self, status, **headers):
+        super().__init__(f"status {status}")
+        self.response = SimpleNamespace(status_code=status, headers=headers)
+
+
+def test_an_outage_is_waited_out_and_a_refusal_is_not():
+    seen = []
+
+    def send(attempt):
+        seen.append(attempt)
+        if attempt < 3:
+            raise ConnectionError("connection reset")
+        return "answer"
+
+    assert request("trap", send, seconds=60) == "answer" and seen == [1, 2, 3]
+
+    def refuse(attempt):
+        raise Refused(403)
+
+    with pytest.raises(JobError, match=r"trap refused a request \(Refused: status 403\)") as caught:
+        request("trap", refuse, seconds=60, job_id="7")
+    assert caught.value.job_id == "7" and not isinstance(caught.value, TransientError)
+
+
+def test_an_answer_that_never_comes_ends_within_the_limit():
+    start = time.monotonic()
+    with pytest.raises(JobError, match="trap gave no answer within"):
+        request("trap", lambda attempt: time.sleep(30), seconds=0.3)
+    assert time.monotonic() - start < 5
+
+
+def test_the_first_cause_of_an_error_is_told():
+    def send(attempt):
+        try:
+            raise OSError("no route to host")
+        except OSError as error:
+            raise RuntimeError("Unknown error") from error
+
+    with pytest.raises(JobError, match="Unknown error; OSError: no route to host"):
+        request("trap", send, seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(408, True), (429, True), (500, True), (503, True), (400, False), (404, False)],
+)
+def test_which_answers_may_change(status, expected):
+    assert is_transient(Refused(status)) is expected
+
+
+def test_the_time_that_a_vendor_asks_for_is_waited():
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    assert _retry_after(Refused(429, **{"Retry-After": "7"})) == 7
+    assert _retry_after(Refused(429, **{"Retry-After": later})) == pytest.approx(90, abs=5)
+    assert _retry_after(Refused(429, **{"Retry-After": "soon"})) is None
+    assert _retry_after(Refused(429)) is None
+
+    def send(attempt):
+        if attempt == 1:
+            raise Refused(429, **{"Retry-After": "1"})
+        return time.monotonic()
+
+    start = time.monotonic()
+    assert request("trap", send, seconds=60) - start >= 1
+
+
+@pytest.mark.parametrize("key", ["open-sesame", "open-sesame\n", " open/sesame+1=\r\n"])
+def test_credentials_are_stripped_and_scrubbed_in_every_form(monkeypatch, key):
+    monkeypatch.setenv("IONQ_API_KEY", key)
+    assert secret("IONQ_API_KEY") == key.strip()
+    for text in (key, key.strip(), repr(key), f"{key!r}".encode().decode("unicode_escape")):
+        assert "sesame" not in scrub(f"apiKey {text} was rejected")
+    monkeypatch.setenv("IONQ_API_KEY", " \n")
+    assert secret("IONQ_API_KEY") is None and scrub("fine ") == "fine "
 
 
 def test_trouble_is_waited_out_and_a_job_whose_answer_was_lost_is_paid_once(ionq):

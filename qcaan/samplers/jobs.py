@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -15,12 +15,14 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qcaan.checks import number, one_of, whole
 from qcaan.samplers.journal import Entry, Journal, fingerprint
-from qcaan.samplers.requests import JobError, JobFailed, request
+from qcaan.samplers.requests import Answer, JobError, JobFailed, request
 from qcaan.samplers.simulators import DEFAULT_SHOTS, check_width, finished, pub_result
 
 IBMMode = Literal["job", "batch", "session"]
 # seconds between two looks at a job, growing by half each time
 _FIRST_POLL, _LONGEST_POLL = 0.05, 20.0
+# seconds for which a list of jobs may lag behind, and between two looks at it
+_LIST_LAG, _LIST_PAUSE = 10.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -194,29 +196,46 @@ class DeviceSampler(BaseSamplerV2):
         def send(attempt: int) -> str:
             # a job whose answer was lost may have arrived all the same
             may_be_there = (known or attempt > 1) and not self.vendor.local
-            job_id = self.vendor.find(entry.tag) if may_be_there else None
+            job_id = self._look_for(entry.tag) if may_be_there else None
             return job_id or self.vendor.submit(pubs, entry.tag, self._rng)
 
-        job_id = request(self.vendor.name, send)
+        job_id = self._request(send, self._options.job_timeout)
         self._journal.note(entry, job_id=job_id)
         return job_id
 
+    def _look_for(self, tag: str) -> str | None:
+        """Return the id of the job with a tag; look again for a while, since lists lag behind."""
+        deadline = time.monotonic() + _LIST_LAG
+        while (job_id := self.vendor.find(tag)) is None and time.monotonic() < deadline:
+            time.sleep(_LIST_PAUSE)
+        return job_id
+
     def _wait(self, job_id: str, pubs: list[SamplerPub]) -> list[np.ndarray]:
+        """Return packed bits of each pub when the job has ended."""
+
         def fetch(_: int) -> list[np.ndarray] | None:
             return self.vendor.fetch(job_id, pubs, self._rng)
 
         deadline = time.monotonic() + self._options.job_timeout
         pause = _FIRST_POLL
-        while (bits := request(self.vendor.name, fetch, job_id=job_id)) is None:
-            if time.monotonic() + pause > deadline:
-                raise JobError(
-                    f"job {job_id} on {self.vendor.name} did not end within "
-                    f"{self._options.job_timeout:g} s; it may still do so, and --resume fetches it",
-                    job_id,
-                )
-            time.sleep(pause)
+        while (left := deadline - time.monotonic()) > 0:
+            bits = self._request(fetch, left, job_id)
+            if bits is not None:
+                return bits
+            time.sleep(min(pause, max(left, 0)))
             pause = min(1.5 * pause, _LONGEST_POLL)
-        return bits
+        raise JobError(
+            f"job {job_id} on {self.vendor.name} did not end within "
+            f"{self._options.job_timeout:g} s; it may still do so, and --resume fetches it",
+            job_id,
+        )
+
+    def _request(
+        self, send: Callable[[int], Answer], seconds: float, job_id: str | None = None
+    ) -> Answer:
+        if self.vendor.local:  # computes here, and waits for nobody
+            return send(1)
+        return request(self.vendor.name, send, seconds=seconds, job_id=job_id)
 
 
 def split_shots(shots: int, limits: Limits) -> list[int]:

@@ -1,10 +1,17 @@
-"""Requests to a vendor: repeated after short failures, and without credentials in errors."""
+"""Requests to a vendor: bounded in time, repeated after outages, without credentials in errors."""
 
 from __future__ import annotations
 
+import base64
 import os
+import threading
+import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TypeVar
 
 import stamina
@@ -23,6 +30,9 @@ _TRANSIENT_NAMES = {
     "TransportError",
     "AQTRequestError",
 }
+# seconds: one answer, and an outage that is waited out
+LONGEST_ANSWER = 300.0
+LONGEST_OUTAGE = 1800.0
 
 Answer = TypeVar("Answer")
 
@@ -48,27 +58,77 @@ class Unsearchable(JobError):
 
 
 class TransientError(JobError):
-    """A request failed, and the same request may succeed a moment later."""
+    """A request failed, and the same request may succeed later.
+
+    Attributes:
+        wait: seconds that the vendor asks to wait, if it does.
+    """
+
+    def __init__(self, message: str, job_id: str | None = None, wait: float | None = None) -> None:
+        super().__init__(message, job_id)
+        self.wait = wait
 
 
-def request(name: str, send: Callable[[int], Answer], *, job_id: str | None = None) -> Answer:
-    """Return the answer of `send(attempt)`, which is called again after failures.
+def request(
+    name: str,
+    send: Callable[[int], Answer],
+    *,
+    seconds: float,
+    job_id: str | None = None,
+) -> Answer:
+    """Return the answer of `send(attempt)`, which is called again after outages.
 
     Args:
         name: name of the device, for messages.
-        send: one attempt of the request, given its number from 1.
+        send: one attempt of the request, given its number from 1. It runs in a thread that is
+            abandoned if no answer comes in time.
+        seconds: maximum duration of all attempts together.
         job_id: id of the job that the request is about, for messages.
 
     Raises:
         JobError: the request was refused, or the outage lasted. Its message holds no credentials.
     """
+    deadline = time.monotonic() + seconds
+
+    def should_retry(error: Exception) -> bool | float:
+        if not isinstance(error, TransientError) or time.monotonic() >= deadline:
+            return False
+        return True if error.wait is None else min(error.wait, deadline - time.monotonic())
+
     attempts = stamina.retry_context(
-        on=TransientError, attempts=8, timeout=180, wait_initial=0.2, wait_max=30
+        on=should_retry,
+        attempts=None,
+        timeout=min(seconds, LONGEST_OUTAGE),
+        wait_initial=0.2,
+        wait_max=30,
     )
     for attempt in attempts:
-        with attempt, _clean_errors(name, job_id):
-            return send(attempt.num)
+        with attempt:
+            left = max(deadline - time.monotonic(), 0.01)
+            return _within(min(left, LONGEST_ANSWER), name, job_id, partial(send, attempt.num))
     raise AssertionError("stamina ends with an answer or an exception")
+
+
+def _within(seconds: float, name: str, job_id: str | None, send: Callable[[], Answer]) -> Answer:
+    """Return the answer of `send`, or raise its error cleaned, or give it up after some seconds."""
+    answers: list[Answer] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with _clean_errors(name, job_id):
+                answers.append(send())
+        except BaseException as error:  # raised again in the thread that waits
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True, name=f"request to {name}")
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TransientError(f"{name} gave no answer within {seconds:.3g} s", job_id)
+    if errors:
+        raise errors[0]
+    return answers[0]
 
 
 @contextmanager
@@ -79,27 +139,82 @@ def _clean_errors(name: str, job_id: str | None) -> Iterator[None]:
     except JobError:
         raise
     except Exception as error:
-        kind = TransientError if is_transient(error) else JobError
-        message = f"{name} refused a request ({type(error).__name__}: {error})"
-        raise kind(message, job_id) from None
+        message = f"{name} refused a request ({_described(error)})"
+        if is_transient(error):
+            raise TransientError(message, job_id, _retry_after(error)) from None
+        raise JobError(message, job_id) from None
 
 
 def is_transient(error: BaseException) -> bool:
     """Return whether a request may succeed later: after a rate limit or an outage."""
-    response = getattr(error, "response", None)
-    status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
+    status = getattr(error, "status_code", None)
+    if status is None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
     if status is not None:
-        return status in (408, 429) or status >= 500
+        return status in (408, 425, 429) or status >= 500
     if isinstance(error, ConnectionError | TimeoutError):
         return True
     return any(kind.__name__ in _TRANSIENT_NAMES for kind in type(error).__mro__)
 
 
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and the errors that caused it, the outermost first."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        yield error
+        # IonQ's client keeps the cause in an attribute of its own
+        error = getattr(error, "_cause", None) or error.__cause__ or error.__context__
+
+
+def _described(error: BaseException) -> str:
+    """Return the class and the message of an error, and those of its first cause."""
+    first, *others = list(_chain(error))
+    text = f"{type(first).__name__}: {first}"
+    return f"{text}; {type(others[-1]).__name__}: {others[-1]}" if others else text
+
+
+def _retry_after(error: BaseException) -> float | None:
+    """Return the seconds that a response asks to wait, which it gives as a number or as a date."""
+    for one in _chain(error):
+        headers = getattr(one, "headers", None)
+        if headers is None:
+            headers = getattr(getattr(one, "response", None), "headers", None)
+        value = (headers or {}).get("Retry-After")
+        if value is None:
+            continue
+        try:
+            if str(value).strip().isdigit():
+                return float(value)
+            moment = parsedate_to_datetime(str(value))
+        except ValueError:
+            return None
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return None
+
+
+def secret(name: str) -> str | None:
+    """Return a credential from the environment, without the white space of a mounted file."""
+    return (os.environ.get(name) or "").strip() or None
+
+
 def scrub(text: str) -> str:
-    """Return a text without the credentials that the environment holds."""
+    """Return a text without the credentials that the environment holds, in any usual encoding."""
     for name in _SECRETS:
-        if secret := os.environ.get(name):
-            text = text.replace(secret, f"<{name}>")
+        raw = os.environ.get(name)
+        if not raw or not raw.strip():
+            continue
+        forms = set()
+        for value in (raw, raw.strip()):
+            forms |= {
+                value,
+                repr(value)[1:-1],
+                urllib.parse.quote(value),
+                urllib.parse.quote_plus(value),
+            }
+            forms.add(base64.b64encode(value.encode()).decode())
+        for form in sorted(forms, key=len, reverse=True):
+            text = text.replace(form, f"<{name}>")
     return text
 
 
