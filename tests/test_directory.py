@@ -151,7 +151,8 @@ def test_one_process_owns_a_run_at_a_time(tmp_path):
     begin(RunDirectory(tmp_path / "run"))
     program = (
         "import sys, time; from pathlib import Path; from qcaan.runs.directory import RunDirectory;"
-        "run = RunDirectory(Path(sys.argv[1])); run.lock(); print('owned', flush=True); time.sleep(60)"
+        "run = RunDirectory(Path(sys.argv[1])); run.lock();"
+        "print('owned', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "run")]
     other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
