@@ -6,10 +6,13 @@ A command is a function `main` in a module, which is imported when the command i
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
@@ -80,18 +83,36 @@ def _run(module: str, arguments: list[str], prog: str) -> None:
     logging.getLogger("qcaan").setLevel(logging.INFO)
     log_retries(logging.getLogger("qcaan").warning)
     try:
-        call(import_module(module).main, arguments, prog)
+        with _terminated_as_interrupted():
+            call(import_module(module).main, arguments, prog)
     except BrokenPipeError:
         raise  # for `main`
     except (ValueError, OSError, JobError) as error:
-        if isinstance(error, OSError) and error.filename is not None:
-            _fail(f"{error.filename}: {error.strerror}")
+        if isinstance(error, OSError) and error.strerror is not None:
+            _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
         _fail(str(error))
     except (MemoryError, RuntimeError) as error:
         # torch has no error type of its own for the memory of the CPU
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
         _fail("out of memory; choose smaller batches, networks or numbers of qubits")
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Treat SIGTERM, which Slurm and Kubernetes send before they kill, as Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _family(word: str) -> dict[str, str]:
@@ -125,6 +146,6 @@ def _unknown(words: list[str]) -> str:
     return f"unknown command {words[0]!r}; choose from {', '.join(COMMANDS)}"
 
 
-def _fail(sentence: str) -> NoReturn:
+def _fail(sentence: str, status: int = 2) -> NoReturn:
     print(f"error: {sentence}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(status) from None
