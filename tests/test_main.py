@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -89,3 +90,16 @@ def test_every_command_has_a_script_of_the_same_name_or_more(request):
     assert called == set(COMMANDS)
     for place, _ in COMMANDS.values():
         assert callable(import_module(f"qcaan.commands.{place}").main)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_a_command_is_being_imported_is_one_sentence(number):
+    """Programs are often stopped in the seconds in which torch is loaded."""
+    program = (
+        "import os, signal, sys; from qcaan.commands import main as m; import importlib;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
+        f"m.import_module = lambda name: os.kill(os.getpid(), {int(number)});"
+        "m.main(['train'])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (130, "error: stopped\n")

@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _dispatch(words)
         sys.stdout.flush()
+    except KeyboardInterrupt:  # outside a training, which explains how to continue
+        _fail("stopped", 130)
     except BrokenPipeError:  # the reader of our output has ended, as in `qcaan ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
