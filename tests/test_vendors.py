@@ -7,12 +7,13 @@ import sys
 import numpy as np
 import pytest
 from device_draws import draw
+from qiskit import QuantumCircuit
 
 from qcaan.circuits.ansatz import make_ansatz
 from qcaan.samplers.jobs import DeviceOptions
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.names import make_sampler
-from qcaan.samplers.requests import Unsearchable
+from qcaan.samplers.requests import JobError, Unsearchable
 
 
 @pytest.mark.parametrize(
@@ -82,3 +83,68 @@ def test_an_option_that_ibms_local_mode_ignores_is_said_once(caplog):
         "ibm:fake_manila runs in this process, where IBM's client ignores the mode batch",
         "ibm:fake_manila runs in this process, where IBM's client ignores job tags",
     ]
+
+
+def biased(p_one: float) -> QuantumCircuit:
+    circuit = QuantumCircuit(1)
+    circuit.ry(2 * np.arcsin(np.sqrt(p_one)), 0)
+    circuit.measure_all()
+    return circuit
+
+
+def shots_of(sampler, circuit, shots=200):
+    result = sampler.run([(circuit, None, shots)]).result()[0]
+    return result.join_data().to_bool_array(order="little")
+
+
+def test_ionqs_simulator_draws_from_the_exact_distribution_by_the_seed(ionq):
+    """IonQ's own client draws without a seed, and drops outcomes that it did not draw."""
+    circuit = biased(0.4)
+    draws = [shots_of(make_sampler("ionq:simulator", seed), circuit) for seed in range(20)]
+    assert np.mean(draws) == pytest.approx(0.4, abs=0.025)  # three standard deviations
+    assert (shots_of(make_sampler("ionq:simulator", 3), circuit) == draws[3]).all()
+    rare = biased(0.002)
+    assert shots_of(make_sampler("ionq:simulator", 0), rare, 100_000).sum() == pytest.approx(
+        200, abs=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        ({"0": 0.5}, "frequencies that add up to 0.5"),
+        ({"0": 1.0, "1": 1.0}, "frequencies that add up to 2"),
+        ({"0": 1.5, "1": -0.5}, "frequency -0.5"),
+        ({"0": 0.0, "9": 1.0}, "outcome 9 of 1 qubits"),
+        ({"-1": 1.0}, "outcome -1 of 1 qubits"),
+        ({"zero": 1.0}, "invalid literal"),
+        ({"0": None, "1": 1.0}, "NoneType"),
+        ({"a": {"0": 1.0}, "b": {"0": 1.0}}, "holds 2 results, 1 were asked"),
+        ([], "holds 0 results, 1 were asked"),
+        ({}, "frequencies that add up to 0"),
+        ("nothing", "str instead of frequencies"),
+    ],
+)
+def test_impossible_results_are_refused_with_the_jobs_id(ionq, results, message):
+    ionq.results = results
+    with pytest.raises(JobError, match=message) as caught:
+        shots_of(make_sampler("ionq:simulator", 0), biased(0.5))
+    assert caught.value.job_id in ionq.jobs
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda bits: bits[:-1], "shots of other shapes"),
+        (lambda bits: [*bits, bits[0]], "shots of other shapes"),
+        (lambda bits: [bits[0][:, :-1]], "shots of other shapes"),
+        (lambda bits: [bits[0].astype(float)], "shots of other shapes"),
+        (lambda bits: [bits[0] | 2], "bitstrings of more than 1 bits"),
+    ],
+)
+def test_shots_that_were_not_asked_are_refused_from_every_vendor(change, message):
+    sampler = make_sampler("aqt:ideal", 0)
+    fetch = sampler.vendor.fetch
+    sampler.vendor.fetch = lambda *arguments: change(fetch(*arguments))
+    with pytest.raises(JobError, match=f"holds impossible results: {message}"):
+        shots_of(sampler, biased(0.5))

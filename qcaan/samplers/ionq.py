@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +10,7 @@ from typing import Any
 import numpy as np
 from qiskit import QuantumCircuit, transpile
 from qiskit.primitives.containers.sampler_pub import SamplerPub
-from qiskit.providers import JobStatus
 from qiskit_ionq import IonQProvider
-from qiskit_ionq.exceptions import IonQJobFailureError
 
 from qcaan.samplers.jobs import Limits
 from qcaan.samplers.requests import JobError, JobFailed, scrub
@@ -20,6 +19,8 @@ from qcaan.samplers.simulators import native_gates, shuffled_shots
 # IonQ's devices take 10,000 shots. No limit of the circuits in a job is published, but a request
 # should stay small.
 _MAX_SHOTS, _MAX_CIRCUITS = 10_000, 100
+# frequencies are rounded, so they add up to 1 only nearly
+_SLACK = 1e-3
 
 
 class IonQ:
@@ -90,20 +91,27 @@ class IonQ:
     def fetch(
         self, job_id: str, pubs: Sequence[SamplerPub], rng: np.random.Generator
     ) -> list[np.ndarray] | None:
-        """Return packed bits [1, shots, bytes] of each pub, or None while the job is running."""
-        try:
-            with warnings.catch_warnings():
-                # about a cancelled job, which is an error below
-                warnings.simplefilter("ignore", UserWarning)
-                job = self._backend.retrieve_job(job_id)
-        except IonQJobFailureError as error:
-            raise JobFailed(f"job {job_id} on {self.name} failed: {error}", job_id) from None
-        status = job.status()
-        if status is JobStatus.CANCELLED:
+        """Return packed bits [1, shots, bytes] of each pub, or None while the job is running.
+
+        IonQ's own client is not asked for results: of the simulator, it draws shots itself without
+        a seed, and drops the outcomes that it did not draw.
+        """
+        client = self._backend.client
+        answer = client.retrieve_job(job_id)
+        status = answer.get("status")
+        if status == "failed":
+            failure = answer.get("failure") or {}
+            raise JobFailed(
+                f"job {job_id} on {self.name} failed: {failure.get('error', failure)}", job_id
+            )
+        if status in ("canceled", "cancelled"):
             raise JobFailed(f"job {job_id} on {self.name} was cancelled", job_id)
-        if status is not JobStatus.DONE:
+        if status != "completed":
             return None
-        results = job.result().results
+        url = ((answer.get("results") or {}).get("probabilities") or {}).get("url")
+        if not isinstance(url, str):
+            raise JobError(f"job {job_id} on {self.name} has ended without results", job_id)
+        results = _by_circuit(client.get_results(url), answer.get("child_job_ids") or [])
         if len(results) != len(pubs):
             raise JobError(
                 f"job {job_id} on {self.name} holds {len(results)} results, {len(pubs)} were asked",
@@ -111,7 +119,12 @@ class IonQ:
             )
         drawn = []
         for result, pub in zip(results, pubs, strict=True):
-            frequencies = {int(key, 2): p for key, p in result.data.probabilities.items()}
+            try:
+                frequencies = _frequencies(result, pub.circuit)
+            except (TypeError, ValueError) as error:
+                raise JobError(
+                    f"job {job_id} on {self.name} holds impossible results: {error}", job_id
+                ) from None
             counts = _counts(frequencies, pub.shots, rng, exact=self._exact)
             drawn.append(shuffled_shots(counts, pub.circuit.num_clbits, rng)[None])
         return drawn
@@ -132,6 +145,51 @@ class _Unretried:
         if unwrapped is not None:
             return unwrapped.__get__(self._client)
         return getattr(self._client, name)
+
+
+def _by_circuit(answer: Any, children: Sequence[str]) -> list[Any]:
+    """Return the distributions of a job's circuits, in their order."""
+    if not isinstance(answer, dict):
+        return answer if isinstance(answer, list) else [answer]
+    if not answer or not all(isinstance(value, dict) for value in answer.values()):
+        return [answer]
+    ordered = children if set(children) == set(answer) else list(answer)
+    return [answer[child] for child in ordered]
+
+
+def _frequencies(result: Any, circuit: QuantumCircuit) -> dict[int, float]:
+    """Return the frequencies of the classical outcomes of a circuit.
+
+    Args:
+        result: frequencies of the outcomes of all qubits, by their numbers as strings, qubit 0 the
+            lowest bit.
+        circuit: the circuit, whose measurements say which bit each qubit is read into.
+
+    Raises:
+        ValueError, TypeError: the frequencies are not a distribution over the outcomes.
+    """
+    if not isinstance(result, dict):
+        raise TypeError(f"{type(result).__name__} instead of frequencies")
+    measured = [
+        (circuit.find_bit(step.qubits[0]).index, circuit.find_bit(step.clbits[0]).index)
+        for step in circuit.data
+        if step.operation.name == "measure"
+    ]
+    used = {circuit.find_bit(qubit).index for step in circuit.data for qubit in step.qubits}
+    possible = sum(1 << qubit for qubit in used)  # a qubit without a gate stays 0
+    frequencies: dict[int, float] = {}
+    for key, value in result.items():
+        outcome, frequency = int(key), float(value)
+        if outcome < 0 or outcome & ~possible:
+            raise ValueError(f"outcome {key} of {len(used)} qubits")
+        if not (math.isfinite(frequency) and frequency >= 0):
+            raise ValueError(f"frequency {value}")
+        bits = sum((outcome >> qubit & 1) << bit for qubit, bit in measured)
+        frequencies[bits] = frequencies.get(bits, 0.0) + frequency
+    total = sum(frequencies.values())
+    if abs(total - 1) > _SLACK:
+        raise ValueError(f"frequencies that add up to {total:.4g}")
+    return frequencies
 
 
 def _counts(

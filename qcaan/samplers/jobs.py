@@ -175,10 +175,35 @@ class DeviceSampler(BaseSamplerV2):
         # local jobs ended with the process that ran them
         job_id = None if vendor.local else entry.job_id
         try:
-            return self._wait(job_id or self._submit(entry, pubs, known), pubs)
+            job_id = job_id or self._submit(entry, pubs, known)
+            bits = self._wait(job_id, pubs)
         except JobFailed:
             journal.note(entry, failed=True)
             raise
+        self._check_results(bits, pubs, job_id)
+        return bits
+
+    def _check_results(self, bits: list[np.ndarray], pubs: list[SamplerPub], job_id: str) -> None:
+        """Check that results are shots of the circuits that were asked, before they are used."""
+        found = [(array.dtype, array.shape) for array in bits]
+        asked = [
+            (np.dtype(np.uint8), (pub.size, pub.shots, -(-pub.circuit.num_clbits // 8)))
+            for pub in pubs
+        ]
+        if found != asked:
+            raise JobError(
+                f"job {job_id} on {self.vendor.name} holds impossible results: shots of other "
+                "shapes than those that were asked",
+                job_id,
+            )
+        for array, pub in zip(bits, pubs, strict=True):
+            highest = array[..., 0]  # the first byte holds the highest bits
+            if (highest >> ((pub.circuit.num_clbits - 1) % 8 + 1)).any():
+                raise JobError(
+                    f"job {job_id} on {self.vendor.name} holds impossible results: bitstrings of "
+                    f"more than {pub.circuit.num_clbits} bits",
+                    job_id,
+                )
 
     def _check_limits(self, shots: int) -> None:
         jobs_spent, shots_spent = self._journal.spent
