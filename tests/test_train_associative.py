@@ -83,6 +83,26 @@ def test_resumed_equals_uninterrupted(run_script, tmp_path):
     ).read_bytes()
 
 
+def test_results_that_are_missing_or_of_an_earlier_epoch_are_made_again(call_script, tmp_path):
+    run = tmp_path / "run"
+    command = ("train_mnist.py", *TOY, "--prior", "bernoulli", "--eval-images", 60, "--out", run)
+    names = ("scores.json", "report.png", "progress.gif")
+    results = []
+    for options in (("--epochs", 1), ("--epochs", 2, "--resume")):
+        assert call_script(*command, *options).returncode == 0
+        results.append({name: (run / name).read_bytes() for name in names})
+    old, new = results
+    assert json.loads(new["scores.json"])["epoch"] == 2
+    for name in names:
+        for left in (old[name], b"", None):
+            (run / name).unlink() if left is None else (run / name).write_bytes(left)
+            again = call_script(*command, *options)
+            assert (again.returncode, again.stderr) == (0, "")
+            assert "is finished" not in again.stdout
+            assert {name: (run / name).read_bytes() for name in names} == new
+    assert "is finished" in call_script(*command, *options).stdout
+
+
 def test_a_killed_and_an_interrupted_run_lose_nothing(tmp_path):
     arguments = (
         *TOY,

@@ -22,7 +22,6 @@ from qcaan.checks import check_memory, number, whole
 from qcaan.circuits.ansatz import AnsatzName, make_ansatz
 from qcaan.circuits.layers import QuantumLayer
 from qcaan.data.images import ImageSet, load_splits
-from qcaan.files import write_json
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_steps
 from qcaan.runs.session import announce_data, announce_plan, console, explain_stop, report_finished
@@ -166,7 +165,7 @@ def main(
         optimizer.load_state_dict(checkpoint["optimizer"])
         set_random_state(checkpoint["random"])
         done = checkpoint["epoch"]
-        if done >= config.epochs and report_finished(run, done):
+        if done >= config.epochs and report_finished(run, done, ("scores.json",)):
             return
     engine = describe_engine(config.sampler, config.shots, None)
     console.print(
@@ -193,7 +192,7 @@ def main(
             f"{name}: test accuracy {scores[name]['test_accuracy']:.1%}, "
             f"{scores[name]['n_weights']} weights"
         )
-    write_json(run.path / "scores.json", scores)
+    run.save_scores(scores, done)
 
 
 def features(

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from qcaan.files import write_json
 from qcaan.gans.associative import FIXED_LATENTS, AssociativeConfig, AssociativeGAN, EpochRecord
 from qcaan.metrics.images import score_generated
 from qcaan.priors.make import make_prior
@@ -85,5 +84,5 @@ def score_run(run: RunDirectory, gan: AssociativeGAN, n: int) -> dict[str, Any]:
     scores = score_generated(images, train_set, test_set, classes=digits, device=gan.device)
     bits = gan.latent_bits(train_set.only(digits).images.to(gan.device))
     scores["prior"] = gan.prior.distances(bits) if gan.prior.n_bits else {}
-    write_json(run.path / "scores.json", scores)
+    run.save_scores(scores, gan.epoch)
     return scores

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,6 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
+from PIL import Image
 
 from qcaan.files import atomic_write, delete_temporary_files, write_arrays, write_json
 from qcaan.training import read_state
@@ -243,6 +245,25 @@ class RunDirectory:
     def save_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Write named arrays as an .npz file, atomically."""
         write_arrays(self.path / name, arrays)
+
+    def save_scores(self, scores: dict[str, Any], epoch: int) -> None:
+        """Write scores.json, with the number of epochs that were finished."""
+        write_json(self.path / "scores.json", {"epoch": epoch, **scores})
+
+    def has_results(self, names: Iterable[str], epoch: int) -> bool:
+        """Return whether all these files are there, and belong to the end of this epoch."""
+        return all(self._epoch_of(name) == epoch for name in names)
+
+    def _epoch_of(self, name: str) -> int | None:
+        """Return the epoch that a file of results carries; None if there is no such file."""
+        path = self.path / name
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if path.suffix == ".json":
+                return int(json.loads(path.read_text())["epoch"])
+            with Image.open(path) as picture:
+                comment = picture.info["comment"]
+                return int(comment.decode() if isinstance(comment, bytes) else comment)
+        return None
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write the checkpoint, atomically. It is the last file of an epoch to be written."""

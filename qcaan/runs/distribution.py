@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from qcaan.checks import Floats
-from qcaan.files import write_json
 from qcaan.gans.distribution.config import DistributionConfig, configured_samples, make_qgan
 from qcaan.gans.distribution.qgan import QGAN, train
 from qcaan.runs import reports
@@ -79,7 +78,7 @@ def save_results(run: RunDirectory, qgan: QGAN, config: DistributionConfig) -> d
     On a device the scores are jobs that may be paid for.
     """
     scores = _scores(qgan)
-    write_json(run.path / "scores.json", scores)
+    run.save_scores(scores, qgan.epoch)
     figure = reports.distribution_figure(
         qgan.grid.axes,
         qgan.grid.marginals(qgan.data_probs),
@@ -88,7 +87,7 @@ def save_results(run: RunDirectory, qgan: QGAN, config: DistributionConfig) -> d
         title=f"QGAN, {Path(config.data).name}, {qgan.grid.total_qubits} qubits, "
         f"ry-cz {config.n_layers}, {config.sampler}",
     )
-    reports.save_figure(run.path / "report.png", figure)
+    reports.save_report(run, figure, qgan.epoch)
     return scores
 
 
@@ -98,7 +97,6 @@ def _scores(qgan: QGAN) -> dict[str, Any]:
     return {
         **qgan.distances(),
         "ks_test_500": {"statistic": statistic, "p_value": p_value, "accepts": accepts},
-        "epochs": qgan.epoch,
         "samples_within_bounds": qgan.n_samples,
         "bounds": qgan.grid.bounds.tolist(),
         "n_qubits": list(qgan.grid.n_qubits),

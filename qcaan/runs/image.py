@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qcaan.files import write_json
 from qcaan.gans.image.config import ImageConfig
 from qcaan.gans.image.gan import ImageGAN, train
 from qcaan.metrics.images import score_generated
@@ -121,5 +120,5 @@ def score_run(run: RunDirectory, gan: ImageGAN, n: int) -> dict[str, Any]:
     scores = score_generated(
         images, train_set, test_set, classes=gan.config.digits, device=gan.device
     )
-    write_json(run.path / "scores.json", scores)
+    run.save_scores(scores, gan.epoch)
     return scores

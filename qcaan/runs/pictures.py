@@ -55,13 +55,14 @@ def save_picture(path: Path, pixels: Pixels) -> None:
         iio.imwrite(temporary, pixels, extension=".png")
 
 
-def save_gif(path: Path, frames: Sequence[Pixels], *, seconds: float) -> None:
+def save_gif(path: Path, frames: Sequence[Pixels], *, seconds: float, comment: str = "") -> None:
     """Write frames of one shape as a GIF that repeats forever, atomically.
 
     Args:
         path: path of the file.
         frames: uint8 [H, W] or [H, W, 3] each.
         seconds: time for which each frame is shown; the last is shown five times as long.
+        comment: text that the file carries.
     """
     import imageio.v3 as iio
 
@@ -75,6 +76,7 @@ def save_gif(path: Path, frames: Sequence[Pixels], *, seconds: float) -> None:
             # Pillow takes no list for a single frame
             duration=durations if len(frames) > 1 else durations[0],
             loop=0,
+            comment=comment,
         )
 
 
@@ -92,7 +94,7 @@ def progress_gif(run: RunDirectory) -> Path:
 
     paths = sorted((run.path / "samples").glob("epoch_*.png"))
     places = np.linspace(0, len(paths) - 1, min(len(paths), _LONGEST_GIF))
-    target = run.path / "progress.gif"
+    target, epoch = run.path / "progress.gif", paths[-1].stem.removeprefix("epoch_")
     frames = [iio.imread(paths[place]) for place in np.unique(places.round().astype(int))]
-    save_gif(target, frames, seconds=0.3)
+    save_gif(target, frames, seconds=0.3, comment=epoch)
     return target

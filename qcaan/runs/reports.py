@@ -25,8 +25,17 @@ _MOST_COLUMNS = 4  # columns of samples whose histograms and moments are plotted
 
 def save_figure(path: Path, figure: Figure) -> Path:
     """Write a figure as PNG, atomically. Return its path."""
+    return _save_png(path, figure, {})
+
+
+def save_report(run: RunDirectory, figure: Figure, epoch: int) -> Path:
+    """Write a run's report.png, which carries the number of finished epochs. Return its path."""
+    return _save_png(run.path / "report.png", figure, {"comment": str(epoch)})
+
+
+def _save_png(path: Path, figure: Figure, metadata: dict[str, str]) -> Path:
     with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=90)
+        figure.savefig(temporary, dpi=90, metadata=metadata)
     return path
 
 

@@ -71,7 +71,7 @@ def start_or_resume(
     data: dict[str, Any],
     journal: Journal,
     resume: bool,
-    scored: bool = True,
+    results: Iterable[str],
 ) -> bool:
     """Make the directory of a new run, or load the checkpoint of an existing one.
 
@@ -82,7 +82,8 @@ def start_or_resume(
         data: facts about the data for config.json.
         journal: record of the run's jobs.
         resume: whether an unfinished run may continue.
-        scored: whether the run is to have scores. A finished run without scores is scored.
+        results: files that the end of the run makes. A finished run that lacks one of them, or
+            whose file belongs to an earlier epoch, makes them all again.
 
     Returns:
         Whether anything is left to do. If not, that is printed.
@@ -90,15 +91,15 @@ def start_or_resume(
     checkpoint = run.begin(system, gan.config, data, resume=resume, device=gan.device)
     if checkpoint is not None:
         restore_checkpoint(run, gan, checkpoint)
-        if gan.epoch >= gan.config.epochs and report_finished(run, gan.epoch, scored=scored):
+        if gan.epoch >= gan.config.epochs and report_finished(run, gan.epoch, results):
             return False
     journal.begin(gan.epoch)
     return True
 
 
-def report_finished(run: RunDirectory, epochs: int, *, scored: bool = True) -> bool:
-    """Return whether a run whose epochs are done has its scores too, and print it if so."""
-    finished = not scored or (run.path / "scores.json").is_file()
+def report_finished(run: RunDirectory, epochs: int, results: Iterable[str]) -> bool:
+    """Return whether a run whose epochs are done has its results too, and print it if so."""
+    finished = run.has_results(results, epochs)
     if finished:
         console.print(
             f"{run.path} is finished: {epochs} epochs of this configuration; nothing to do"

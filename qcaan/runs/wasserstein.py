@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from qcaan.data.samples import load_samples
-from qcaan.files import write_json
 from qcaan.gans.wasserstein.config import WassersteinConfig
 from qcaan.gans.wasserstein.gan import EpochRecord, WassersteinGAN, train
 from qcaan.metrics.samples import column_scores, sliced_wasserstein
@@ -145,7 +144,7 @@ def score_run(run: RunDirectory, gan: WassersteinGAN, n: int) -> dict[str, Any]:
     generated = gan.generate(n)
     scores = {**_scores(generated, held_out), "real": _scores(samples[:n], held_out)}
     run.save_arrays("samples.npz", {"generated": generated.numpy(), "real": held_out[:n].numpy()})
-    write_json(run.path / "scores.json", scores)
+    run.save_scores(scores, gan.epoch)
     return scores
 
 

@@ -54,7 +54,7 @@ def main(
     if checkpoint is not None:
         restore_checkpoint(run, qgan, checkpoint)
     left = 0 if qgan.is_good_enough else config.epochs - qgan.epoch
-    if left == 0 and report_finished(run, qgan.epoch):
+    if left == 0 and report_finished(run, qgan.epoch, ("scores.json", "report.png")):
         return
     journal.begin(qgan.epoch)
     console.print(
@@ -69,7 +69,7 @@ def main(
     test = scores["ks_test_500"]
     verdict = "accepts" if test["accepts"] else "REJECTS"
     outcome = f"{test['statistic']:.4f}, p = {test['p_value']:.2f}: {verdict} at 95 %"
-    table = Table("score", "value", title=f"{run.path} after {scores['epochs']} epochs")
+    table = Table("score", "value", title=f"{run.path} after {qgan.epoch} epochs")
     table.add_row("relative entropy, nats", f"{scores['rel_entr']:.4f}")
     table.add_row("Kolmogorov-Smirnov statistic", f"{scores['ks']:.4f}")
     table.add_row("Wasserstein-1, units of the data", f"{scores['wasserstein']:.4f}")

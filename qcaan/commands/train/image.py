@@ -67,8 +67,9 @@ def main(
 
     gan = ImageGAN(config, image_shape, device, make_sampler=samplers)
     facts, scored = train_set.facts, eval_images > 0
+    results = ["report.png", "progress.gif", *(["scores.json"] if scored else [])]
     if not start_or_resume(
-        run, "image", gan, data=facts, journal=journal, resume=resume, scored=scored
+        run, "image", gan, data=facts, journal=journal, resume=resume, results=results
     ):
         return
     pictures.save_picture(run.path / "samples" / "real.png", pictures.grid(train_set.images[:64]))
@@ -89,7 +90,7 @@ def main(
     )
 
     figure = reports.image_figure(run, title, cross_entropies=config.loss == "bce")
-    report = reports.save_figure(run.path / "report.png", figure)
+    report = reports.save_report(run, figure, gan.epoch)
     console.print(f"pictures: {pictures.progress_gif(run)} {report}")
     if scored:
         with explain_stop(lambda: gan.epoch):

@@ -57,7 +57,10 @@ def main(
 
     limit_threads(config.n_qubits)
     gan = WassersteinGAN(config, samples, device, make_sampler=samplers)
-    if not start_or_resume(run, "wasserstein", gan, data=facts, journal=journal, resume=resume):
+    results = ("scores.json", "report.png")
+    if not start_or_resume(
+        run, "wasserstein", gan, data=facts, journal=journal, resume=resume, results=results
+    ):
         return
     engine = describe_engine(config.sampler, config.shots, config.switch_after_epochs)
     console.print(
@@ -78,7 +81,7 @@ def main(
     with explain_stop(lambda: gan.epoch):
         scores = score_run(run, gan, eval_samples)
     figure = reports.samples_figure(run)
-    console.print(f"picture: {reports.save_figure(run.path / 'report.png', figure)}")
+    console.print(f"picture: {reports.save_report(run, figure, gan.epoch)}")
     title = f"scores of {run.path} against held-out samples"
     table = Table("score", "generated", "training samples", title=title)
     for key, value in scores["real"].items():
