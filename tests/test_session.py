@@ -44,7 +44,9 @@ def make_gan(epochs: int = 2) -> WassersteinGAN:
 def train_run(path, epochs: int) -> WassersteinGAN:
     """Make a run in a directory, of so many epochs, and train it to its end."""
     gan, run = make_gan(epochs), RunDirectory(path)
-    assert start_or_resume(run, "wasserstein", gan=gan, data=DATA, journal=Journal(), resume=False)
+    assert start_or_resume(
+        run, "wasserstein", gan=gan, data=DATA, journal=Journal(), resume=False, results=()
+    )
     for record in train(gan, SAMPLES):
         if isinstance(record, EpochRecord):
             save_epoch(run, gan, record, 0.0)
@@ -110,7 +112,9 @@ def test_a_dry_run_says_that_nothing_was_written(capsys):
 
 def test_a_new_run_gets_a_directory_and_numbers_its_jobs_from_epoch_0(tmp_path):
     run, gan, journal = RunDirectory(tmp_path / "run"), make_gan(), Journal()
-    assert start_or_resume(run, "wasserstein", gan=gan, data=DATA, journal=journal, resume=False)
+    assert start_or_resume(
+        run, "wasserstein", gan=gan, data=DATA, journal=journal, resume=False, results=()
+    )
     record = run.config()
     assert (record["system"], record["data"]) == ("wasserstein", DATA)
     assert record["config"]["epochs"] == 2
@@ -123,6 +127,7 @@ def test_a_new_run_gets_a_directory_and_numbers_its_jobs_from_epoch_0(tmp_path):
             data=DATA,
             journal=journal,
             resume=True,
+            results=(),
         )
     assert not (tmp_path / "other").exists()
 
@@ -131,23 +136,31 @@ def test_an_unfinished_run_is_loaded_to_be_resumed_and_refused_otherwise(tmp_pat
     trained = train_run(tmp_path, epochs=1)
     run, gan, journal = RunDirectory(tmp_path), make_gan(epochs=2), Journal()
     with pytest.raises(RunError, match="planned for 1 epochs, 2 asked for"):
-        start_or_resume(run, "wasserstein", gan=gan, data=DATA, journal=journal, resume=False)
+        start_or_resume(
+            run, "wasserstein", gan=gan, data=DATA, journal=journal, resume=False, results=()
+        )
     assert gan.epoch == 0
-    assert start_or_resume(run, "wasserstein", gan=gan, data=DATA, journal=journal, resume=True)
+    assert start_or_resume(
+        run, "wasserstein", gan=gan, data=DATA, journal=journal, resume=True, results=()
+    )
     assert (gan.epoch, gan.step, epoch_of_next_job(journal)) == (1, 2, 1)
     for mine, theirs in zip(gan.parameters(), trained.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     # its record is of 2 epochs from now on
     with pytest.raises(RunError, match=r"unfinished run \(1 of 2 epochs\)"):
-        start_or_resume(run, "wasserstein", gan=gan, data=DATA, journal=journal, resume=False)
+        start_or_resume(
+            run, "wasserstein", gan=gan, data=DATA, journal=journal, resume=False, results=()
+        )
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_a_finished_run_has_nothing_left_to_do_unless_it_lacks_its_scores(tmp_path, resume, capsys):
+def test_a_finished_run_has_nothing_left_to_do_unless_it_lacks_its_results(
+    tmp_path, resume, capsys
+):
     train_run(tmp_path, epochs=1)
     capsys.readouterr()
 
-    def start(*, scored: bool) -> bool:
+    def start(*results: str) -> bool:
         return start_or_resume(
             RunDirectory(tmp_path),
             "wasserstein",
@@ -155,18 +168,22 @@ def test_a_finished_run_has_nothing_left_to_do_unless_it_lacks_its_scores(tmp_pa
             data=DATA,
             journal=Journal(),
             resume=resume,
-            scored=scored,
+            results=results,
         )
 
     finished = f"{tmp_path} is finished: 1 epochs of this configuration; nothing to do\n"
-    assert start(scored=True)
-    assert capsys.readouterr().out == ""
-    assert not start(scored=False)
-    assert capsys.readouterr().out == finished
+    assert start("scores.json")
     (tmp_path / "scores.json").write_text("{}")
-    assert not start(scored=True)
-    assert capsys.readouterr().out == finished
-    assert report_finished(RunDirectory(tmp_path), 1)
+    assert start("scores.json")
+    RunDirectory(tmp_path).save_scores({"w1": 0.5}, epoch=0)
+    assert start("scores.json")
+    assert capsys.readouterr().out == ""
+    RunDirectory(tmp_path).save_scores({"w1": 0.5}, epoch=1)
+    for results in ([], ["scores.json"]):
+        assert not start(*results)
+        assert capsys.readouterr().out == finished
+    assert report_finished(RunDirectory(tmp_path), 1, ["scores.json"])
+    assert not report_finished(RunDirectory(tmp_path), 1, ["scores.json", "report.png"])
 
 
 # Progress
