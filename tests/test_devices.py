@@ -90,7 +90,28 @@ def test_a_run_on_a_device_is_planned_to_the_job_and_keeps_credentials_to_itself
     assert len(ionq.jobs) == planned[0]
 
 
-def test_fitted_on_the_exact_engine_and_drawn_from_a_device(run_script, ionq, tmp_path):
+def check_draws_are_planned(call_script, ionq, run):
+    """Check that commands which draw from a run say what they ask, and obey the limits."""
+    before = everything_written(run)
+    n_jobs = len(ionq.jobs)
+    for name in ("generate.py", "evaluate.py"):
+        dry = call_script(name, run, "--n", 30, "--dry-run")
+        assert dry.returncode == 0, dry.stderr
+        assert "the draws: 1 jobs, 2 circuits, 60 shots" in dry.stdout
+        refused = call_script(name, run, "--n", 30, "--max-shots", 59)
+        assert refused.returncode == 2
+        assert "plans 60 shots on ionq:simulator, --max-shots is 59" in refused.stderr
+    missing = call_script("generate.py", run, "--n", 30, "--sequence", 3, 5)
+    assert (missing.returncode, len(ionq.jobs)) == (2, n_jobs)
+    assert everything_written(run) == before
+    drawn = call_script("generate.py", run, "--n", 30, "--max-jobs", 1)
+    assert drawn.returncode == 0, drawn.stderr
+    assert len(ionq.jobs) == n_jobs + 1
+
+
+def test_fitted_on_the_exact_engine_and_drawn_from_a_device(
+    run_script, call_script, ionq, tmp_path
+):
     run = (
         "train_mnist.py",
         *DEVICE,
@@ -117,6 +138,7 @@ def test_fitted_on_the_exact_engine_and_drawn_from_a_device(run_script, ionq, tm
     )
     assert switched.returncode == 0, switched.stderr
     assert len(ionq.jobs) == 4  # the bank after the second epoch
+    check_draws_are_planned(call_script, ionq, tmp_path / "run")
 
 
 def test_a_failed_job_is_one_sentence_and_the_run_goes_on_from_the_epochs_start(

@@ -76,7 +76,7 @@ def test_a_sequence_that_is_not_among_the_draws_is_refused(call_script, associat
     strip = tmp_path / "strip.png"
     result = call_script("generate.py", associative_run, "--sequence", 3, 12, "--out", strip)
     assert result.returncode == 2
-    assert "`sequence` 3 12 needs 1 images classified as" in result.stderr
+    assert "`sequence` must hold digits of the run, 3 7 9, got 12" in result.stderr
     assert not strip.exists()
 
 
@@ -121,11 +121,11 @@ def test_damaged_runs_and_other_folders_are_named(call_script, associative_run, 
 def test_samples_of_real_numbers_are_an_array(tmp_path, monkeypatch, capsys, system, draw):
     path = write_config(tmp_path / "run", system)
 
-    def load_run(path, *, seed, device, data_root):
+    def load_run(path, _, *, seed, **options):
         rng = np.random.default_rng(seed)
-        return SimpleNamespace(generate=lambda n: draw(rng.normal(size=(n, 2))))
+        return SimpleNamespace(generate=lambda n: draw(rng.normal(size=(n, 2)))), None
 
-    monkeypatch.setattr(generate, "load_run", load_run)
+    monkeypatch.setattr(generate, "load_run_with_plan", load_run)
     generate.main(path, npz=tmp_path / "samples.npz", seed=3)
     assert "samples.npz" in capsys.readouterr().out
     with np.load(tmp_path / "samples.npz", allow_pickle=False) as arrays:

@@ -9,8 +9,9 @@ import tyro
 from qcaan.checks import whole
 from qcaan.metrics.images import scores_table
 from qcaan.runs.directory import RunDirectory
-from qcaan.runs.loading import IMAGE_SYSTEMS, load_run, system_module
-from qcaan.runs.session import print_scores
+from qcaan.runs.loading import IMAGE_SYSTEMS, load_run_with_plan, system_module
+from qcaan.runs.session import announce_plan, print_scores
+from qcaan.samplers.jobs import DeviceOptions
 
 
 def main(
@@ -19,6 +20,9 @@ def main(
     seed: int = 0,
     device: str = "auto",
     data_root: Path | None = None,
+    max_jobs: int | None = None,
+    max_shots: int | None = None,
+    dry_run: bool = False,
 ) -> None:
     """Score images of a run, and held-out real ones, against its training images.
 
@@ -31,6 +35,11 @@ def main(
         seed: Seed of the generated images, from 0 to below 2**63.
         device: Device of the networks: auto (CUDA if available), cpu, cuda or cuda:N.
         data_root: Folder of the data sets, if it is not the one that the run used.
+        max_jobs: Maximum number of jobs of the draws on a device. Default: 1,000 on paid devices,
+            no limit on others.
+        max_shots: Maximum number of shots of the draws on a device. Default: 1,000,000 on paid
+            devices, no limit on others.
+        dry_run: Check everything, print what the draws would ask of a device, and write nothing.
     """
     whole("n", n, 2)
     directory = RunDirectory(path)
@@ -39,6 +48,18 @@ def main(
         raise ValueError(
             f"{path} holds a run of the system {system}, which draws no images to score"
         )
-    run = load_run(path, seed=seed, device=device, data_root=data_root)
+    options = DeviceOptions(max_jobs=max_jobs, max_shots=max_shots)
+    run, plan = load_run_with_plan(
+        path,
+        lambda rehearsed: rehearsed.gan.generate(n),
+        seed=seed,
+        device=device,
+        data_root=data_root,
+        max_jobs=max_jobs,
+        max_shots=max_shots,
+    )
+    announce_plan(plan, options, None, dry_run=dry_run)
+    if dry_run:
+        return
     scores = system_module(directory).score_run(directory, run.gan, n)
     print_scores(scores_table(scores), f"scores of {path} ({scores['features']})")

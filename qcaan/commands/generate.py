@@ -13,9 +13,10 @@ from qcaan.metrics.classifier import load_classifier
 from qcaan.metrics.images import choose_sequence
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
-from qcaan.runs.loading import IMAGE_SYSTEMS, load_run
+from qcaan.runs.loading import IMAGE_SYSTEMS, load_run_with_plan
 from qcaan.runs.restoring import load_data
-from qcaan.runs.session import console
+from qcaan.runs.session import announce_plan, console
+from qcaan.samplers.jobs import DeviceOptions
 
 
 def main(
@@ -27,6 +28,9 @@ def main(
     seed: int = 0,
     device: str = "auto",
     data_root: Path | None = None,
+    max_jobs: int | None = None,
+    max_shots: int | None = None,
+    dry_run: bool = False,
 ) -> None:
     """Draw images from a run on images, or samples from a run on real numbers.
 
@@ -48,11 +52,17 @@ def main(
         seed: Seed of the draws, from 0 to below 2**63.
         device: Device of the networks: auto (CUDA if available), cpu, cuda or cuda:N.
         data_root: Folder of the data sets, if it is not the one that the run used.
+        max_jobs: Maximum number of jobs of the draws on a device. Default: 1,000 on paid devices,
+            no limit on others.
+        max_shots: Maximum number of shots of the draws on a device. Default: 1,000,000 on paid
+            devices, no limit on others.
+        dry_run: Check everything, print what the draws would ask of a device, and write nothing.
     """
     if n is not None:
         whole("n", n)
     check_seed(seed)
-    system = RunDirectory(path).config()["system"]
+    record = RunDirectory(path).config()
+    system = record["system"]
     draws_images = system in IMAGE_SYSTEMS
     if not draws_images and (sequence or out or not npz):
         raise ValueError(
@@ -64,17 +74,37 @@ def main(
     _check_target("out", out, (".png", ".gif") if sequence else (".png",))
     _check_target("npz", npz, (".npz",))
 
-    run = load_run(path, seed=seed, device=device, data_root=data_root)
+    digits = record["config"].get("digits") or sequence
+    if missing := set(sequence) - set(digits):
+        known = " ".join(map(str, digits))
+        raise ValueError(f"`sequence` must hold digits of the run, {known}, got {min(missing)}")
+    n = n or (64 if draws_images and not sequence else 1000)
+
+    run, plan = load_run_with_plan(
+        path,
+        lambda rehearsed: rehearsed.generate(n),
+        seed=seed,
+        device=device,
+        data_root=data_root,
+        max_jobs=max_jobs,
+        max_shots=max_shots,
+    )
+    options = DeviceOptions(max_jobs=max_jobs, max_shots=max_shots)
+    announce_plan(plan, options, None, dry_run=dry_run)
+    if dry_run:
+        return
     if not draws_images:
         assert npz is not None
-        samples = np.asarray(run.generate(1000 if n is None else n), np.float64)
+        samples = np.asarray(run.generate(n), np.float64)
         write_arrays(npz, {"samples": samples})
         console.print(f"wrote {npz}")
         return
-    images, inputs = run.generate(n or (1000 if sequence else 64))
-    if sequence:
+    if sequence:  # all that the choice needs is there before draws are paid for
         train_set, test_set = load_data(run.directory, run.gan.config.data_root)
         classifier = load_classifier(train_set, test_set, device=run.gan.device)
+        run.gan.reseed(seed)
+    images, inputs = run.generate(n)
+    if sequence:
         chosen = choose_sequence(images, classifier, sequence)
         images, inputs = images[chosen], inputs[chosen]
         for digit, values in zip(sequence, inputs.tolist(), strict=True):

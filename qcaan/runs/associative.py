@@ -14,7 +14,7 @@ from qcaan.priors.make import make_prior
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_prior
-from qcaan.runs.restoring import load_data, restore
+from qcaan.runs.restoring import OpenSamplers, load_data, restore
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 
@@ -35,15 +35,22 @@ def load(
     device: torch.device | str,
     seed: int,
     data_root: Path | None = None,
+    open_samplers: OpenSamplers = SamplerFactory,
 ) -> AssociativeGAN:
     """Load the networks of a run; see `qcaan.runs.restoring.restore`."""
     image_shape = tuple(directory.fact("image_shape"))
 
-    def make(config: AssociativeConfig, samplers: SamplerFactory) -> AssociativeGAN:
+    def make(config: AssociativeConfig, samplers: MakeSampler) -> AssociativeGAN:
         return AssociativeGAN(config, image_shape, device, make_sampler=samplers)
 
     return restore(
-        directory, AssociativeConfig, make, device=device, seed=seed, data_root=data_root
+        directory,
+        AssociativeConfig,
+        make,
+        device=device,
+        seed=seed,
+        data_root=data_root,
+        open_samplers=open_samplers,
     )
 
 

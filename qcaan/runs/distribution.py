@@ -16,7 +16,7 @@ from qcaan.gans.distribution.qgan import QGAN, train
 from qcaan.runs import reports
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_steps
-from qcaan.runs.restoring import restore
+from qcaan.runs.restoring import OpenSamplers, restore
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 
@@ -58,17 +58,24 @@ def load(
     device: torch.device | str,
     seed: int,
     data_root: Path | None = None,
+    open_samplers: OpenSamplers = SamplerFactory,
 ) -> QGAN:
     """Load the QGAN of a run; see `qcaan.runs.restoring.restore`.
 
     A file of samples is read again: from `data_root`, if that is given, or from its old place.
     """
 
-    def make(config: DistributionConfig, samplers: SamplerFactory) -> QGAN:
+    def make(config: DistributionConfig, samplers: MakeSampler) -> QGAN:
         return make_qgan(config, configured_samples(config, data_root), make_sampler=samplers)
 
     return restore(
-        directory, DistributionConfig, make, device=device, seed=seed, data_root=data_root
+        directory,
+        DistributionConfig,
+        make,
+        device=device,
+        seed=seed,
+        data_root=data_root,
+        open_samplers=open_samplers,
     )
 
 

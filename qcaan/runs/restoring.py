@@ -13,7 +13,7 @@ from qcaan.data.images import ImageSet, load_splits
 from qcaan.runs.directory import RunDirectory, RunError
 from qcaan.samplers.jobs import DeviceOptions
 from qcaan.samplers.journal import Journal
-from qcaan.samplers.names import SamplerFactory
+from qcaan.samplers.names import MakeSampler
 
 
 class Restorable(Protocol):
@@ -28,26 +28,29 @@ class Restorable(Protocol):
 
 GAN = TypeVar("GAN", bound=Restorable)
 Config = TypeVar("Config", bound=DeviceOptions)
+OpenSamplers = Callable[[DeviceOptions, Journal], MakeSampler]
 
 
 def restore(
     directory: RunDirectory,
     config_class: type[Config],
-    make_gan: Callable[[Config, SamplerFactory], GAN],
+    make_gan: Callable[[Config, MakeSampler], GAN],
     *,
     device: torch.device | str,
     seed: int,
     data_root: Path | None,
+    open_samplers: OpenSamplers,
 ) -> GAN:
     """Return the networks of a run as its last checkpoint holds them, ready to draw.
 
     Args:
         directory: directory of the run.
         config_class: class of its configuration.
-        make_gan: makes the networks from a configuration and a factory of samplers.
+        make_gan: makes the networks from a configuration and a maker of samplers.
         device: device of the networks.
         seed: seed of the draws.
         data_root: folder of the data sets, if it is not the one that the run used.
+        open_samplers: makes the maker of samplers from the run's options and its journal.
 
     Raises:
         RunError: the run has no checkpoint, or its configuration or checkpoint is damaged.
@@ -55,8 +58,7 @@ def restore(
     options = _options(directory, config_class, data_root)
     config = config_class(**options)
     # draws are to be new ones, so earlier jobs are not replayed
-    samplers = SamplerFactory(config, Journal(directory.jobs_path, replay=False))
-    gan = make_gan(config, samplers)
+    gan = make_gan(config, open_samplers(config, Journal(directory.jobs_path, replay=False)))
     restore_checkpoint(directory, gan, directory.load_checkpoint(device))
     gan.reseed(seed)
     return gan

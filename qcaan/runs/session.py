@@ -23,13 +23,15 @@ from qcaan.training import TrainingCollapsed
 console = Console(soft_wrap=True, markup=False)
 
 
-def announce_plan(plan: Plan | None, options: DeviceOptions, epochs: int, *, dry_run: bool) -> None:
+def announce_plan(
+    plan: Plan | None, options: DeviceOptions, epochs: int | None, *, dry_run: bool
+) -> None:
     """Print the plan of a run on a device, and check it.
 
     Args:
         plan: the plan; None if no device is used.
         options: limits of what may be asked of the device.
-        epochs: number of epochs of the run.
+        epochs: number of epochs of the run; None for draws from a finished one.
         dry_run: whether to print that nothing else will be done.
 
     Raises:
@@ -43,7 +45,11 @@ def announce_plan(plan: Plan | None, options: DeviceOptions, epochs: int, *, dry
             f"circuit, {limits.circuits or 'any number of'} circuits a job; "
             f"{'paid' if plan.paid else 'free'}"
         )
-        stages = (("an epoch on it", plan.epoch), (f"the run of {epochs} epochs", plan.run))
+        stages = (
+            (("the draws", plan.run),)
+            if epochs is None
+            else (("an epoch on it", plan.epoch), (f"the run of {epochs} epochs", plan.run))
+        )
         for what, counts in stages:
             console.print(
                 f"  {what}: {counts.jobs:,} jobs, {counts.circuits:,} circuits, "

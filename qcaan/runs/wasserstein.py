@@ -18,7 +18,7 @@ from qcaan.gans.wasserstein.gan import EpochRecord, WassersteinGAN, train
 from qcaan.metrics.samples import column_scores, sliced_wasserstein
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_steps
-from qcaan.runs.restoring import restore
+from qcaan.runs.restoring import OpenSamplers, restore
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 
@@ -113,15 +113,22 @@ def load(
     device: torch.device | str,
     seed: int,
     data_root: Path | None = None,
+    open_samplers: OpenSamplers = SamplerFactory,
 ) -> WassersteinGAN:
     """Load the networks of a run, without its data; see `qcaan.runs.restoring.restore`."""
     extremes = torch.tensor(directory.fact("range"), dtype=torch.float64)  # (2, k)
 
-    def make(config: WassersteinConfig, samplers: SamplerFactory) -> WassersteinGAN:
+    def make(config: WassersteinConfig, samplers: MakeSampler) -> WassersteinGAN:
         return WassersteinGAN(config, extremes, device, make_sampler=samplers)
 
     return restore(
-        directory, WassersteinConfig, make, device=device, seed=seed, data_root=data_root
+        directory,
+        WassersteinConfig,
+        make,
+        device=device,
+        seed=seed,
+        data_root=data_root,
+        open_samplers=open_samplers,
     )
 
 

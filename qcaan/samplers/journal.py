@@ -38,8 +38,8 @@ class Journal:
 
     Args:
         path: path of the file; None keeps the journal in memory.
-        replay: whether earlier jobs are found. False for draws that must be new; they are recorded
-            all the same.
+        replay: whether earlier jobs are found, and count as spent. False for draws that must be
+            new; they are recorded all the same.
     """
 
     def __init__(self, path: Path | None = None, *, replay: bool = True) -> None:
@@ -62,11 +62,13 @@ class Journal:
                     self._entries[record["tag"]] = Entry(**record)
                 elif record["tag"] in self._entries:
                     vars(self._entries[record["tag"]]).update(record)
+        self._uncounted = set() if replay else set(self._entries)
 
     @property
     def spent(self) -> tuple[int, int]:
         """Numbers of jobs and shots so far, of this run and the parts that it resumes."""
-        return len(self._entries), sum(entry.shots for entry in self._entries.values())
+        counted = [entry for tag, entry in self._entries.items() if tag not in self._uncounted]
+        return len(counted), sum(entry.shots for entry in counted)
 
     def begin(self, epoch: int) -> None:
         """Number the jobs from zero: the next ones are of the epoch after `epoch` finished ones."""
