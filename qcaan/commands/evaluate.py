@@ -48,17 +48,16 @@ def main(
         raise ValueError(
             f"{path} holds a run of the system {system}, which draws no images to score"
         )
-    options = DeviceOptions(max_jobs=max_jobs, max_shots=max_shots)
+    limits = DeviceOptions(max_jobs=max_jobs, max_shots=max_shots)
     run, plan = load_run_with_plan(
         path,
-        lambda rehearsed: rehearsed.gan.generate(n),
+        lambda rehearsed: rehearsed.generate(n),
+        limits,
         seed=seed,
         device=device,
         data_root=data_root,
-        max_jobs=max_jobs,
-        max_shots=max_shots,
     )
-    announce_plan(plan, options, None, dry_run=dry_run)
+    announce_plan(plan, limits, None, dry_run=dry_run)
     if dry_run:
         return
     scores = system_module(directory).score_run(directory, run.gan, n)

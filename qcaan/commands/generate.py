@@ -80,17 +80,16 @@ def main(
         raise ValueError(f"`sequence` must hold digits of the run, {known}, got {min(missing)}")
     n = n or (64 if draws_images and not sequence else 1000)
 
+    limits = DeviceOptions(max_jobs=max_jobs, max_shots=max_shots)
     run, plan = load_run_with_plan(
         path,
         lambda rehearsed: rehearsed.generate(n),
+        limits,
         seed=seed,
         device=device,
         data_root=data_root,
-        max_jobs=max_jobs,
-        max_shots=max_shots,
     )
-    options = DeviceOptions(max_jobs=max_jobs, max_shots=max_shots)
-    announce_plan(plan, options, None, dry_run=dry_run)
+    announce_plan(plan, limits, None, dry_run=dry_run)
     if dry_run:
         return
     if not draws_images:

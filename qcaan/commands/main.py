@@ -38,7 +38,7 @@ _USAGE = "usage: qcaan [-h] [--version] COMMAND ..."
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that the command line names.
 
-    What a user can get wrong ends as one sentence on stderr and exit status 2.
+    Wrong input ends as one sentence on stderr and exit status 2.
     """
     # libgomp reads this when torch is loaded. Threads that wait by spinning make an epoch many
     # times longer if other processes use the cores too; libgomp takes this number itself if it

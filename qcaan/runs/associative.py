@@ -14,7 +14,7 @@ from qcaan.priors.make import make_prior
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_prior
-from qcaan.runs.restoring import OpenSamplers, load_data, restore
+from qcaan.runs.restoring import load_data, restore
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 
@@ -35,7 +35,7 @@ def load(
     device: torch.device | str,
     seed: int,
     data_root: Path | None = None,
-    open_samplers: OpenSamplers = SamplerFactory,
+    make_sampler: MakeSampler | None = None,
 ) -> AssociativeGAN:
     """Load the networks of a run; see `qcaan.runs.restoring.restore`."""
     image_shape = tuple(directory.fact("image_shape"))
@@ -50,7 +50,7 @@ def load(
         device=device,
         seed=seed,
         data_root=data_root,
-        open_samplers=open_samplers,
+        make_sampler=make_sampler,
     )
 
 

@@ -16,7 +16,7 @@ from qcaan.gans.distribution.qgan import QGAN, train
 from qcaan.runs import reports
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_steps
-from qcaan.runs.restoring import OpenSamplers, restore
+from qcaan.runs.restoring import restore
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 
@@ -58,7 +58,7 @@ def load(
     device: torch.device | str,
     seed: int,
     data_root: Path | None = None,
-    open_samplers: OpenSamplers = SamplerFactory,
+    make_sampler: MakeSampler | None = None,
 ) -> QGAN:
     """Load the QGAN of a run; see `qcaan.runs.restoring.restore`.
 
@@ -75,7 +75,7 @@ def load(
         device=device,
         seed=seed,
         data_root=data_root,
-        open_samplers=open_samplers,
+        make_sampler=make_sampler,
     )
 
 

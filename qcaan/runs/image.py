@@ -17,7 +17,7 @@ from qcaan.metrics.images import score_generated
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_steps
-from qcaan.runs.restoring import OpenSamplers, load_data, restore
+from qcaan.runs.restoring import load_data, restore
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 from qcaan.training import EpochRecord, describe_engine
@@ -66,7 +66,7 @@ def load(
     device: torch.device | str,
     seed: int,
     data_root: Path | None = None,
-    open_samplers: OpenSamplers = SamplerFactory,
+    make_sampler: MakeSampler | None = None,
 ) -> ImageGAN:
     """Load the networks of a run; see `qcaan.runs.restoring.restore`."""
     image_shape = tuple(directory.fact("image_shape"))
@@ -81,7 +81,7 @@ def load(
         device=device,
         seed=seed,
         data_root=data_root,
-        open_samplers=open_samplers,
+        make_sampler=make_sampler,
     )
 
 

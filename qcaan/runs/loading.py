@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -14,15 +14,16 @@ import torch
 
 from qcaan.checks import check_seed
 from qcaan.runs.directory import RunDirectory, RunError, System
-from qcaan.runs.restoring import OpenSamplers
+from qcaan.runs.restoring import draw_samplers
 from qcaan.samplers.jobs import DeviceOptions
-from qcaan.samplers.journal import Journal
-from qcaan.samplers.names import SamplerFactory, is_device
+from qcaan.samplers.names import MakeSampler, is_device
 from qcaan.samplers.rehearsal import Plan, Stage
 from qcaan.training import pick_device
 
 # systems that draw images; the others draw real numbers or nothing
 IMAGE_SYSTEMS = ("associative", "image")
+# options of a device that draws take from their run
+_RECORDED_OPTIONS = ("ibm_mode", "job_timeout")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def load_run(
     seed: int = 0,
     device: str = "auto",
     data_root: str | Path | None = None,
-    open_samplers: OpenSamplers = SamplerFactory,
+    make_sampler: MakeSampler | None = None,
 ) -> Run:
     """Load a run from its directory.
 
@@ -65,7 +66,7 @@ def load_run(
         seed: seed of the draws.
         device: device of the networks: auto, cpu, cuda or cuda:N.
         data_root: folder of the data sets, if it is not the one that the run used.
-        open_samplers: makes the maker of the run's samplers from its options and its journal.
+        make_sampler: maker of the samplers by name; default one with the run's limits and journal.
 
     Raises:
         ValueError: the seed or the device is out of range.
@@ -79,7 +80,7 @@ def load_run(
         device=pick_device(device),
         seed=seed,
         data_root=root,
-        open_samplers=open_samplers,
+        make_sampler=make_sampler,
     )
     return Run(directory, directory.config()["system"], gan)
 
@@ -87,58 +88,45 @@ def load_run(
 def load_run_with_plan(
     path: Path,
     draw: Callable[[Run], object],
+    limits: DeviceOptions,
     *,
     seed: int,
     device: str,
     data_root: Path | None,
-    max_jobs: int | None,
-    max_shots: int | None,
 ) -> tuple[Run, Plan | None]:
     """Load a run, and plan the device jobs of draws from it. Nothing is submitted.
 
     Args:
         path: path of the run's directory.
         draw: draws from the run; it is rehearsed.
+        limits: limits of the draws. How jobs are run and waited for is as the run has it.
         seed, device, data_root: see `load_run`.
-        max_jobs, max_shots: limits of the draws, as in `DeviceOptions`.
 
     Returns:
         The run, and the plan; None if the draws use no device.
 
     Raises:
-        ValueError: a limit is out of range, or the plan is beyond it; or as of `load_run`.
+        ValueError, RunError: as of `load_run`.
     """
-    opened: list[SamplerFactory] = []  # one, so that the vendor is opened once
+    directory = RunDirectory(path)
+    recorded = directory.config()["config"]
+    as_recorded = {name: recorded[name] for name in _RECORDED_OPTIONS if name in recorded}
+    # one factory, so that the vendor is opened once
+    samplers = draw_samplers(directory, replace(limits, **as_recorded))
 
-    def open_factory(config: DeviceOptions, journal: Journal) -> SamplerFactory:
-        options = DeviceOptions(
-            ibm_mode=config.ibm_mode,
-            job_timeout=config.job_timeout,
-            max_jobs=max_jobs,
-            max_shots=max_shots,
-        )
-        opened[:] = opened or [SamplerFactory(options, journal)]
-        return opened[0]
-
-    def load(open_samplers: OpenSamplers) -> Run:
+    def load(make_sampler: MakeSampler) -> Run:
         return load_run(
-            path, seed=seed, device=device, data_root=data_root, open_samplers=open_samplers
+            path, seed=seed, device=device, data_root=data_root, make_sampler=make_sampler
         )
-
-    stages: list[Stage] = []
-
-    def open_stage(config: DeviceOptions, journal: Journal) -> Stage:
-        stages.append(Stage(open_factory(config, journal)))
-        return stages[-1]
 
     plan = None
-    recorded = RunDirectory(path).config()["config"]
     if any(is_device(recorded.get(name) or "") for name in ("sampler", "train_sampler")):
-        rehearsed = load(open_stage)
-        if stages[-1].device is not None:
-            counts = stages[-1].spent(lambda: draw(rehearsed))
-            plan = stages[-1].plan(counts, counts)
-    return load(open_factory), plan
+        stage = Stage(samplers)
+        rehearsed = load(stage)
+        if stage.device is not None:
+            counts = stage.spent(lambda: draw(rehearsed))
+            plan = stage.plan(counts, counts)
+    return load(samplers), plan
 
 
 def system_module(directory: RunDirectory) -> ModuleType:

@@ -13,7 +13,7 @@ from qcaan.data.images import ImageSet, load_splits
 from qcaan.runs.directory import RunDirectory, RunError
 from qcaan.samplers.jobs import DeviceOptions
 from qcaan.samplers.journal import Journal
-from qcaan.samplers.names import MakeSampler
+from qcaan.samplers.names import MakeSampler, SamplerFactory
 
 
 class Restorable(Protocol):
@@ -28,7 +28,6 @@ class Restorable(Protocol):
 
 GAN = TypeVar("GAN", bound=Restorable)
 Config = TypeVar("Config", bound=DeviceOptions)
-OpenSamplers = Callable[[DeviceOptions, Journal], MakeSampler]
 
 
 def restore(
@@ -39,7 +38,7 @@ def restore(
     device: torch.device | str,
     seed: int,
     data_root: Path | None,
-    open_samplers: OpenSamplers,
+    make_sampler: MakeSampler | None,
 ) -> GAN:
     """Return the networks of a run as its last checkpoint holds them, ready to draw.
 
@@ -50,18 +49,23 @@ def restore(
         device: device of the networks.
         seed: seed of the draws.
         data_root: folder of the data sets, if it is not the one that the run used.
-        open_samplers: makes the maker of samplers from the run's options and its journal.
+        make_sampler: maker of the samplers by name; default one with the run's limits and journal.
 
     Raises:
         RunError: the run has no checkpoint, or its configuration or checkpoint is damaged.
     """
     options = _options(directory, config_class, data_root)
     config = config_class(**options)
-    # draws are to be new ones, so earlier jobs are not replayed
-    gan = make_gan(config, open_samplers(config, Journal(directory.jobs_path, replay=False)))
+    gan = make_gan(config, make_sampler or draw_samplers(directory, config))
     restore_checkpoint(directory, gan, directory.load_checkpoint(device))
     gan.reseed(seed)
     return gan
+
+
+def draw_samplers(directory: RunDirectory, options: DeviceOptions) -> SamplerFactory:
+    """Return the maker of the samplers that draw from a run, with these limits of the draws."""
+    # draws are to be new ones, so earlier jobs are not replayed
+    return SamplerFactory(options, Journal(directory.jobs_path, replay=False))
 
 
 def restore_checkpoint(

@@ -18,7 +18,7 @@ from qcaan.gans.wasserstein.gan import EpochRecord, WassersteinGAN, train
 from qcaan.metrics.samples import column_scores, sliced_wasserstein
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_steps
-from qcaan.runs.restoring import OpenSamplers, restore
+from qcaan.runs.restoring import restore
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 
@@ -113,7 +113,7 @@ def load(
     device: torch.device | str,
     seed: int,
     data_root: Path | None = None,
-    open_samplers: OpenSamplers = SamplerFactory,
+    make_sampler: MakeSampler | None = None,
 ) -> WassersteinGAN:
     """Load the networks of a run, without its data; see `qcaan.runs.restoring.restore`."""
     extremes = torch.tensor(directory.fact("range"), dtype=torch.float64)  # (2, k)
@@ -128,7 +128,7 @@ def load(
         device=device,
         seed=seed,
         data_root=data_root,
-        open_samplers=open_samplers,
+        make_sampler=make_sampler,
     )
 
 
