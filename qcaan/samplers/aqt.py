@@ -101,6 +101,7 @@ def _resource(provider: Any, device: str) -> BackendV2:
             for resource in workspace.list_backends():
                 if device in (resource.id, f"{workspace.id}/{resource.id}"):
                     return workspace.get_backend(resource.id)
+    # the client raises many kinds of errors: for accounts, networks and names
     except Exception as error:
         raise ValueError(f"aqt:{device} is not available: {scrub(str(error))}") from None
     raise ValueError(

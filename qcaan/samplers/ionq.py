@@ -48,6 +48,7 @@ class IonQ:
                 backend: Any = IonQProvider().get_backend(f"ionq_{device}")
                 # `client` asks for the credentials
                 backend._client = _Unretried(backend.client)
+            # the client raises many kinds of errors: for accounts, networks and names
             except Exception as error:
                 raise ValueError(f"{self.name} is not available: {scrub(str(error))}") from None
         # if the address cannot be reached, IonQ's client only warns, and assumes 4 qubits
