@@ -121,7 +121,7 @@ def test_damaged_runs_and_other_folders_are_named(call_script, associative_run, 
 def test_samples_of_real_numbers_are_an_array(tmp_path, monkeypatch, capsys, system, draw):
     path = write_config(tmp_path / "run", system)
 
-    def load_run(path, draw, limits, *, seed, **options):
+    def load_run(path, _, limits, *, seed, **options):
         rng = np.random.default_rng(seed)
         return SimpleNamespace(generate=lambda n: draw(rng.normal(size=(n, 2)))), None
 
