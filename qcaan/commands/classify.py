@@ -150,49 +150,50 @@ def main(
     if dry_run:
         return
 
-    seed_everything(config.seed)
-    models = make_models(config, samplers).to(device)
-    optimizer = torch.optim.Adam(models.parameters(), config.lr)
-    facts = {
-        "name": train_set.name,
-        "provenance": train_set.provenance,
-        "n_images": len(train_set.images),
-    }
-    checkpoint = run.begin("classify", config, facts, resume=resume, device=device)
-    done = 0
-    if checkpoint is not None:
-        models.load_state_dict(checkpoint["models"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        set_random_state(checkpoint["random"])
-        done = checkpoint["epoch"]
-        if done >= config.epochs and report_finished(run, done, ("scores.json",)):
-            return
-    engine = describe_engine(config.sampler, config.shots, None)
-    console.print(
-        f"run: {run.path}, {len(train_part.x)} digits to train on, {len(test_part.x)} to test "
-        f"with, {config.n_qubits} input angles, {config.epochs} epochs on {device}, {engine}"
-    )
-
-    journal.begin(done)
-    with explain_stop(lambda: done):
-        for epoch in range(done + 1, config.epochs + 1):
-            losses = train_epoch(models, optimizer, train_part, config.batch_size)
-            run.append({"epoch": epoch, "loss": dict(zip(_NAMES, losses, strict=True))})
-            state = {
-                "models": models.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "random": random_state(),
-            }
-            run.save_checkpoint({"epoch": epoch, **state})
-            done = epoch
-            journal.begin(done)
-        scores = score(models, train_part, test_part)
-    for name in _NAMES:
+    with run:
+        seed_everything(config.seed)
+        models = make_models(config, samplers).to(device)
+        optimizer = torch.optim.Adam(models.parameters(), config.lr)
+        facts = {
+            "name": train_set.name,
+            "provenance": train_set.provenance,
+            "n_images": len(train_set.images),
+        }
+        checkpoint = run.begin("classify", config, facts, resume=resume, device=device)
+        done = 0
+        if checkpoint is not None:
+            models.load_state_dict(checkpoint["models"])
+            optimizer.load_state_dict(checkpoint["optimizer"])
+            set_random_state(checkpoint["random"])
+            done = checkpoint["epoch"]
+            if done >= config.epochs and report_finished(run, done, ("scores.json",)):
+                return
+        engine = describe_engine(config.sampler, config.shots, None)
         console.print(
-            f"{name}: test accuracy {scores[name]['test_accuracy']:.1%}, "
-            f"{scores[name]['n_weights']} weights"
+            f"run: {run.path}, {len(train_part.x)} digits to train on, {len(test_part.x)} to test "
+            f"with, {config.n_qubits} input angles, {config.epochs} epochs on {device}, {engine}"
         )
-    run.save_scores(scores, done)
+
+        journal.begin(done)
+        with explain_stop(lambda: done):
+            for epoch in range(done + 1, config.epochs + 1):
+                losses = train_epoch(models, optimizer, train_part, config.batch_size)
+                run.append({"epoch": epoch, "loss": dict(zip(_NAMES, losses, strict=True))})
+                state = {
+                    "models": models.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "random": random_state(),
+                }
+                run.save_checkpoint({"epoch": epoch, **state})
+                done = epoch
+                journal.begin(done)
+            scores = score(models, train_part, test_part)
+        for name in _NAMES:
+            console.print(
+                f"{name}: test accuracy {scores[name]['test_accuracy']:.1%}, "
+                f"{scores[name]['n_weights']} weights"
+            )
+        run.save_scores(scores, done)
 
 
 def features(

@@ -57,7 +57,7 @@ class RunDirectory:
         self._lock: FileLock | None = None
 
     def lock(self) -> None:
-        """Own the directory until this object is deleted or the process ends, however it ends.
+        """Own the directory until `with run:` or the process ends, however they end.
 
         The lock is the operating system's (flock), on the file `.lock`. It also holds between
         machines if the file system supports it, as NFS since version 4 does.
@@ -74,6 +74,14 @@ class RunDirectory:
                     f"{self.path} is in use by another process; wait until it ends"
                 ) from None
             self._lock = lock
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     @property
     def checkpoint_path(self) -> Path:

@@ -49,30 +49,31 @@ def main(
     if dry_run:
         return
 
-    qgan = make_qgan(config, samples, snapshot_dir=run.path, make_sampler=samplers)
-    checkpoint = run.begin("distribution", config, facts, resume=resume)
-    if checkpoint is not None:
-        restore_checkpoint(run, qgan, checkpoint)
-    left = 0 if qgan.is_good_enough else config.epochs - qgan.epoch
-    if left == 0 and report_finished(run, qgan.epoch, ("scores.json", "report.png")):
-        return
-    journal.begin(qgan.epoch)
-    console.print(
-        f"run: {run.path}, {qgan.n_samples} of {len(samples)} samples within the bounds, "
-        f"{qgan.grid.total_qubits} qubits, {qgan.generator.n_params} angles on {config.sampler}"
-    )
-    with explain_stop(lambda: qgan.epoch):
-        for record in track(train(qgan, left), "training", left, console=console):
-            journal.begin(record.epoch)
-        scores = save_results(run, qgan, config)
+    with run:
+        qgan = make_qgan(config, samples, snapshot_dir=run.path, make_sampler=samplers)
+        checkpoint = run.begin("distribution", config, facts, resume=resume)
+        if checkpoint is not None:
+            restore_checkpoint(run, qgan, checkpoint)
+        left = 0 if qgan.is_good_enough else config.epochs - qgan.epoch
+        if left == 0 and report_finished(run, qgan.epoch, ("scores.json", "report.png")):
+            return
+        journal.begin(qgan.epoch)
+        console.print(
+            f"run: {run.path}, {qgan.n_samples} of {len(samples)} samples within the bounds, "
+            f"{qgan.grid.total_qubits} qubits, {qgan.generator.n_params} angles on {config.sampler}"
+        )
+        with explain_stop(lambda: qgan.epoch):
+            for record in track(train(qgan, left), "training", left, console=console):
+                journal.begin(record.epoch)
+            scores = save_results(run, qgan, config)
 
-    test = scores["ks_test_500"]
-    verdict = "accepts" if test["accepts"] else "REJECTS"
-    outcome = f"{test['statistic']:.4f}, p = {test['p_value']:.2f}: {verdict} at 95 %"
-    table = Table("score", "value", title=f"{run.path} after {qgan.epoch} epochs")
-    table.add_row("relative entropy, nats", f"{scores['rel_entr']:.4f}")
-    table.add_row("Kolmogorov-Smirnov statistic", f"{scores['ks']:.4f}")
-    table.add_row("Wasserstein-1, units of the data", f"{scores['wasserstein']:.4f}")
-    table.add_row("KS test on 500 samples", outcome)
-    console.print(table)
-    console.print(f"wrote {run.path / 'report.png'}, scores.json, output.csv")
+        test = scores["ks_test_500"]
+        verdict = "accepts" if test["accepts"] else "REJECTS"
+        outcome = f"{test['statistic']:.4f}, p = {test['p_value']:.2f}: {verdict} at 95 %"
+        table = Table("score", "value", title=f"{run.path} after {qgan.epoch} epochs")
+        table.add_row("relative entropy, nats", f"{scores['rel_entr']:.4f}")
+        table.add_row("Kolmogorov-Smirnov statistic", f"{scores['ks']:.4f}")
+        table.add_row("Wasserstein-1, units of the data", f"{scores['wasserstein']:.4f}")
+        table.add_row("KS test on 500 samples", outcome)
+        console.print(table)
+        console.print(f"wrote {run.path / 'report.png'}, scores.json, output.csv")

@@ -65,34 +65,35 @@ def main(
     if dry_run:
         return
 
-    gan = ImageGAN(config, image_shape, device, make_sampler=samplers)
-    facts, scored = train_set.facts, eval_images > 0
-    results = ["report.png", "progress.gif", *(["scores.json"] if scored else [])]
-    if not start_or_resume(
-        run, "image", gan, data=facts, journal=journal, resume=resume, results=results
-    ):
-        return
-    pictures.save_picture(run.path / "samples" / "real.png", pictures.grid(train_set.images[:64]))
-    title = report_title(config, data.name)
-    console.print(
-        f"run: {run.path}, {title}, digits {' '.join(map(str, config.digits))}, "
-        f"{len(train_set.images)} images, {config.epochs} epochs of {config.steps_per_epoch} steps "
-        f"on {device}"
-    )
+    with run:
+        gan = ImageGAN(config, image_shape, device, make_sampler=samplers)
+        facts, scored = train_set.facts, eval_images > 0
+        results = ["report.png", "progress.gif", *(["scores.json"] if scored else [])]
+        if not start_or_resume(
+            run, "image", gan, data=facts, journal=journal, resume=resume, results=results
+        ):
+            return
+        pictures.save_picture(run.path / "samples" / "real.png", pictures.grid(train_set.images[:64]))
+        title = report_title(config, data.name)
+        console.print(
+            f"run: {run.path}, {title}, digits {' '.join(map(str, config.digits))}, "
+            f"{len(train_set.images)} images, {config.epochs} epochs of {config.steps_per_epoch} steps "
+            f"on {device}"
+        )
 
-    def end_epoch(record: EpochRecord, seconds: float) -> str:
-        save_epoch(run, gan, record, seconds)
-        return f"D {record.loss_d:.3f}, G {record.loss_g:.3f}; {seconds:.1f} s"
+        def end_epoch(record: EpochRecord, seconds: float) -> str:
+            save_epoch(run, gan, record, seconds)
+            return f"D {record.loss_d:.3f}, G {record.loss_g:.3f}; {seconds:.1f} s"
 
-    records = train(gan, train_set.images.to(device))
-    train_with_progress(
-        gan, records, epoch_record=EpochRecord, end_epoch=end_epoch, journal=journal
-    )
+        records = train(gan, train_set.images.to(device))
+        train_with_progress(
+            gan, records, epoch_record=EpochRecord, end_epoch=end_epoch, journal=journal
+        )
 
-    figure = reports.image_figure(run, title, cross_entropies=config.loss == "bce")
-    report = reports.save_report(run, figure, gan.epoch)
-    console.print(f"pictures: {pictures.progress_gif(run)} {report}")
-    if scored:
-        with explain_stop(lambda: gan.epoch):
-            scores = score_run(run, gan, eval_images)
-        print_scores(scores_table(scores), f"scores of {run.path} ({scores['features']})")
+        figure = reports.image_figure(run, title, cross_entropies=config.loss == "bce")
+        report = reports.save_report(run, figure, gan.epoch)
+        console.print(f"pictures: {pictures.progress_gif(run)} {report}")
+        if scored:
+            with explain_stop(lambda: gan.epoch):
+                scores = score_run(run, gan, eval_images)
+            print_scores(scores_table(scores), f"scores of {run.path} ({scores['features']})")

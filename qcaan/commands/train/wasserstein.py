@@ -55,38 +55,39 @@ def main(
     if dry_run:
         return
 
-    limit_threads(config.n_qubits)
-    gan = WassersteinGAN(config, samples, device, make_sampler=samplers)
-    results = ("scores.json", "report.png")
-    if not start_or_resume(
-        run, "wasserstein", gan, data=facts, journal=journal, resume=resume, results=results
-    ):
-        return
-    engine = describe_engine(config.sampler, config.shots, config.switch_after_epochs)
-    console.print(
-        f"run: {run.path}, {config.n_qubits} qubits ({config.ansatz} {config.n_layers}), "
-        f"{config.epochs} epochs of {config.steps_per_epoch} steps on {device}, {engine}"
-    )
+    with run:
+        limit_threads(config.n_qubits)
+        gan = WassersteinGAN(config, samples, device, make_sampler=samplers)
+        results = ("scores.json", "report.png")
+        if not start_or_resume(
+            run, "wasserstein", gan, data=facts, journal=journal, resume=resume, results=results
+        ):
+            return
+        engine = describe_engine(config.sampler, config.shots, config.switch_after_epochs)
+        console.print(
+            f"run: {run.path}, {config.n_qubits} qubits ({config.ansatz} {config.n_layers}), "
+            f"{config.epochs} epochs of {config.steps_per_epoch} steps on {device}, {engine}"
+        )
 
-    def end_epoch(record: EpochRecord, seconds: float) -> str:
-        save_epoch(run, gan, record, seconds)
-        losses = f"D {record.loss_d:.4f}, G {record.loss_g:.4f}"
-        moments = f"mean {_listed(record.mean)}, deviation {_listed(record.std)}"
-        return f"{losses}; {moments}, W1 {_listed(record.w1)}; {seconds:.1f} s"
+        def end_epoch(record: EpochRecord, seconds: float) -> str:
+            save_epoch(run, gan, record, seconds)
+            losses = f"D {record.loss_d:.4f}, G {record.loss_g:.4f}"
+            moments = f"mean {_listed(record.mean)}, deviation {_listed(record.std)}"
+            return f"{losses}; {moments}, W1 {_listed(record.w1)}; {seconds:.1f} s"
 
-    train_with_progress(
-        gan, train(gan, samples), epoch_record=EpochRecord, end_epoch=end_epoch, journal=journal
-    )
+        train_with_progress(
+            gan, train(gan, samples), epoch_record=EpochRecord, end_epoch=end_epoch, journal=journal
+        )
 
-    with explain_stop(lambda: gan.epoch):
-        scores = score_run(run, gan, eval_samples)
-    figure = reports.samples_figure(run)
-    console.print(f"picture: {reports.save_report(run, figure, gan.epoch)}")
-    title = f"scores of {run.path} against held-out samples"
-    table = Table("score", "generated", "training samples", title=title)
-    for key, value in scores["real"].items():
-        table.add_row(key, _listed(scores[key]), _listed(value))
-    console.print(table)
+        with explain_stop(lambda: gan.epoch):
+            scores = score_run(run, gan, eval_samples)
+        figure = reports.samples_figure(run)
+        console.print(f"picture: {reports.save_report(run, figure, gan.epoch)}")
+        title = f"scores of {run.path} against held-out samples"
+        table = Table("score", "generated", "training samples", title=title)
+        for key, value in scores["real"].items():
+            table.add_row(key, _listed(scores[key]), _listed(value))
+        console.print(table)
 
 
 def _listed(values: float | list[float]) -> str:
