@@ -70,7 +70,9 @@ def main(
             run, "associative", gan, data=facts, journal=journal, resume=resume, results=results
         ):
             return
-        pictures.save_picture(run.path / "samples" / "real.png", pictures.grid(train_set.images[:64]))
+        pictures.save_picture(
+            run.path / "samples" / "real.png", pictures.grid(train_set.images[:64])
+        )
         console.print(
             f"run: {run.path}, digits {' '.join(map(str, config.digits))}, prior {config.prior} "
             f"({gan.prior.dim} wide), {len(train_set.images)} images, {config.epochs} epochs of "

@@ -73,12 +73,14 @@ def main(
             run, "image", gan, data=facts, journal=journal, resume=resume, results=results
         ):
             return
-        pictures.save_picture(run.path / "samples" / "real.png", pictures.grid(train_set.images[:64]))
+        pictures.save_picture(
+            run.path / "samples" / "real.png", pictures.grid(train_set.images[:64])
+        )
         title = report_title(config, data.name)
         console.print(
             f"run: {run.path}, {title}, digits {' '.join(map(str, config.digits))}, "
-            f"{len(train_set.images)} images, {config.epochs} epochs of {config.steps_per_epoch} steps "
-            f"on {device}"
+            f"{len(train_set.images)} images, {config.epochs} epochs of "
+            f"{config.steps_per_epoch} steps on {device}"
         )
 
         def end_epoch(record: EpochRecord, seconds: float) -> str:
