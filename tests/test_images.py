@@ -129,9 +129,9 @@ def test_every_fourth_of_each_class_is_held_out_if_there_is_no_test_part(tmp_pat
     assert sorted(fill(train.images) + fill(test.images)) == list(range(40))
     assert test.name == str(path)
     assert test.class_names == {0: "0", 1: "1", 2: "2", 3: "3"}
-    assert (
-        test.provenance
-        == f"8 test images of {path}, every fourth of each class held out as test images"
+    assert test.provenance == (
+        f"8 test images of {path}, every fourth of each class held out as test images; "
+        "pixels from 0 to 39 of 255"
     )
 
 

@@ -216,7 +216,7 @@ class TestNpz:
              "has no x_train; an .npz file needs x_train and y_train, and may have x_test"),
             ({"y_train": None}, "has no y_train; an .npz file needs"),
             ({"x_train": np.zeros((40, 28, 28))},
-             "must have images uint8 .* got float64 [40, 28, 28] and int64 [40]"),
+             "must have x_train as uint8 from 0 (black) to 255 (white), got float64 from 0 to 0;"),
             ({"x_train": np.zeros((40, 784), np.uint8)},
              "must have images uint8 .* got uint8 [40, 784] and"),
             ({"x_train": np.zeros((40, 8, 8, 4), np.uint8)},
@@ -226,7 +226,7 @@ class TestNpz:
             ({"y_train": np.zeros((40, 1), int)}, "must have images .* got .* and int64 [40, 1]"),
             ({"y_train": np.zeros(39, int)},
              "must have images .* as many labels .* and int64 [39]"),
-            ({"y_train": np.array([None] * 40)}, "Object arrays cannot be loaded"),
+            ({"y_train": np.array([None] * 40)}, "it holds Python objects, such as"),
             ({"classes": np.array(["a", "b"])}, "has the label 2, but its classes are 0, 1"),
             ({"x_train": np.zeros((0, 28, 28), np.uint8), "y_train": np.zeros(0, int)},
              "has no train images"),
@@ -247,7 +247,9 @@ class TestNpz:
 
     def test_too_few_images_for_a_test_part_is_an_error(self, tmp_path: Path) -> None:
         path = write_npz(
-            tmp_path / "few.npz", x_train=np.ones((3, 28, 28), np.uint8), y_train=np.zeros(3, int)
+            tmp_path / "few.npz",
+            x_train=np.full((3, 28, 28), 9, np.uint8),
+            y_train=np.zeros(3, int),
         )
         with pytest.raises(DataError, match=r"few\.npz has no test images"):
             load_images(path, split="test")
@@ -337,13 +339,6 @@ class TestFolder:
         path.write_bytes(path.read_bytes()[:400])
         with pytest.raises(DataError, match=f"^cannot read {path}: "):
             load_images(tmp_path / "pets")
-
-    def test_sixteen_bits_are_refused_rather_than_clipped(self, tmp_path: Path) -> None:
-        deep = Image.fromarray(np.full((28, 28), 40000, np.uint16))
-        with pytest.raises(
-            DataError, match=r"00\.png: it must have 8 bits a channel, but its mode is I;16"
-        ):
-            load_images(write_pictures(tmp_path / "deep", a=[deep]))
 
     def test_a_folder_without_class_folders_is_an_error(self, tmp_path: Path) -> None:
         grey(1).save(tmp_path / "lone.png")

@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qcaan.checks import one_of
-from qcaan.data.readers import SIZES, DataError, NotAvailable, Pictures, expanded, read
+from qcaan.data.folders import SIZES, Pictures
+from qcaan.data.opening import DataError, check_fits, fingerprint
+from qcaan.data.readers import NotAvailable, expanded, read
 from qcaan.files import cache_folder
 
 Split = Literal["train", "test"]
@@ -32,6 +34,8 @@ class ImageSet:
         provenance: one sentence that names the number of images, their source and their size
             before resizing. It begins with the reason if the images stand in for others.
         class_names: name of each label that occurs, in ascending order of the labels.
+        fingerprint: SHA-256 of the pixels, before resizing, and of the labels of all classes; it is
+            that of both splits together if the source has no test part.
         stands_in: whether the images stand in for a data set that is not available.
     """
 
@@ -40,11 +44,12 @@ class ImageSet:
     name: str
     provenance: str
     class_names: dict[int, str]
+    fingerprint: str
     stands_in: bool = False
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The facts that a run records about its data: name, numbers and provenance."""
+        """The facts that a run records about its data."""
         shape = list(self.images.shape)
         return {
             "name": self.name,
@@ -52,19 +57,22 @@ class ImageSet:
             "image_shape": shape[1:],
             "provenance": self.provenance,
             "stands_in": self.stands_in,
+            "fingerprint": self.fingerprint,
         }
 
     def to(self, device: str | torch.device) -> ImageSet:
         """Return the same set with its tensors on `device`."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
-    def only(self, classes: Sequence[int]) -> ImageSet:
-        """Return the images of `classes`, in the order of this set.
+    def only(self, classes: Sequence[int] | None) -> ImageSet:
+        """Return the images of `classes`, in the order of this set; None keeps all.
 
         Raises:
             DataError: `classes` is empty, repeats a label or holds one that no image has.
         """
-        present = _listed(list(self.class_names))
+        if classes is None:
+            return self
+        present = _named(self.class_names)
         if unknown := [label for label in classes if label not in self.class_names]:
             raise DataError(
                 f"`classes`: {unknown[0]} is not a label of {self.name}; its labels are {present}"
@@ -153,10 +161,18 @@ def load_images(
         provenance += ", every fourth of each class held out as test images"
     if (height, width) != (side, side):
         provenance += f", resized from {height}x{width} to {side}x{side}"
-    images = _resize(pixels, side).div_(127.5).sub_(1).clamp_(-1, 1)
-    class_names = {label: pictures.class_names[label] for label in labels.unique().tolist()}
-    data = ImageSet(images, labels, name, provenance, class_names, stands_in=bool(excuse))
-    return data if classes is None else data.only(classes)
+    if any(name != str(label) for label, name in pictures.class_names.items()):
+        provenance += f"; the labels are {_named(pictures.class_names)}"
+    check_fits(pictures.origin, 4 * max(n * channels * side**2, channels * height * width))
+    return ImageSet(
+        images=_resize(pixels, side).div_(127.5).sub_(1).clamp_(-1, 1),
+        labels=labels,
+        name=name,
+        provenance="; ".join([provenance, *pictures.notes]),
+        class_names={label: pictures.class_names[label] for label in labels.unique().tolist()},
+        fingerprint=fingerprint(pictures.pixels, pictures.labels.astype(np.int64)),
+        stands_in=bool(excuse),
+    ).only(classes)
 
 
 def load_splits(
@@ -177,7 +193,7 @@ def _checked_split(pictures: Pictures, split: str) -> tuple[Tensor, Tensor]:
     Raises:
         DataError: the arrays are not images with their labels, or the split is empty.
     """
-    pixels, labels, class_names, origin, is_split = pictures
+    pixels, labels, class_names, origin, is_split, _ = pictures
     well_formed = (
         pixels.dtype == np.uint8 and pixels.ndim in (3, 4) and pixels.shape[3:] in ((), (1,), (3,))
     )
@@ -187,6 +203,8 @@ def _checked_split(pictures: Pictures, split: str) -> tuple[Tensor, Tensor]:
             f"int [N], got {pixels.dtype} {list(pixels.shape)} and "
             f"{labels.dtype} {list(labels.shape)}"
         )
+    if labels.size and int(labels.max()) >= 2**63:
+        raise DataError(f"{origin} must have labels below 2**63, got {labels.max()}")
     if not is_split:
         held_out = np.zeros(len(labels), dtype=bool)
         for label in np.unique(labels):
@@ -209,12 +227,20 @@ def _listed(labels: list[int]) -> str:
     return f"{labels[0]}..{labels[-1]}" if contiguous else ", ".join(map(str, labels))
 
 
+def _named(class_names: dict[int, str]) -> str:
+    """Return labels with the names that say more than they: `0 (cat), 1 (dog)`, or `0..9`."""
+    if all(name == str(label) for label, name in class_names.items()):
+        return _listed(list(class_names))
+    return ", ".join(f"{label} ({name})" for label, name in class_names.items())
+
+
 def _resize(pixels: Tensor, side: int) -> Tensor:
     """Return pixels [N, C, H, W] in [0, 255] as float32 [N, C, side, side]."""
     if pixels.shape[2:] == (side, side):
         return pixels.float()
+    at_once = max(1, 2**26 // pixels[0].numel())  # bounds the memory of large images as float32
     resized = [
         F.interpolate(part.float(), (side, side), mode="bilinear", antialias=True)
-        for part in pixels.split(1000)  # bounds the memory of large images as float32
+        for part in pixels.split(at_once)
     ]
     return torch.cat(resized)

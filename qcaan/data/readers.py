@@ -13,16 +13,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qcaan.data.arrays import NUMBERS, TEXT, open_npz
+from qcaan.data.folders import Pictures, read_folder
+from qcaan.data.opening import DataError, check_fits, check_regular, listing, reading
+
 DATA_NAMES = ("auto", "mnist", "mnist-5k", "fashion-mnist", "cifar10", "digits8x8")
-SIZES = {1: 28, 3: 32}  # default height and width in pixels, by the number of channels
 DOWNLOAD_SECONDS = 15.0  # limit for a whole data set
 
 _DIGITS = tuple("0123456789")
@@ -30,35 +32,10 @@ _CLOTHES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
-_PICTURE_SUFFIXES = (
-    ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
-)  # fmt: skip
-
-
-class DataError(ValueError):
-    """Images cannot be read as asked; the message is one line that names the value or the file."""
 
 
 class NotAvailable(DataError):
     """A known data set is neither in the data folder nor downloadable; no file is damaged."""
-
-
-class Pictures(NamedTuple):
-    """A data set, or one split of it, as a reader found it; `load_images` checks the arrays.
-
-    Attributes:
-        pixels: uint8 [N, H, W] or [N, H, W, C].
-        labels: integers [N].
-        class_names: name of each label.
-        origin: phrase that names the source.
-        is_split: whether the source has a test part of its own.
-    """
-
-    pixels: NDArray[Any]
-    labels: NDArray[Any]
-    class_names: dict[int, str]
-    origin: str
-    is_split: bool = True
 
 
 def read(name: str, root: Path, *, split: str, size: int | None) -> Pictures:
@@ -86,7 +63,7 @@ def read(name: str, root: Path, *, split: str, size: int | None) -> Pictures:
             f"unknown `data` {name!r}; choose from {', '.join(DATA_NAMES)}, or name a path that "
             "exists"
         )
-    return _read_folder(path, size) if path.is_dir() else _read_npz(path, split)
+    return read_folder(path, size) if path.is_dir() else _read_npz(path, split)
 
 
 def expanded(path: str | Path) -> Path:
@@ -95,59 +72,58 @@ def expanded(path: str | Path) -> Path:
     Raises:
         DataError: there is no user of that name.
     """
-    with _reading(Path(path)):
+    with reading(Path(path)):
         return Path(path).expanduser()
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn every error of a parser of damaged bytes into a DataError that names `path`."""
-    try:
-        yield
-    except DataError:
-        raise
-    # zlib.error, EOFError, BadZipFile, UnidentifiedImageError, SyntaxError, ...
-    except Exception as error:
-        raise DataError(f"cannot read {path}: {str(error) or type(error).__name__}") from error
+def _place(root: Path, *parts: str) -> Path:
+    """Return the folder `root/part/part`, also if `root` is that folder or lies on the way to it.
 
-
-def _listing(folder: Path) -> list[str]:
-    """Return the sorted names in `folder` but hidden ones; none if there is no such folder."""
-    with _reading(folder):
-        try:
-            return sorted(name for name in os.listdir(folder) if not name.startswith("."))
-        except FileNotFoundError:
-            return []
+    A folder that exists as named is preferred.
+    """
+    places, given = [root.joinpath(*parts)], root.absolute()
+    for n_given in range(1, len(parts) + 1):
+        if given.parts[-n_given:] == parts[:n_given]:
+            places.append(given.joinpath(*parts[n_given:]))
+    return next((place for place in places if place.is_dir()), places[0])
 
 
 def _read_mnist(dataset: str, names: Sequence[str], root: Path, split: str) -> Pictures:
     """Read a data set in MNIST's format from torchvision's folder; its `.gz` files are enough."""
-    folder = root / dataset / "raw"
+    folder = _place(root, dataset, "raw")
     stem = {"train": "train", "test": "t10k"}[split]
     images, labels = (folder / f"{stem}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1"))
-    there = _listing(folder)
+    there = listing(folder)
     if any(path.name not in there and f"{path.name}.gz" not in there for path in (images, labels)):
-        _download(dataset, dataset, root)
+        _download(dataset, dataset, folder.parent.parent)
     class_names, origin = dict(enumerate(names)), f"{dataset} in {folder}"
     return Pictures(_read_idx(images), _read_idx(labels), class_names, origin)
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read the array uint8 [...] of an IDX file, or of `path`.gz if only that exists."""
+    """Read the array uint8 [...] of an IDX file, or of `path`.gz if only that exists.
+
+    No more is read, or unpacked, than the header says.
+    """
     if not path.exists():
         path = path.with_name(f"{path.name}.gz")
-    with _reading(path):
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        # the third byte, 8, means unsigned bytes; the fourth is the number of axes
-        if data[:3] != b"\0\0\x08":
-            raise DataError(f"cannot read {path}: not an IDX file of unsigned bytes")
-        shape = np.frombuffer(data, ">u4", data[3], offset=4).tolist()
-        values = np.frombuffer(data, np.uint8, offset=4 + 4 * len(shape))
-        if values.size != math.prod(shape):
+    with reading(path):
+        check_regular(path)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            start = file.read(4)
+            # the third byte, 8, means unsigned bytes; the fourth is the number of axes
+            if start[:3] != b"\0\0\x08":
+                raise DataError(f"cannot read {path}: not an IDX file of unsigned bytes")
+            shape = np.frombuffer(file.read(4 * start[3]), ">u4", start[3]).tolist()
+            size = math.prod(shape)
+            check_fits(path, size)
+            data = file.read(size + 1)
+        if len(data) != size:
+            held = f"more than {size}" if len(data) > size else len(data)
             raise DataError(
-                f"cannot read {path}: it holds {values.size} bytes, but its header says {shape}"
+                f"cannot read {path}: it holds {held} bytes, but its header says {shape}"
             )
-        return values.reshape(shape)
+        return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 @functools.cache  # parsing takes a second, and each split needs the same arrays
@@ -164,14 +140,16 @@ def _read_mnist_5k() -> Pictures:
 
 
 def _read_cifar10(root: Path, split: str) -> Pictures:
-    folder = root / "cifar-10-batches-py"
-    if not _listing(folder):
-        _download("CIFAR10", folder.name, root)
+    folder = _place(root, "cifar-10-batches-py")
+    if not listing(folder):
+        _download("CIFAR10", folder.name, folder.parent)
     from torchvision.datasets import CIFAR10
 
-    with _reading(folder):
+    with reading(folder):
+        for name in listing(folder):
+            check_regular(folder / name)
         # torchvision checks the MD5 sum of every file before it unpickles one
-        data = CIFAR10(root, train=split == "train")
+        data = CIFAR10(folder.parent, train=split == "train")
     class_names = dict(enumerate(data.classes))
     return Pictures(data.data, np.array(data.targets), class_names, f"CIFAR10 in {folder}")
 
@@ -224,73 +202,48 @@ def _read_digits() -> Pictures:
 
 
 def _read_npz(path: Path, split: str) -> Pictures:
-    # np.load would take a file that is no archive for a pickle, and advise to allow pickles
-    with (
-        _reading(path),
-        path.open("rb") as file,
-        np.lib.npyio.NpzFile(file, allow_pickle=False) as archive,
-    ):
-        has_test = not {"x_test", "y_test"}.isdisjoint(archive.files)
+    if path.suffix.lower() != ".npz":
+        check_regular(path)
+        raise DataError(
+            f"cannot read {path}: images are read from a folder of class folders, or from an .npz "
+            "file with x_train and y_train"
+        )
+    with reading(path), open_npz(path) as arrays:
+        has_test = not {"x_test", "y_test"}.isdisjoint(arrays)
         part = split if has_test else "train"
-        if missing := [key for key in (f"x_{part}", f"y_{part}") if key not in archive.files]:
+        if missing := [key for key in (f"x_{part}", f"y_{part}") if key not in arrays]:
             raise DataError(
                 f"{path} has no {', '.join(missing)}; an .npz file needs x_train and y_train, and "
                 "may have x_test and y_test"
             )
-        pixels, labels = np.asarray(archive[f"x_{part}"]), np.asarray(archive[f"y_{part}"])
-        if "classes" in archive.files:
-            class_names = dict(enumerate(archive["classes"].astype(str).ravel().tolist()))
+        labels, pixels = arrays[f"y_{part}"](), _as_bytes(arrays[f"x_{part}"](), f"x_{part}", path)
+        if "classes" in arrays:
+            names = arrays["classes"](kinds=TEXT + NUMBERS)
+            texts = np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names.astype(str)
+            class_names = dict(enumerate(texts.ravel().tolist()))
         else:
             class_names = {label: str(label) for label in np.unique(labels).tolist()}
-    return Pictures(pixels, labels, class_names, str(path), is_split=has_test)
+    span = (f"pixels from {pixels.min()} to {pixels.max()} of 255",) if pixels.size else ()
+    return Pictures(pixels, labels, class_names, str(path), is_split=has_test, notes=span)
 
 
-def _read_folder(path: Path, size: int | None) -> Pictures:
-    folders = [name for name in _listing(path) if (path / name).is_dir()]
-    # labels are int64, which hold every number of 18 digits
-    numbers = {
-        int(name) for name in folders if name.isascii() and name.isdigit() and len(name) < 19
-    }
-    numbered = len(numbers) == len(folders)
-    class_names = {int(name) if numbered else index: name for index, name in enumerate(folders)}
-    files = [
-        (path / folder / name, label)
-        for label, folder in class_names.items()
-        for name in _listing(path / folder)
-        if name.lower().endswith(_PICTURE_SUFFIXES)
-    ]
-    if not files:
+def _as_bytes(pixels: NDArray[Any], name: str, path: Path) -> NDArray[Any]:
+    """Return pixels as uint8.
+
+    Raises:
+        DataError: they are not whole numbers in 0..255, or none of them is above 1.
+    """
+    if not pixels.size:
+        return pixels
+    least, greatest = pixels.min(), pixels.max()
+    if pixels.dtype.kind not in "iu" or least < 0 or greatest > 255:
         raise DataError(
-            f"{path} has no class folders with pictures ({', '.join(_PICTURE_SUFFIXES)})"
+            f"{path} must have {name} as uint8 from 0 (black) to 255 (white), got {pixels.dtype} "
+            f"from {least:g} to {greatest:g}; scale it and round it to uint8"
         )
-    mode = "L" if all(_is_grey(file) for file, _ in files) else "RGB"
-    side = size or SIZES[len(mode)]
-    pixels = np.stack([_read_picture(file, mode, side) for file, _ in files])
-    labels = np.array([label for _, label in files])
-    origin = f"{path}, each resized to {side}x{side}"
-    return Pictures(pixels, labels, class_names, origin, is_split=False)
-
-
-def _is_grey(path: Path) -> bool:
-    from PIL import Image
-
-    with _reading(path), Image.open(path) as picture:
-        # Pillow would clip these values to 255, not scale them
-        if picture.mode.startswith(("I", "F")):
-            raise DataError(
-                f"cannot read {path}: it must have 8 bits a channel, but its mode is {picture.mode}"
-            )
-        if picture.mode == "P":
-            palette = np.array(picture.getpalette()).reshape(-1, 3)
-            return bool((palette == palette[:, :1]).all())
-        return picture.mode in ("1", "L", "LA")
-
-
-def _read_picture(path: Path, mode: str, side: int) -> NDArray[np.uint8]:
-    """Read a picture as uint8 [side, side] in mode `L`, [side, side, 3] in mode `RGB`."""
-    from PIL import Image
-
-    with _reading(path), Image.open(path) as picture:
-        # Pillow warns of transparency if a palette is converted in one step
-        unpacked = picture.convert("RGBA") if picture.mode == "P" else picture
-        return np.array(unpacked.convert(mode).resize((side, side), Image.Resampling.BILINEAR))
+    if greatest == 1:
+        raise DataError(
+            f"{path} must have {name} from 0 (black) to 255 (white), but it holds 0 and 1 only; "
+            "multiply it by 255"
+        )
+    return pixels.astype(np.uint8, copy=False)
