@@ -28,7 +28,7 @@ def test_the_measurement_writes_a_row_for_each_run(tmp_path, monkeypatch):
     assert list(rows[0])[2:] == [
         "untrained", "rel_entr", "product", "ks", "wasserstein", "ks_test_p", "seconds",
     ]  # fmt: skip
-    qgan = make_qgan(replace(toy, seed=2), configured_samples(replace(toy, seed=2)))
+    qgan = make_qgan(replace(toy, seed=2), configured_samples(replace(toy, seed=2)).values)
     assert float(rows[1]["untrained"]) == qgan.relative_entropy()
     assert float(rows[1]["rel_entr"]) == qgan.run()["rel_entr"]
 

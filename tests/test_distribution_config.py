@@ -35,7 +35,7 @@ from qcaan.gans.distribution.config import DistributionConfig, configured_sample
 def test_bad_configurations_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         config = DistributionConfig(**options)
-        make_qgan(config, configured_samples(config))
+        make_qgan(config, configured_samples(config).values)
 
 
 def test_named_targets_bring_their_bounds_and_options_replace_them():
@@ -43,7 +43,10 @@ def test_named_targets_bring_their_bounds_and_options_replace_them():
         DistributionConfig(data="gaussian-2d"),
         DistributionConfig(data="gaussian-2d", bounds=(-1.0, 1.0, -2.0, 2.0)),
     )
-    assert make_qgan(plain, configured_samples(plain)).grid.bounds.tolist() == [[-2, 2], [-2, 2]]
-    qgan = make_qgan(other, configured_samples(other))
+    assert make_qgan(plain, configured_samples(plain).values).grid.bounds.tolist() == [
+        [-2, 2],
+        [-2, 2],
+    ]
+    qgan = make_qgan(other, configured_samples(other).values)
     assert qgan.grid.bounds.tolist() == [[-1, 1], [-2, 2]]
     assert qgan.grid.n_qubits == (3, 3)

@@ -37,12 +37,11 @@ def make_gan(system):
         return ImageGAN(config, (1, 28, 28)), DIGITS
     if system == "wasserstein":
         config = WassersteinConfig(**small, critic_width=4)
-        samples, held_out = wasserstein.load_data(config)
-        gan = WassersteinGAN(config, samples)
-        return gan, wasserstein.data_facts(config, samples, held_out)
+        data = wasserstein.load_data(config)
+        return WassersteinGAN(config, data.samples), wasserstein.data_facts(config, data)
     config = DistributionConfig(data="binomial", n_samples=200, batch_size=100, epochs=1)
     samples = configured_samples(config)
-    return make_qgan(config, samples), distribution.data_facts(config, samples)
+    return make_qgan(config, samples.values), distribution.data_facts(config, samples)
 
 
 def config_of(system, gan):

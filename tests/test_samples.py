@@ -51,22 +51,10 @@ def test_files_are_read_with_and_without_a_header(tmp_path):
 
 def test_bad_data_are_named(tmp_path):
     with pytest.raises(
-        ValueError, match=r"unknown `data` 'cauchy'; choose from lognormal, .*\.csv or \.npy"
+        ValueError, match=r"unknown `data` 'cauchy'; choose from lognormal, .*\.npy or \.npz file"
     ):
         load_samples("cauchy", 10, 0)
     with pytest.raises(ValueError, match="`n` must be at least 1, got 0"):
         load_samples("lognormal", 0, 0)
-    for text in ("a\nb\n", "1,2\n3\n", "1.0,x\n2,3\n"):
-        (tmp_path / "bad.csv").write_text(text)
-        with pytest.raises(ValueError, match=r"bad\.csv does not hold numbers, one row per sample"):
-            load_samples(tmp_path / "bad.csv", 1, 0)
-    (tmp_path / "empty.csv").write_text("\n")
-    with pytest.raises(
-        ValueError, match=r"empty\.csv must hold samples \[N\] or \[N, k\], got \[0\]"
-    ):
-        load_samples(tmp_path / "empty.csv", 1, 0)
-    (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(ValueError, match=r"cut\.npy does not hold numbers"):
-        load_samples(tmp_path / "cut.npy", 1, 0)
     with pytest.raises(FileNotFoundError):
         load_samples("nowhere.csv", 1, 0)

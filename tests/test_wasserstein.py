@@ -28,7 +28,7 @@ def few_fixed_latents(monkeypatch):
 
 def made(make_sampler=None, **options):
     config = WassersteinConfig(**options)
-    samples, held_out = load_data(config)
+    samples, held_out, _ = load_data(config)
     return WassersteinGAN(config, samples, make_sampler=make_sampler), samples, held_out
 
 

@@ -158,6 +158,7 @@ def main(
             "name": train_set.name,
             "provenance": train_set.provenance,
             "n_images": len(train_set.images),
+            "fingerprint": train_set.fingerprint,
         }
         checkpoint = run.begin("classify", config, facts, resume=resume, device=device)
         done = 0

@@ -143,11 +143,11 @@ def _read_cifar10(root: Path, split: str) -> Pictures:
     folder = _place(root, "cifar-10-batches-py")
     if not listing(folder):
         _download("CIFAR10", folder.name, folder.parent)
+    for name in listing(folder):
+        check_regular(folder / name)
     from torchvision.datasets import CIFAR10
 
     with reading(folder):
-        for name in listing(folder):
-            check_regular(folder / name)
         # torchvision checks the MD5 sum of every file before it unpickles one
         data = CIFAR10(folder.parent, train=split == "train")
     class_names = dict(enumerate(data.classes))

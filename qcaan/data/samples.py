@@ -4,14 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qcaan.checks import whole
+from qcaan.checks import Floats, whole
+from qcaan.data.arrays import open_npz, read_npy
+from qcaan.data.opening import DataError, fingerprint
+from qcaan.data.tables import SUFFIXES, read_table
 
-Floats = NDArray[np.float64]
+# number of columns whose ranges are told
+_TOLD = 6
+
+
+class Samples(NamedTuple):
+    """Samples of a distribution.
+
+    Attributes:
+        values: float64 [N, k], finite.
+        origin: phrase that names the source, and for a file its columns and their ranges.
+    """
+
+    values: Floats
+    origin: str
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the values."""
+        return fingerprint(self.values)
 
 
 class NamedDistribution(NamedTuple):
@@ -60,45 +81,72 @@ def load_samples(name_or_path: str | Path, n: int, seed: int) -> Floats:
         name_or_path: lognormal (μ = σ = 1), triangular (0 to 7, mode 2), bimodal (an equal mixture
             of N(0.5, 1) and N(3.5, 0.5)), binomial (3 fair coins), gaussian (standard),
             gaussian-2d (independent), gaussian-3d (all correlations 0.6); the path of a `.npy` file
-            of numbers [N] or [N, k]; or the path of a `.csv` file of one row per sample, with or
-            without a header.
+            of numbers [N] or [N, k], or of an `.npz` file of one such array; or the path of a text
+            (`.csv`, `.tsv`, `.txt`, `.dat`) with a line for each sample, as
+            `qcaan.data.tables.read_table` reads it.
         n: number of samples of a named distribution, at least 1; all samples of a file are taken.
         seed: seed of the draws.
 
     Raises:
-        ValueError: the name is unknown, n is below 1, or the file is not a table of numbers.
+        ValueError: the name is unknown, n is below 1, or the file is not a table of finite numbers.
         OSError: the file cannot be read.
     """
+    return read_samples(name_or_path, n, seed).values
+
+
+def read_samples(name_or_path: str | Path, n: int, seed: int) -> Samples:
+    """Return samples and where they are from; see `load_samples`."""
     name, path = str(name_or_path), Path(name_or_path).expanduser()
     if name in NAMED_DISTRIBUTIONS:
         draw = NAMED_DISTRIBUTIONS[name].draw
-        return draw(np.random.default_rng(seed), whole("n", n)).reshape(n, -1)
-    if path.suffix not in (".csv", ".npy"):
-        raise ValueError(
+        values = draw(np.random.default_rng(seed), whole("n", n)).reshape(n, -1)
+        return Samples(values, f"the distribution {name}")
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        table = read_table(path)
+        return Samples(table.values, _told(path, *table))
+    if suffix not in (".npy", ".npz"):
+        *others, last = (*SUFFIXES, ".npy", ".npz")
+        raise DataError(
             f"unknown `data` {name!r}; choose from {', '.join(NAMED_DISTRIBUTIONS)}, or name a "
-            ".csv or .npy file"
+            f"{', '.join(others)} or {last} file"
         )
-    try:
-        samples = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_csv(path)
-        samples = np.asarray(samples).astype(np.float64, casting="same_kind")
-    except (ValueError, TypeError, EOFError):
-        raise ValueError(f"{path} does not hold numbers, one row per sample") from None
-    if samples.ndim not in (1, 2) or not samples.size:
-        raise ValueError(f"{path} must hold samples [N] or [N, k], got {list(samples.shape)}")
-    return samples.reshape(len(samples), -1)
+    array = read_npy(path) if suffix == ".npy" else _only_array(path)
+    if array.ndim not in (1, 2) or not array.size:
+        raise DataError(f"{path} must hold samples [N] or [N, k], got {list(array.shape)}")
+    values = array.astype(np.float64).reshape(len(array), -1)
+    if not np.isfinite(values).all():
+        row, column = map(int, np.argwhere(~np.isfinite(values))[0])
+        raise DataError(
+            f"{path} must hold finite numbers, got {values[row, column]} in row {row + 1}, column "
+            f"{column + 1}"
+        )
+    names = [str(column) for column in range(1, values.shape[1] + 1)]
+    return Samples(values, _told(path, values, names, []))
 
 
-def _read_csv(path: Path) -> Floats:
-    lines = [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-    rows = [[cell.strip() for cell in line.split(",")] for line in lines]
-    if rows and not any(map(_is_number, rows[0])):  # a header
-        rows = rows[1:]
-    return np.array([[float(cell) for cell in row] for row in rows])
+def _only_array(path: Path) -> NDArray[Any]:
+    """Return the only array of an `.npz` file.
+
+    Raises:
+        DataError: it holds none or more, or the array is not one of numbers.
+        OSError: the file cannot be read.
+    """
+    with open_npz(path) as arrays:
+        if len(arrays) != 1:
+            names = ", ".join(arrays) or "none"
+            raise DataError(f"{path} must hold one array of samples, but its arrays are: {names}")
+        return next(iter(arrays.values()))()
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _told(path: Path, values: Floats, names: list[str], notes: list[str]) -> str:
+    """Return what was read from a file: its rows, its columns and their ranges."""
+    n_rows, n_columns = values.shape
+    ranges = [
+        f"{name} from {low:.6g} to {high:.6g}"
+        for name, low, high in zip(names, values.min(0), values.max(0), strict=True)
+    ]
+    columns = ", ".join([*ranges[:_TOLD], *(["..."] if n_columns > _TOLD else [])])
+    counted = f"{n_rows:,} {'row' if n_rows == 1 else 'rows'} and "
+    counted += "1 column" if n_columns == 1 else f"{n_columns:,} columns"
+    return f"{path} ({'; '.join([', '.join([counted, *notes]), columns])})"

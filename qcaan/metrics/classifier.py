@@ -125,6 +125,9 @@ def _load_or_train(
         log.info("training the classifier that scores %s images (once, then cached)", train.name)
     # damage to a cache file shows in many ways, and a new file mends them all
     except Exception as error:
+        # torch has no error type of its own for the memory of the CPU
+        if isinstance(error, MemoryError) or "memory" in str(error):
+            raise
         log.warning(
             "cached classifier %s is unreadable (%s): training it again", path, type(error).__name__
         )

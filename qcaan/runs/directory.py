@@ -36,6 +36,8 @@ _RECORDED_PACKAGES = (
 _LOCK = ".lock"
 # options that a resumed run may change: the place of the data, and the limits of the device
 _CHANGEABLE = ("epochs", "data_root", "max_jobs", "max_shots", "job_timeout", "ibm_mode")
+# options whose defaults follow from the number of images
+_DERIVED = ("steps_per_epoch",)
 
 
 class RunError(ValueError):
@@ -211,19 +213,39 @@ class RunDirectory:
     def _check_same(
         self, record: dict[str, Any], config: dict[str, Any], data: dict[str, Any]
     ) -> None:
-        old = {
-            **record["config"],
-            **{f"data {key}": value for key, value in record["data"].items()},
-        }
-        new = {**config, **{f"data {key}": value for key, value in data.items()}}
-        for key in new:
-            if key in _CHANGEABLE or key.endswith("provenance"):
-                continue
-            if old.get(key) != new[key]:
-                raise RunError(
-                    f"{self.path} belongs to another configuration "
-                    f"({key} is {old.get(key)!r} there, {new[key]!r} here); name another --out"
-                )
+        # the fingerprint stands for all facts about the data but their name
+        facts = {"name": data["name"]} if "fingerprint" in data else data
+        old = {**record["config"], **_named_facts(record["data"])}
+        new = {**config, **_named_facts(facts)}
+        passed_over = (*_CHANGEABLE, "data provenance")
+        differing = [key for key in new if key not in passed_over and old.get(key) != new[key]]
+        if "fingerprint" in data and not set(differing) - set(_DERIVED):
+            self.check_fingerprint(data["fingerprint"])
+        if differing:
+            key = differing[0]
+            raise RunError(
+                f"{self.path} belongs to another configuration "
+                f"({key} is {old.get(key)!r} there, {new[key]!r} here); name another --out"
+            )
+
+    def check_fingerprint(self, fingerprint: str) -> None:
+        """Check that data that were read again are those that the run began with.
+
+        Raises:
+            RunError: they are others, or the run has no record of what they were.
+        """
+        data = self.config()["data"]
+        if "fingerprint" not in data:
+            raise RunError(
+                f"{self.path} is of an older version of qcaan, which recorded no fingerprint of "
+                "its data, so that changes cannot be seen; begin a new run"
+            )
+        if data["fingerprint"] != fingerprint:
+            raise RunError(
+                f"the data {data.get('name')} have changed since {self.path} began: their "
+                f"fingerprint is {fingerprint[:12]} now, and was {str(data['fingerprint'])[:12]}; "
+                "bring the old data back, or begin a new run"
+            )
 
     def records(self) -> list[dict[str, Any]]:
         """Return the records of log.jsonl, without a last line that a crash cut short."""
@@ -292,6 +314,10 @@ class RunDirectory:
             return read_state(self.checkpoint_path, device)
         except ValueError as error:
             raise RunError(f"{error}; nothing was changed") from None
+
+
+def _named_facts(data: dict[str, Any]) -> dict[str, Any]:
+    return {f"data {key}": value for key, value in data.items()}
 
 
 def _plain(config: Any) -> dict[str, Any]:

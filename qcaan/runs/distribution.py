@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from qcaan.checks import Floats
+from qcaan.data.samples import Samples
 from qcaan.gans.distribution.config import DistributionConfig, configured_samples, make_qgan
 from qcaan.gans.distribution.qgan import QGAN, train
 from qcaan.runs import reports
@@ -41,14 +42,16 @@ def plan_run(config: DistributionConfig, samples: Floats, samplers: SamplerFacto
     )
 
 
-def data_facts(config: DistributionConfig, samples: Floats) -> dict[str, Any]:
+def data_facts(config: DistributionConfig, samples: Samples) -> dict[str, Any]:
     """Return the facts about a run's data for its config.json."""
+    values, origin = samples
     return {
         "name": Path(config.data).name,
-        "shape": list(samples.shape),
-        "mean": samples.mean(0).tolist(),
-        "std": samples.std(0).tolist(),
-        "provenance": f"{len(samples)} samples of {config.data}",
+        "shape": list(values.shape),
+        "mean": values.mean(0).tolist(),
+        "std": values.std(0).tolist(),
+        "provenance": f"{len(values)} samples of {origin}",
+        "fingerprint": samples.fingerprint,
     }
 
 
@@ -62,11 +65,17 @@ def load(
 ) -> QGAN:
     """Load the QGAN of a run; see `qcaan.runs.restoring.restore`.
 
-    A file of samples is read again: from `data_root`, if that is given, or from its old place.
+    The samples are drawn or read again: a file from `data_root`, if that is given, or from its old
+    place.
+
+    Raises:
+        RunError: as of `restore`, or the samples are not those that the run began with.
     """
 
     def make(config: DistributionConfig, samplers: MakeSampler) -> QGAN:
-        return make_qgan(config, configured_samples(config, data_root), make_sampler=samplers)
+        samples = configured_samples(config, data_root)
+        directory.check_fingerprint(samples.fingerprint)
+        return make_qgan(config, samples.values, make_sampler=samplers)
 
     return restore(
         directory,

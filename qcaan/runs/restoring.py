@@ -88,9 +88,16 @@ def restore_checkpoint(
 
 
 def load_data(directory: RunDirectory, data_root: Path | None) -> tuple[ImageSet, ImageSet]:
-    """Return all training images and all held-out images of a run's data set."""
+    """Return all training images and all held-out images of a run's data set.
+
+    Raises:
+        RunError: they are not the images that the run began with.
+        DataError: they cannot be read.
+    """
     # the recorded name is the data set that `auto` stood for
-    return load_splits(directory.config()["data"]["name"], data_root)
+    train_set, test_set = load_splits(directory.fact("name"), data_root)
+    directory.check_fingerprint(train_set.fingerprint)
+    return train_set, test_set
 
 
 def _options(

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from qcaan.data.samples import load_samples
+from qcaan.data.opening import fingerprint
+from qcaan.data.samples import read_samples
 from qcaan.gans.wasserstein.config import WassersteinConfig
 from qcaan.gans.wasserstein.gan import EpochRecord, WassersteinGAN, train
 from qcaan.metrics.samples import column_scores, sliced_wasserstein
@@ -28,8 +29,27 @@ _NAMED_SAMPLES = 100_000
 _HELD_OUT = 5
 
 
-def load_data(config: WassersteinConfig) -> tuple[Tensor, Tensor]:
-    """Return the samples to train on [N, k] and those held out for the scores [M, k], float64.
+class SampleSplit(NamedTuple):
+    """Samples of a run.
+
+    Attributes:
+        samples: samples to train on, float64 [N, k].
+        held_out: samples held out for the scores, float64 [M, k].
+        origin: phrase that names their source.
+    """
+
+    samples: Tensor
+    held_out: Tensor
+    origin: str
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all samples."""
+        return fingerprint(self.samples.numpy(), self.held_out.numpy())
+
+
+def load_data(config: WassersteinConfig) -> SampleSplit:
+    """Return the samples that a run learns, and those held out for its scores.
 
     Raises:
         ValueError: `data` names neither a distribution nor a file of at least ten rows of finite
@@ -40,8 +60,10 @@ def load_data(config: WassersteinConfig) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(0)
     if config.data == "normal":
         samples = rng.normal(config.mean, config.std, (_NAMED_SAMPLES, 1))
+        origin = f"the normal distribution of mean {config.mean:g}, deviation {config.std:g}"
     else:
-        samples = rng.permutation(load_samples(config.data, _NAMED_SAMPLES, seed=0))
+        values, origin = read_samples(config.data, _NAMED_SAMPLES, seed=0)
+        samples = rng.permutation(values)
     if len(samples) < 10 or not np.isfinite(samples).all():
         raise ValueError(f"{config.data} must hold at least ten rows of finite numbers")
     largest = abs(samples).max()
@@ -51,15 +73,18 @@ def load_data(config: WassersteinConfig) -> tuple[Tensor, Tensor]:
             "[-1, 1]; add --rescale"
         )
     held_out = np.arange(len(samples)) % _HELD_OUT == 0
-    return torch.from_numpy(samples[~held_out]), torch.from_numpy(samples[held_out])
+    return SampleSplit(
+        torch.from_numpy(samples[~held_out]), torch.from_numpy(samples[held_out]), origin
+    )
 
 
-def data_facts(config: WassersteinConfig, samples: Tensor, held_out: Tensor) -> dict[str, Any]:
+def data_facts(config: WassersteinConfig, data: SampleSplit) -> dict[str, Any]:
     """Return the facts about the data that a run's config.json holds.
 
     `range` holds the least and the greatest values of the columns of the training samples, from
     which `load` makes the networks.
     """
+    samples, held_out, origin = data
     everything = torch.cat([samples, held_out])
     return {
         "name": config.data,
@@ -69,9 +94,9 @@ def data_facts(config: WassersteinConfig, samples: Tensor, held_out: Tensor) -> 
         "std": everything.std(0).tolist(),
         "range": [samples.min(0).values.tolist(), samples.max(0).values.tolist()],
         "provenance": (
-            f"{len(samples)} training samples of {config.data}, {len(held_out)} held out for the "
-            "scores"
+            f"{len(samples)} training samples of {origin}, {len(held_out)} held out for the scores"
         ),
+        "fingerprint": data.fingerprint,
     }
 
 
@@ -147,7 +172,9 @@ def score_run(run: RunDirectory, gan: WassersteinGAN, n: int) -> dict[str, Any]:
     Writes scores.json, with numbers instead of lists if the data have one column, and samples.npz.
     On a device, the samples are jobs that may be paid for.
     """
-    samples, held_out = load_data(gan.config)
+    data = load_data(gan.config)
+    run.check_fingerprint(data.fingerprint)
+    samples, held_out, _ = data
     generated = gan.generate(n)
     scores = {**_scores(generated, held_out), "real": _scores(samples[:n], held_out)}
     run.save_arrays("samples.npz", {"generated": generated.numpy(), "real": held_out[:n].numpy()})

@@ -17,7 +17,6 @@ from torch import Tensor
 from qcaan.bits import all_bitstrings, bits_to_index, histogram, product_probabilities
 from qcaan.checks import whole
 from qcaan.circuits.ansatz import Basis
-from qcaan.data.images import load_images
 from qcaan.files import write_csv
 from qcaan.optimizers import OptimizerName
 from qcaan.priors.base import MAX_HISTOGRAM_BITS
@@ -26,6 +25,7 @@ from qcaan.priors.qcbm import QCBM
 from qcaan.runs import reports
 from qcaan.runs.directory import RunError
 from qcaan.runs.loading import load_run
+from qcaan.runs.restoring import load_data
 from qcaan.runs.session import console
 
 # engines of the optimisers: Aer for COBYLA, as in the default run, and our engine for the others
@@ -88,15 +88,15 @@ def _latent_bits(
     """Return the latent bits [m, n_bits] of a run's training images, its qubits and its bases.
 
     Raises:
-        RunError: there is no such run, or its prior has no bits.
+        RunError: there is no such run, its prior has no bits, or its data have changed.
     """
     run = load_run(path, seed=seed, device="cpu", data_root=data_root)
     if run.system != "associative" or run.gan.prior.n_bits is None:
         raise RunError(f"{path} holds no run whose prior has bits")
     config = run.gan.config
-    name = run.directory.config()["data"]["name"]
-    data = load_images(name, classes=config.digits, root=data_root or config.data_root)
-    return run.gan.latent_bits(data.images), config.n_qubits, config.bases
+    data, _ = load_data(run.directory, data_root or config.data_root)
+    images = data.only(config.digits).images
+    return run.gan.latent_bits(images), config.n_qubits, config.bases
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def main(
     train_set, test_set = everything.only(digits), held_out.only(digits)
     base = replace(base, data=everything.name).resolved(len(train_set.images))
     announce_data(train_set.provenance, stands_in=train_set.stands_in)
-    _open_folder(out, base, images)
+    _open_folder(out, base, images, train_set.fingerprint)
 
     classifier = load_classifier(everything, held_out, device=where)
     reference = shuffled(train_set.images)
@@ -141,7 +141,7 @@ def _check_prior(config: AssociativeConfig) -> None:
     make_prior(config, config, seed=0)
 
 
-def _open_folder(out: Path, base: AssociativeConfig, images: int) -> None:
+def _open_folder(out: Path, base: AssociativeConfig, images: int, fingerprint: str) -> None:
     """Make the folder of a comparison, or check that its cells have the same options.
 
     Raises:
@@ -149,6 +149,7 @@ def _open_folder(out: Path, base: AssociativeConfig, images: int) -> None:
     """
     options = {
         "data": base.data,
+        "fingerprint": fingerprint,
         "digits": list(base.digits),
         "images": images,
         "epochs": base.epochs,

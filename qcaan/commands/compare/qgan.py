@@ -85,7 +85,7 @@ def measure(config: DistributionConfig) -> dict[str, float]:
     Returns its relative entropies untrained and trained, that of the product of the data's
     marginals, its distances, the p-value of its test, and the seconds of its training.
     """
-    qgan = make_qgan(config, configured_samples(config))
+    qgan = make_qgan(config, configured_samples(config).values)
     untrained = qgan.relative_entropy()
     start = time.perf_counter()
     qgan.run()

@@ -9,8 +9,8 @@ from typing import get_args
 
 from numpy.typing import ArrayLike
 
-from qcaan.checks import Floats, check_seed, number, one_of, whole
-from qcaan.data.samples import NAMED_DISTRIBUTIONS, load_samples
+from qcaan.checks import check_seed, number, one_of, whole
+from qcaan.data.samples import NAMED_DISTRIBUTIONS, Samples, read_samples
 from qcaan.gans.distribution.circuit import InitialState
 from qcaan.gans.distribution.discriminator import (
     DISCRIMINATOR_STEPS,
@@ -51,7 +51,8 @@ class DistributionDataOptions:
 
     data: str = "lognormal"
     """Name of a distribution (lognormal, triangular, bimodal, binomial, gaussian, gaussian-2d,
-    gaussian-3d), or path of a .csv or .npy file of samples."""
+    gaussian-3d), or path of a file of samples: a .npy or .npz file, or a table of numbers as text
+    (.csv, .tsv, .txt, .dat)."""
     n_samples: int = 20_000
     """Number of samples drawn of a named distribution; of a file all are used."""
     bounds: tuple[float, ...] | None = None
@@ -121,8 +122,8 @@ class DistributionConfig(
             one_of("gradient", self.gradient, get_args(GradientName))
 
 
-def configured_samples(config: DistributionConfig, data_root: Path | None = None) -> Floats:
-    """Return the samples [N, k] that a run learns.
+def configured_samples(config: DistributionConfig, data_root: Path | None = None) -> Samples:
+    """Return the samples that a run learns.
 
     Args:
         config: configuration of the run.
@@ -135,7 +136,7 @@ def configured_samples(config: DistributionConfig, data_root: Path | None = None
     place: str | Path = config.data
     if data_root is not None and config.data not in NAMED_DISTRIBUTIONS:
         place = data_root / Path(config.data).name
-    return load_samples(place, config.n_samples, config.seed)
+    return read_samples(place, config.n_samples, config.seed)
 
 
 def make_qgan(

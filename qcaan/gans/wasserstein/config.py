@@ -48,8 +48,9 @@ class WassersteinDataOptions:
 
     data: str = "normal"
     """Training data: normal (see --mean and --std), a named distribution (lognormal, triangular,
-    bimodal, binomial, gaussian, gaussian-2d, gaussian-3d), or the path of an .npy or .csv file
-    with a row for each sample and a column for each dimension."""
+    bimodal, binomial, gaussian, gaussian-2d, gaussian-3d), or the path of a .npy or .npz file or of
+    a table of numbers as text (.csv, .tsv, .txt, .dat), with a row for each sample and a column for
+    each dimension."""
     mean: float = 0.0
     """Mean of the normal distribution (--data normal)."""
     std: float = 0.2
