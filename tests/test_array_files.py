@@ -208,6 +208,8 @@ class TestArchivesOfImages:
         np.save(tmp_path / "x.npy", np.zeros((4, 28, 28), np.uint8))
         with pytest.raises(DataError, match="images are read from a folder of class folders, or"):
             load_images(tmp_path / "x.npy")
+        write_npz(tmp_path / "x.npz").rename(tmp_path / "x.data")
+        assert len(load_images(tmp_path / "x.data").images) == 32
 
 
 class TestIdx:

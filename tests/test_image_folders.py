@@ -102,6 +102,18 @@ class TestLeftOut:
             "cat/pipe); left out: 1 picture outside of class folders (lone.png)"
         )
 
+    def test_names_that_no_terminal_shows_are_told_all_the_same(self, tmp_path: Path):
+        cats = tmp_path / os.fsdecode(b"k\xe4tzchen")
+        cats.mkdir()
+        grey(5).save(cats / "a.png")
+        (cats / "two\nlines\x1b[31m").touch()
+        images = load_images(tmp_path)
+        assert images.class_names == {0: "k\ufffdtzchen"}
+        assert "(k\ufffdtzchen/two\ufffdlines\ufffd[31m)" in images.provenance
+        (cats / "b\n.png").touch()
+        with pytest.raises(DataError, match=r"cannot read .*/b.\.png: cannot identify"):
+            load_images(tmp_path)
+
     def test_a_folder_of_lone_pictures_says_so(self, tmp_path: Path):
         grey(1).save(tmp_path / "lone.png")
         with pytest.raises(

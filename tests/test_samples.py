@@ -56,5 +56,7 @@ def test_bad_data_are_named(tmp_path):
         load_samples("cauchy", 10, 0)
     with pytest.raises(ValueError, match="`n` must be at least 1, got 0"):
         load_samples("lognormal", 0, 0)
+    with pytest.raises(ValueError, match=r"cannot read ~no user/x\.csv: Could not determine home"):
+        load_samples("~no user/x.csv", 1, 0)
     with pytest.raises(FileNotFoundError):
         load_samples("nowhere.csv", 1, 0)

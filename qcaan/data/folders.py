@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qcaan.data.opening import DataError, check_fits, listing, reading
+from qcaan.data.opening import DataError, check_fits, listing, printable, reading
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -107,7 +107,7 @@ def read_folder(path: Path, size: int | None) -> Pictures:
     return Pictures(
         pixels,
         np.repeat(np.array(labels), [len(found.classes[name]) for name in names]),
-        dict(zip(labels, names, strict=True)),
+        dict(zip(labels, map(printable, names), strict=True)),
         f"{path}, each resized to {side}x{side}",
         is_split=False,
         notes=_notes(found),
@@ -272,4 +272,4 @@ def _counted(n: int, one: str, more: str) -> str:
 
 
 def _listed(names: list[str], most: int = 5) -> str:
-    return ", ".join([*names[:most], *(["..."] if len(names) > most else [])])
+    return ", ".join([*map(printable, names[:most]), *(["..."] if len(names) > most else [])])

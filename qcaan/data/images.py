@@ -15,8 +15,8 @@ from torch import Tensor
 
 from qcaan.checks import one_of
 from qcaan.data.folders import SIZES, Pictures
-from qcaan.data.opening import DataError, check_fits, fingerprint
-from qcaan.data.readers import NotAvailable, expanded, read
+from qcaan.data.opening import DataError, check_fits, expanded, fingerprint
+from qcaan.data.readers import NotAvailable, read
 from qcaan.files import cache_folder
 
 Split = Literal["train", "test"]

@@ -29,6 +29,26 @@ _KINDS = {
 class DataError(ValueError):
     """Data cannot be read as asked; the message is one line that names the value or the file."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """Return a text from outside, as a name of a file, without what a terminal cannot show."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+
+
+def expanded(path: str | Path) -> Path:
+    """Return the path with `~` expanded.
+
+    Raises:
+        DataError: there is no user of that name.
+    """
+    with reading(Path(path)):
+        return Path(path).expanduser()
+
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,15 @@ from numpy.typing import NDArray
 
 from qcaan.data.arrays import NUMBERS, TEXT, open_npz
 from qcaan.data.folders import Pictures, read_folder
-from qcaan.data.opening import DataError, check_fits, check_regular, listing, reading
+from qcaan.data.opening import (
+    DataError,
+    check_fits,
+    check_regular,
+    expanded,
+    listing,
+    printable,
+    reading,
+)
 
 DATA_NAMES = ("auto", "mnist", "mnist-5k", "fashion-mnist", "cifar10", "digits8x8")
 DOWNLOAD_SECONDS = 15.0  # limit for a whole data set
@@ -64,16 +73,6 @@ def read(name: str, root: Path, *, split: str, size: int | None) -> Pictures:
             "exists"
         )
     return read_folder(path, size) if path.is_dir() else _read_npz(path, split)
-
-
-def expanded(path: str | Path) -> Path:
-    """Return the path with `~` expanded.
-
-    Raises:
-        DataError: there is no user of that name.
-    """
-    with reading(Path(path)):
-        return Path(path).expanduser()
 
 
 def _place(root: Path, *parts: str) -> Path:
@@ -202,8 +201,8 @@ def _read_digits() -> Pictures:
 
 
 def _read_npz(path: Path, split: str) -> Pictures:
-    if path.suffix.lower() != ".npz":
-        check_regular(path)
+    check_regular(path)
+    if path.suffix.lower() != ".npz" and not zipfile.is_zipfile(path):
         raise DataError(
             f"cannot read {path}: images are read from a folder of class folders, or from an .npz "
             "file with x_train and y_train"
@@ -220,7 +219,7 @@ def _read_npz(path: Path, split: str) -> Pictures:
         if "classes" in arrays:
             names = arrays["classes"](kinds=TEXT + NUMBERS)
             texts = np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names.astype(str)
-            class_names = dict(enumerate(texts.ravel().tolist()))
+            class_names = dict(enumerate(map(printable, texts.ravel().tolist())))
         else:
             class_names = {label: str(label) for label in np.unique(labels).tolist()}
     span = (f"pixels from {pixels.min()} to {pixels.max()} of 255",) if pixels.size else ()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qcaan.checks import Floats, whole
 from qcaan.data.arrays import open_npz, read_npy
-from qcaan.data.opening import DataError, fingerprint
+from qcaan.data.opening import DataError, expanded, fingerprint
 from qcaan.data.tables import SUFFIXES, read_table
 
 # number of columns whose ranges are told
@@ -96,7 +96,7 @@ def load_samples(name_or_path: str | Path, n: int, seed: int) -> Floats:
 
 def read_samples(name_or_path: str | Path, n: int, seed: int) -> Samples:
     """Return samples and where they are from; see `load_samples`."""
-    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    name, path = str(name_or_path), expanded(name_or_path)
     if name in NAMED_DISTRIBUTIONS:
         draw = NAMED_DISTRIBUTIONS[name].draw
         values = draw(np.random.default_rng(seed), whole("n", n)).reshape(n, -1)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcaan.checks import Floats
-from qcaan.data.opening import DataError, check_fits, check_regular
+from qcaan.data.opening import DataError, check_fits, check_regular, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ def read_table(path: Path) -> Table:
     notes = [f"separated by {_SEPARATORS[separator]}"] if separator and n_columns > 1 else []
     given = list(cells.iloc[0]) if has_header else []
     if has_header:
-        names = [name or number for name, number in zip(given, names, strict=True)]
+        names = [printable(name) or number for name, number in zip(given, names, strict=True)]
         cells, places = cells[1:], places[1:]
     else:
         notes.append("without a header line")
