@@ -52,6 +52,16 @@ class TestFingerprint:
         seen.add(load_images(write_npz(tmp_path / "x.npz", x_train=x, y_train=y)).fingerprint)
         assert len(seen) == 4
 
+    def test_both_parts_of_an_archive_have_the_same(self, tmp_path: Path):
+        x, y = np.full((3, 28, 28), 77, np.uint8), np.array([0, 1, 1])
+        path = write_npz(tmp_path / "x.npz", x_test=x, y_test=y)
+        train, test = load_splits(path)
+        assert train.fingerprint == test.fingerprint
+        write_npz(path, x_test=x, y_test=y.astype(np.uint8))
+        assert load_images(path).fingerprint == train.fingerprint
+        write_npz(path, x_test=x + 1, y_test=y)
+        assert load_images(path).fingerprint != train.fingerprint
+
     def test_it_is_that_of_the_data_set_and_not_of_the_classes_chosen(self):
         train, test = load_splits("digits8x8")
         assert train.fingerprint == test.fingerprint == train.only([3]).fingerprint

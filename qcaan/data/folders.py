@@ -41,6 +41,7 @@ class Pictures(NamedTuple):
         origin: phrase that names the source.
         is_split: whether the source has a test part of its own.
         notes: phrases on what was decided or left out.
+        both_splits: pixels and labels of both splits, if they were read; default those of this one.
     """
 
     pixels: NDArray[Any]
@@ -49,6 +50,7 @@ class Pictures(NamedTuple):
     origin: str
     is_split: bool = True
     notes: tuple[str, ...] = ()
+    both_splits: tuple[NDArray[Any], ...] = ()
 
 
 @dataclass

