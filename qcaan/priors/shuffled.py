@@ -60,7 +60,7 @@ class Shuffled(BankedPrior):
             measured = self.qcbm.corrected(target_probabilities(self.bank, self.n_bases))
         return torch.stack([product_of_marginals(probs) for probs in measured])
 
-    def measure(self, n: int) -> Tensor:
+    def _measure(self, n: int) -> Tensor:
         bits = self.qcbm.measure(n)
         orders = [torch.from_numpy(self.qcbm.rng.permutation(n)) for _ in range(self.dim)]
         return bits.gather(0, torch.stack(orders, 1).to(bits.device))
