@@ -16,7 +16,7 @@ from qcaan.checks import one_of, whole
 from qcaan.circuits.ansatz import AnsatzName, Basis, make_ansatz
 from qcaan.circuits.born import BornMachine, mitigated
 from qcaan.optimizers import OPTIMIZERS, OptimizerName, fewest_evaluations
-from qcaan.priors.base import BankedPrior, FitReport, compare
+from qcaan.priors.base import BankedPrior, FitReport, compare, lowers
 from qcaan.priors.marginals import angles_at_marginals
 from qcaan.priors.objective import BornObjective, gradient_evaluations
 from qcaan.priors.schedule import Schedule
@@ -216,7 +216,8 @@ class QCBM(BankedPrior):
         else:
             best = search.run(*new_start(), None)
         first = search.points[0]
-        if best is first and (cause := objective.why_flat()):
+        flat = best is first and lowers(first.loss, target.least_loss)
+        if flat and (cause := objective.why_flat()):
             warnings.warn(f"{self.optimizer} left all angles as they were: {cause}", stacklevel=4)
         elif target.blind and target.holds(best.loss):
             warnings.warn(

@@ -40,6 +40,8 @@ class Target:
 
     Attributes:
         product_loss: loss of the product of the target's marginals.
+        least_loss: loss of the target itself.
+        correlated: whether the target differs from that product.
         blind: whether the target has correlations, and hardly any of two bits, so that the
             product of its marginals is a start that nothing leaves.
     """
@@ -54,7 +56,8 @@ class Target:
             return sum(float(loss(t, m)) for t, m in zip(probs, models, strict=True))
 
         self.product_loss = total(loss, products)
-        gain = max(0.0, self.product_loss - total(loss, probs))
+        self.least_loss = total(loss, probs)
+        gain = max(0.0, self.product_loss - self.least_loss)
         self._left_at = self.product_loss - _NOTHING * gain
         kl = total(losses.kl, products)
         pairs = sum(_pair_information(part) for part in parts)
