@@ -16,7 +16,8 @@ from qcaan.checks import one_of, whole
 from qcaan.circuits.ansatz import AnsatzName, Basis, make_ansatz
 from qcaan.circuits.born import BornMachine, mitigated
 from qcaan.optimizers import OPTIMIZERS, OptimizerName, fewest_evaluations
-from qcaan.priors.base import BankedPrior, FitReport, compare, lowers
+from qcaan.priors.bank import BankedPrior
+from qcaan.priors.base import FitReport, compare, lowers
 from qcaan.priors.marginals import angles_at_marginals
 from qcaan.priors.objective import BornObjective, gradient_evaluations
 from qcaan.priors.schedule import Schedule

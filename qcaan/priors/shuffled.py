@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from qcaan.bits import BitsLike, as_bits, product_of_marginals, target_probabilities
-from qcaan.priors.base import BankedPrior, FitReport, compare
+from qcaan.priors.bank import BankedPrior
+from qcaan.priors.base import FitReport, compare
 from qcaan.priors.qcbm import QCBM
 
 
