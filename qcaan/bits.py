@@ -22,15 +22,26 @@ def as_bits(bits: BitsLike, width: int, device: torch.device | str | None = None
     """Return bits as a tensor uint8 [m, width], on `device` if one is given.
 
     Args:
-        bits: a torch tensor, a NumPy array or nested lists [m, width] of 0 and 1, of any dtype.
+        bits: a torch tensor, a NumPy array, a table or nested lists [m, width] of 0 and 1, of any
+            real dtype.
         width: number of bits in a row.
         device: device of the result; default that of `bits`, or the CPU.
 
     Raises:
-        ValueError: another shape, no rows, or values other than 0 and 1.
+        ValueError: another shape, no rows, masked entries, or values other than 0 and 1.
     """
+    if np.ma.is_masked(bits):
+        raise ValueError("`bits` must have no masked entries")
     try:
-        tensor = torch.as_tensor(bits, device=device).detach()
+        if not isinstance(bits, Tensor):
+            array = np.asarray(bits)
+            if array.dtype.kind not in "biuf":
+                raise TypeError
+            # only 0 and 1 stay what they are; others become 2
+            bits = torch.from_numpy(np.where(array == 1, 1, np.where(array == 0, 0, 2)))
+        tensor = bits.detach().to_dense().to(device or bits.device)
+        if tensor.is_complex():
+            raise TypeError
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"`bits` must be an array [m, {width}] of 0 and 1") from None
     if tensor.ndim != 2 or tensor.shape[1] != width or len(tensor) == 0:

@@ -29,6 +29,11 @@ def whole(name: str, value: Any, least: int = 1, below: int | None = None) -> in
     """
     limit = "" if below is None else f" and below {_power_of_two(below)}"
     try:
+        # Python and torch count True as 1
+        if isinstance(value, bool) or (
+            isinstance(value, torch.Tensor) and value.dtype == torch.bool
+        ):
+            raise TypeError
         number = operator.index(value)
     except TypeError:
         raise ValueError(

@@ -70,7 +70,7 @@ def cobyla(
     Args:
         objective: function to minimise.
         theta: start [P], in radians.
-        evaluations: maximum number of evaluations. SciPy needs at least P + 2.
+        evaluations: maximum number of evaluations; see `fewest_evaluations`.
         rng: random state of the blocks.
 
     Returns:
@@ -81,7 +81,7 @@ def cobyla(
         return _cobyla(objective, theta, np.arange(len(theta)), evaluations, 0.1, 1e-4)[0]
     left = evaluations
     while True:
-        for block in np.array_split(rng.permutation(len(theta)), math.ceil(len(theta) / _BLOCK)):
+        for block in np.array_split(rng.permutation(len(theta)), _n_blocks(len(theta))):
             budget = min(left - 2 * _CONFIRM, 4 * len(block))
             if budget < len(block) + 2:
                 return theta
@@ -91,6 +91,10 @@ def cobyla(
             old, new = objective(points).view(2, -1).mean(1)
             if new < old:
                 theta = moved
+
+
+def _n_blocks(n_params: int) -> int:
+    return math.ceil(n_params / _BLOCK)
 
 
 def _cobyla(
@@ -191,6 +195,8 @@ def adam(objective: Objective, theta: Tensor, evaluations: int, rng: np.random.G
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         _, point.grad = objective.gradient(point.detach())
+        if not point.grad.any():
+            break  # a critical point: the other steps would be wasted
         optimizer.step()
         schedule.step()
     return point.detach()
@@ -204,16 +210,21 @@ OPTIMIZERS: dict[OptimizerName, Optimizer] = {
 }
 
 
-def fewest_evaluations(name: OptimizerName, n_params: int, gradient_evaluations: int) -> int:
+def fewest_evaluations(
+    name: OptimizerName, n_params: int, gradient_evaluations: int, *, noisy: bool
+) -> int:
     """Return the smallest budget with which the named optimiser moves.
 
     Args:
         name: name of the optimiser.
         n_params: number of angles.
         gradient_evaluations: number of evaluations of one gradient.
+        noisy: whether the objective is noisy.
     """
+    # SciPy's COBYLA needs two evaluations more than it moves angles
+    block = math.ceil(n_params / _n_blocks(n_params))
     return {
-        "cobyla": n_params + 2,
+        "cobyla": block + 2 + 2 * _CONFIRM if noisy else n_params + 2,
         "spsa": 40,
         "cma-es": 4 + int(3 * math.log(n_params)),
         "adam": gradient_evaluations,

@@ -61,14 +61,24 @@ def test_numpys_global_random_state_is_left_alone(optimizer):
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
 
 
+@pytest.mark.parametrize("n_params", [2, 12, 13, 14, 20])
+@pytest.mark.parametrize("noise", [0, 1e-6])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_fewest_evaluations_move_an_exact_objective_and_are_not_exceeded(name):
-    objective = Cosines(torch.ones(20, dtype=torch.float64), 0)
-    start = torch.zeros(20, dtype=torch.float64)
-    budget = fewest_evaluations(name, 20, objective.gradient_evaluations)
+def test_the_fewest_evaluations_move_the_angles_and_are_not_exceeded(name, noise, n_params):
+    objective = Cosines(torch.ones(n_params, dtype=torch.float64), noise)
+    start = torch.zeros(n_params, dtype=torch.float64)
+    budget = fewest_evaluations(
+        name, n_params, objective.gradient_evaluations, noisy=objective.noisy
+    )
     theta = OPTIMIZERS[name](objective, start, budget, np.random.default_rng(0))
     assert objective.asked <= budget
     assert not torch.equal(theta, start)
+
+
+def test_adam_ends_at_a_critical_point():
+    objective = Cosines(torch.zeros(3, dtype=torch.float64), 0)
+    OPTIMIZERS["adam"](objective, objective.minimum, 50, np.random.default_rng(0))
+    assert objective.asked == 1
 
 
 def test_the_rate_of_decaying_adam_is_halved_after_half_steps():

@@ -4,93 +4,15 @@ import numpy as np
 import pytest
 import torch
 from qiskit.primitives import BaseSamplerV2, StatevectorSampler
+from some_priors import correlated_bits, small_qcbm
 
 from qcaan import losses
 from qcaan.bits import histogram, index_to_bits, product_probabilities
 from qcaan.optimizers import OPTIMIZERS
-from qcaan.priors.boltzmann import QBM, RBM
-from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
+from qcaan.priors.classical import Bernoulli, Histogram, Product
 from qcaan.priors.qcbm import QCBM
 from qcaan.priors.shuffled import Shuffled
 from qcaan.samplers.names import make_sampler
-
-
-def correlated_bits(m: int = 4000) -> torch.Tensor:
-    """Three bits, the first two mostly equal, the third rare."""
-    rng = np.random.default_rng(0)
-    first = rng.random(m) < 0.5
-    return torch.from_numpy(
-        np.stack([first, first ^ (rng.random(m) < 0.1), rng.random(m) < 0.2], 1).astype(np.uint8)
-    )
-
-
-def small_qcbm(**options):
-    return QCBM(
-        **{
-            "n_qubits": 3,
-            "n_layers": 4,
-            "fit_evals": 60,
-            "bank_shots": 500,
-            "shots": 0,
-            "seed": 0,
-            **options,
-        }
-    )
-
-
-PRIORS = {
-    "gaussian": lambda: Gaussian(3),
-    "bernoulli": lambda: Bernoulli(3, dither=0.1),
-    "qcbm": small_qcbm,
-    "qcbm-shots-mmd": lambda: small_qcbm(shots=500, fit_loss="mmd"),
-    "qcbm-exact": lambda: small_qcbm(sampler="exact", optimizer="adam", bases=("z",)),
-    "qcbm-exact-shots": lambda: small_qcbm(sampler="exact", optimizer="cma-es", shots=500),
-    "shuffled": lambda: Shuffled(small_qcbm()),
-    "product": lambda: Product(3, dither=0.1),
-    "histogram": lambda: Histogram(3),
-    "rbm": lambda: RBM(3, n_hidden=8, steps=100, seed=0),
-    "qbm": lambda: QBM(3, noise_dims=2, steps=30),
-    "qcbm-seed": lambda: small_qcbm(ansatz="seed", n_layers=2),
-}
-
-
-@pytest.mark.parametrize("make", PRIORS.values(), ids=PRIORS)
-class TestContract:
-    def test_samples_have_the_shape_dtype_and_support(self, make):
-        prior = make()
-        prior.fit(correlated_bits())
-        for samples in (prior.sample(200), prior.measure(200)):
-            assert samples.shape == (200, prior.dim)
-            assert samples.dtype == torch.float32
-            if prior.n_bits:
-                assert set(samples.unique().tolist()) <= {0.0, 1.0}
-        assert prior.embed(prior.sample(7)).shape == (7, prior.latent_dim)
-
-    def test_state_dict_brings_back_the_same_draws(self, make):
-        prior, other = make(), make()
-        prior.fit(correlated_bits())
-        other.load_state_dict(prior.state_dict())
-        for draw in (lambda p: p.sample(50), lambda p: p.measure(50)):
-            torch.manual_seed(3)
-            expected = draw(prior)
-            torch.manual_seed(3)
-            assert torch.equal(draw(other), expected)
-
-    def test_a_fit_lowers_its_own_loss_or_leaves_the_prior_alone(self, make):
-        report = make().fit(correlated_bits())
-        if report.loss_before is not None:
-            assert report.loss_after < report.loss_before
-
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-    def test_moves_to_the_device_and_draws_there(self, make):
-        prior = make().cuda()
-        report = prior.fit(correlated_bits().cuda())
-        assert report.loss_before is None or report.loss_after < report.loss_before
-        assert (
-            prior.sample(5).is_cuda
-            and prior.measure(5).is_cuda
-            and prior.embed(prior.sample(5)).is_cuda
-        )
 
 
 def test_bits_become_signs_in_the_generators_input_and_dither_spreads_them():
@@ -126,7 +48,7 @@ def test_marginals_start_at_the_fitted_product_and_not_at_a_dead_point(monkeypat
 
 
 def test_a_start_without_a_slope_is_named():
-    prior = small_qcbm(initial="random", sampler="exact", optimizer="adam")
+    prior = small_qcbm(initial="random", sampler="exact", optimizer="adam", fit_evals=1)
     # |000> for sure: no angle changes its probability to first order, and the others are clipped
     prior.theta.zero_()
     with pytest.warns(
@@ -307,6 +229,18 @@ def test_a_sampler_object_serves_as_well_as_a_name_and_gives_frequencies():
         ({"bases": ("q",)}, "bases.? must be different ones of z, o, t, got q"),
         ({"shots": -1}, "`shots` must be at least 0"),
         ({"fit_evals": 22}, "`fit_evals` must be at least 23 for cobyla on 21 angles, got 22"),
+        (
+            {"n_layers": 1, "shots": 10, "fit_evals": 10},
+            "`fit_evals` must be at least 11 for cobyla on 3 angles, got 10",
+        ),
+        (
+            {
+                **{"sampler": "statevector", "switch_after_epochs": 1},
+                **{"optimizer": "adam", "fit_evals": 40},
+            },
+            "`fit_evals` must be at least 43 for adam on 21 angles, got 40",
+        ),
+        ({"bank_shots": 10**13}, "`bank_shots` must be at least 0 and below"),
         ({"initial": "zero"}, "unknown `initial` 'zero'; choose from marginals, random"),
         ({"dither": -0.1}, "`dither` must be at least 0, got -0.1"),
         ({"noise_dims": -1}, "`noise_dims` must be at least 0, got -1"),
@@ -329,3 +263,12 @@ def test_bad_options_are_named_with_what_is_allowed(options, message):
 def test_bad_bits_are_refused(bits):
     with pytest.raises(ValueError, match="`bits` must"):
         small_qcbm().fit(bits)
+
+
+def test_the_default_circuit_fits_exact_probabilities_and_learns():
+    prior = QCBM(3, 2, fit_evals=100, bank_shots=1, seed=0)
+    report = prior.fit(correlated_bits())
+    assert prior.shots == report.shots == 0
+    assert report.kl < 0.5 * report.kl_product
+    noisy = QCBM(3, 2, sampler=StatevectorSampler(), bank_shots=1)
+    assert noisy.shots == 2000 and noisy._loss is losses.mmd

@@ -29,7 +29,7 @@ TOY = os.environ.get("QCAAN_TOY") == "1"
 # the bits after a fit. A subclass needs two methods:
 #
 # - `_fit(bits)` gets bits uint8 [m, n_bits] and returns a `FitReport`;
-# - `sample(n)` returns bits float32 [n, n_bits] in {0, 1}.
+# - `_draw(n)` returns bits float32 [n, n_bits] in {0, 1}, for n of at least 1.
 #
 # All that a resumed run needs is kept in buffers, so that it is part of `state_dict()`. The method
 # `distances` is optional: with it, reports have the KL beside the KL of the product of marginals.
@@ -77,7 +77,7 @@ class Mixture(BitPrior):
             self.ones.copy_((shares.T @ x + 1) / (sizes[:, None] + 2))
         return FitReport(before, self._nll(x))
 
-    def sample(self, n: int) -> Tensor:
+    def _draw(self, n: int) -> Tensor:
         component = torch.multinomial(self.weights, n, replacement=True)
         chances = self.ones[component]  # (n, n_bits)
         return (torch.rand(n, self.dim, device=self.device) < chances).float()

@@ -27,7 +27,7 @@ from qcaan.priors.make import (
     CircuitOptions,
     PriorOptions,
     check_prior_options,
-    default_fit,
+    fit_defaults,
     make_prior,
 )
 from qcaan.samplers.jobs import DeviceOptions
@@ -129,7 +129,7 @@ class AssociativeConfig(
         """
         steps = self.steps_per_epoch or training.steps_per_epoch(n_images, self.batch_size)
         epochs = self.epochs or math.ceil(_DEFAULT_STEPS / steps)
-        shots, fit_loss = default_fit(self)
+        shots, fit_loss = fit_defaults(self)
         return replace(self, steps_per_epoch=steps, epochs=epochs, shots=shots, fit_loss=fit_loss)
 
 

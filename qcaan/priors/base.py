@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from qcaan import losses
 from qcaan.bits import BitsLike, as_bits, index_to_bits, product_probabilities, target_probabilities
-from qcaan.checks import number, whole
+from qcaan.checks import check_seed, memory_of, number, whole
 from qcaan.priors.schedule import Schedule
 
 # nats: a product distribution this near to the target means that the target's bits are independent
@@ -30,7 +32,8 @@ class FitReport:
     """Report of a fit. The losses are those of new evaluations, not the optimiser's best draw.
 
     Attributes:
-        loss_before, loss_after: loss at the start and at the end; None if there was nothing to fit.
+        loss_before, loss_after: loss at the first start and at the end; None if there was nothing
+            to fit.
         evaluations: number of parameter sets whose distribution was computed or measured.
         executions: number of circuits run for them: one per basis and parameter set.
         shots: number of shots of all executions.
@@ -39,6 +42,10 @@ class FitReport:
             no distribution over bitstrings, or if it must be estimated from shots: see `distances`.
         kl_product: the same of the product of the target's marginals, the fit without a circuit.
         tvd: total variation distance in [0, 1], summed over the bases.
+        error: standard error of the difference of the losses; 0 if they are exact.
+        starts: names of the starts of a quantum prior's fit, in order: `marginals` of the target
+            (`marginals of parities` if the ansatz cannot start at their product), `last angles`
+            of the fit before, `random angles`. More than one means that others led nowhere.
     """
 
     loss_before: float | None = None
@@ -50,6 +57,15 @@ class FitReport:
     kl: float | None = None
     kl_product: float | None = None
     tvd: float | None = None
+    error: float = 0.0
+    starts: tuple[str, ...] = ()
+
+    @property
+    def lowered(self) -> bool:
+        """Whether the fit lowered its loss, by more than rounding and the error of its shots."""
+        if self.loss_before is None or self.loss_after is None:
+            return False
+        return lowers(self.loss_before, self.loss_after, self.error)
 
     def with_bank(self, shots: int, circuits: int, seconds: float) -> FitReport:
         """Return the report with the cost of a bank of shots added; without shots, as it is."""
@@ -68,18 +84,30 @@ class FitReport:
             text = "prior is fixed"
         else:
             text = f"fit loss {self.loss_before:.4f} -> {self.loss_after:.4f}"
-            if self.loss_after >= self.loss_before:
-                text += " (the fit did NOT lower the loss)"
+            if not self.lowered:
+                shots = f" beyond the error of its shots, {self.error:.1g}" if self.error else ""
+                text += f" (the fit did NOT lower the loss{shots})"
+            if len(self.starts) > 1 or "marginals of parities" in self.starts:
+                text += f" (starts: {', '.join(self.starts)})"
         if self.kl is not None and self.kl_product is not None:
             text += f", KL {self.kl:.3f} (product of marginals {self.kl_product:.3f}"
             text += ": the latent bits are independent)" if self.kl_product < INDEPENDENT else ")"
         return text
 
 
+def lowers(before: float, after: float, error: float = 0.0) -> bool:
+    """Return whether a loss fell by more than rounding and by twice its standard error."""
+    return before - after > max(2 * error, 1e-6 * abs(before) + 1e-9)
+
+
 class Prior(nn.Module, ABC):
     """A distribution over samples [dim] that is fitted to bits and drawn from.
 
     `state_dict()` holds all that a resumed run needs, random state included.
+
+    Args:
+        seed: seed of the prior's own random state, which its fits and draws then use; default
+            torch's global random state. Both are the same on every device only with a seed.
 
     Attributes:
         dim: width of a sample.
@@ -97,9 +125,13 @@ class Prior(nn.Module, ABC):
     # an empty buffer that tells which device the prior is on
     _anchor: Tensor
 
-    def __init__(self) -> None:
+    # state of the prior's own generator; None if it draws from torch's global one
+    _random_state: Tensor | None
+
+    def __init__(self, seed: int | None = None) -> None:
         super().__init__()
         self.register_buffer("_anchor", torch.empty(0), persistent=False)
+        self.register_buffer("_random_state", None if seed is None else _state_of(seed))
 
     @property
     def device(self) -> torch.device:
@@ -113,13 +145,21 @@ class Prior(nn.Module, ABC):
         A quantum prior on a device submits jobs that may be paid for.
         """
 
-    @abstractmethod
     def sample(self, n: int) -> Tensor:
-        """Draw samples [n, dim] float32 on the prior's device, bits as {0, 1}.
+        """Draw samples [n, dim] float32 on the prior's device, bits as {0, 1}; n may be 0.
 
-        Draws come from torch's global random state. A prior with a bank of shots draws from it,
-        and measures one first if there is none, which may submit jobs that are paid for.
+        Draws come from torch's global random state, or from the prior's own if it has a seed. A
+        prior with a bank of shots draws from it, and measures one first if there is none, which
+        may submit jobs that are paid for.
+
+        Raises:
+            ValueError: n is no whole number, is negative, or needs more memory than there is.
         """
+        return self._draw(n) if self._count(n) else self._nothing()
+
+    @abstractmethod
+    def _draw(self, n: int) -> Tensor:
+        """Draw samples [n, dim] float32 for `sample`, which checks that n is at least 1."""
 
     @abstractmethod
     def embed(self, samples: Tensor) -> Tensor:
@@ -135,9 +175,33 @@ class Prior(nn.Module, ABC):
     def measure(self, n: int) -> Tensor:
         """Draw as `sample` does, but never from a bank: for pictures and scores.
 
-        On a device this submits jobs that may be paid for.
+        On a device this submits jobs that may be paid for. Raises as `sample` does.
         """
-        return self.sample(n)
+        return self._measure(n) if self._count(n) else self._nothing()
+
+    def _measure(self, n: int) -> Tensor:
+        """Draw samples [n, dim] for `measure`, which checks that n is at least 1."""
+        return self._draw(n)
+
+    def _count(self, n: int) -> int:
+        return check_draws("n", n, self.dim, self.device)
+
+    def _nothing(self) -> Tensor:
+        return torch.empty(0, self.dim, device=self.device)
+
+    @contextmanager
+    def _random(self) -> Iterator[tuple[torch.device, torch.Generator | None]]:
+        """Give the device on which to draw random numbers, and the generator, None for torch's.
+
+        A prior with a seed draws on the CPU, so that its draws do not depend on its device.
+        """
+        if self._random_state is None:
+            yield self.device, None
+            return
+        generator = torch.Generator()
+        generator.set_state(self._random_state.cpu())
+        yield generator.device, generator
+        self._random_state.copy_(generator.get_state())
 
     def distances(self, bits: BitsLike) -> dict[str, Any]:
         """Return `kl`, `kl_product` and `tvd` to bits [m, dim], see `FitReport`.
@@ -160,6 +224,23 @@ class Prior(nn.Module, ABC):
 
     def reseed(self, seed: int) -> None:
         """Reseed the prior's own random state, if it has one besides torch's."""
+        if self._random_state is not None:
+            self._random_state.copy_(_state_of(seed))
+
+
+def _state_of(seed: int) -> Tensor:
+    """Return the state of a new generator of torch on the CPU."""
+    return torch.Generator().manual_seed(check_seed(seed)).get_state()
+
+
+def check_draws(name: str, n: int, dim: int, device: torch.device | str = "cpu") -> int:
+    """Return a number n of samples [n, dim], which may be 0.
+
+    Raises:
+        ValueError: it is no whole number, is negative, or needs more memory than there is.
+    """
+    # int64 while they are drawn, float32, and copies of both
+    return whole(name, n, 0, memory_of(device) // (2 * 24 * dim) + 1)
 
 
 class BitPrior(Prior):
@@ -169,13 +250,16 @@ class BitPrior(Prior):
         n_bits: width of the bitstrings.
         dither: standard deviation of Gaussian noise on every sign, at least 0.
         noise_dims: number of standard normal coordinates appended to the signs.
+        seed: seed of the prior's own random state; see `Prior`.
 
     Raises:
         ValueError: one of these is out of range.
     """
 
-    def __init__(self, n_bits: int, dither: float, noise_dims: int) -> None:
-        super().__init__()
+    def __init__(
+        self, n_bits: int, dither: float, noise_dims: int, seed: int | None = None
+    ) -> None:
+        super().__init__(seed)
         self.dim = self.n_bits = whole("n_bits", n_bits)
         self.dither = number("dither", dither, least=0)
         self.noise_dims = whole("noise_dims", noise_dims, 0)
@@ -200,54 +284,14 @@ class BitPrior(Prior):
         Without dither and noise dimensions one bitstring draws one picture.
         """
         signs = 2 * torch.as_tensor(samples, device=self.device).float() - 1
-        if self.dither:
-            signs = signs + self.dither * torch.randn_like(signs)
-        if self.noise_dims:
-            signs = torch.cat([signs, signs.new_empty(len(signs), self.noise_dims).normal_()], 1)
+        with self._random() as (device, generator):
+            if self.dither:
+                noise = torch.empty_like(signs, device=device).normal_(generator=generator)
+                signs = signs + self.dither * noise.to(signs)
+            if self.noise_dims:
+                noise = torch.empty(len(signs), self.noise_dims, device=device)
+                signs = torch.cat([signs, noise.normal_(generator=generator).to(signs)], 1)
         return signs
-
-
-class BankedPrior(BitPrior):
-    """A prior over measured bits, which batches resample from a bank of shots.
-
-    Args:
-        n_bits, dither, noise_dims: see `BitPrior`.
-        bank_shots: number of shots per basis in the bank.
-        n_bases: number of measurement bases.
-
-    Attributes:
-        bank: the shots uint8 [bank_shots, n_bits].
-        banked: whether the bank was drawn since the last fit.
-    """
-
-    bank: Tensor
-    banked: Tensor
-
-    def __init__(
-        self, n_bits: int, dither: float, noise_dims: int, *, bank_shots: int, n_bases: int
-    ) -> None:
-        super().__init__(n_bits, dither, noise_dims)
-        self.bank_shots, self.n_bases = whole("bank_shots", bank_shots), n_bases
-        self.register_buffer("bank", torch.zeros(bank_shots, n_bits, dtype=torch.uint8))
-        self.register_buffer("banked", torch.tensor(False))
-
-    def draw_bank(self) -> int:
-        """Measure a new bank of shots, from which `sample` draws until the next fit.
-
-        On a device this submits jobs that may be paid for. Returns the number of shots.
-        """
-        self.bank.copy_(self.measure(self.bank_shots))
-        self.banked.fill_(True)
-        return self.bank_shots * self.n_bases
-
-    def sample(self, n: int) -> Tensor:
-        """Draw bits [n, dim] float32 in {0, 1}, with replacement, from the bank of measured shots.
-
-        If the bank is out of date, a new one is drawn, which may submit jobs that are paid for.
-        """
-        if not self.banked:
-            self.draw_bank()
-        return self.bank[torch.randint(len(self.bank), (n,), device=self.bank.device)].float()
 
 
 class TabulatedPrior(BitPrior):
@@ -259,8 +303,10 @@ class TabulatedPrior(BitPrior):
 
     probs: Tensor
 
-    def __init__(self, n_bits: int, dither: float, noise_dims: int) -> None:
-        super().__init__(n_bits, dither, noise_dims)
+    def __init__(
+        self, n_bits: int, dither: float, noise_dims: int, seed: int | None = None
+    ) -> None:
+        super().__init__(n_bits, dither, noise_dims, seed)
         if n_bits > MAX_HISTOGRAM_BITS:
             raise ValueError(
                 f"`n_bits` must be at most {MAX_HISTOGRAM_BITS} for this prior, got {n_bits}"
@@ -272,8 +318,10 @@ class TabulatedPrior(BitPrior):
         bits = as_bits(bits, self.dim, self.device)
         return compare(target_probabilities(bits, 1), self.probs[None], bits)
 
-    def sample(self, n: int) -> Tensor:
-        return index_to_bits(torch.multinomial(self.probs, n, replacement=True), self.dim).float()
+    def _draw(self, n: int) -> Tensor:
+        with self._random() as (device, generator):
+            index = torch.multinomial(self.probs.to(device), n, True, generator=generator)
+        return index_to_bits(index, self.dim).float().to(self.device)
 
 
 def compare(target: Tensor, model: Tensor, bits: Tensor) -> dict[str, Any]:

@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qcaan.bits import BitsLike, all_bitstrings, as_bits, target_probabilities
-from qcaan.checks import check_seed, number, whole
+from qcaan.checks import number, whole
 from qcaan.priors.base import (
     MAX_HISTOGRAM_BITS,
     BitPrior,
     FitReport,
     TabulatedPrior,
     compare,
+    lowers,
 )
 
 # 2**10 x 2**10 matrices are diagonalised in each step of a fit
@@ -42,8 +43,8 @@ class RBM(BitPrior):
         n_chains: number of chains, and size of the minibatches.
         sweeps: number of Gibbs sweeps of every chain per minibatch, and between two draws of
             samples.
-        seed: seed of the initial weights and chains; default torch's global random state, which
-            everything later is drawn from.
+        seed: seed of the weights, the chains, the fits and the draws; default torch's global random
+            state.
 
     Raises:
         ValueError: one of these is out of range.
@@ -67,17 +68,17 @@ class RBM(BitPrior):
         sweeps: int = 2,
         seed: int | None = None,
     ) -> None:
-        super().__init__(n_bits, dither, noise_dims)
+        super().__init__(n_bits, dither, noise_dims, seed)
         self.steps = whole("steps", steps)
         self.lr = number("lr", lr, above=0)
         self.sweeps = whole("sweeps", sweeps)
         size = (whole("n_hidden", n_hidden), n_bits)
-        generator = None if seed is None else torch.Generator().manual_seed(check_seed(seed))
-        weight = 0.3 * torch.randn(size, generator=generator, dtype=torch.float64)
+        with self._random() as (_, generator):
+            weight = 0.3 * torch.randn(size, generator=generator, dtype=torch.float64)
+            chains = torch.randint(2, (whole("n_chains", n_chains), n_bits), generator=generator)
         self.register_buffer("weight", weight)
         self.register_buffer("visible_bias", torch.zeros(n_bits, dtype=torch.float64))
         self.register_buffer("hidden_bias", torch.zeros(n_hidden, dtype=torch.float64))
-        chains = torch.randint(2, (whole("n_chains", n_chains), n_bits), generator=generator)
         self.register_buffer("chains", chains.double())
 
     def free_energy(self, visible: Tensor) -> Tensor:
@@ -97,20 +98,26 @@ class RBM(BitPrior):
         data = bits.to(self.weight)
         before = self.loss(data)
         saved = {name: value.clone() for name, value in self.named_buffers()}
-        for step in range(self.steps):
-            rate = self.lr * (1 - step / self.steps)
-            real = data[torch.randint(len(data), (len(self.chains),), device=data.device)]
-            self._sweep(self.sweeps)
-            hidden_real = torch.sigmoid(self.hidden_bias + real @ self.weight.T)  # (m, n_hidden)
-            hidden_model = torch.sigmoid(self.hidden_bias + self.chains @ self.weight.T)
-            self.weight += rate * (hidden_real.T @ real - hidden_model.T @ self.chains) / len(real)
-            self.visible_bias += rate * (real - self.chains).mean(0)
-            self.hidden_bias += rate * (hidden_real - hidden_model).mean(0)
+        with self._random() as (device, generator):
+            for step in range(self.steps):
+                rate = self.lr * (1 - step / self.steps)
+                chosen = torch.randint(
+                    len(data), (len(self.chains),), generator=generator, device=device
+                )
+                real = data[chosen.to(data.device)]
+                self.chains = self._swept(self.chains, self.sweeps, device, generator)
+                model = self.chains
+                hidden_real = torch.sigmoid(self.hidden_bias + real @ self.weight.T)  # (m, hidden)
+                hidden_model = torch.sigmoid(self.hidden_bias + model @ self.weight.T)
+                self.weight += rate * (hidden_real.T @ real - hidden_model.T @ model) / len(real)
+                self.visible_bias += rate * (real - model).mean(0)
+                self.hidden_bias += rate * (hidden_real - hidden_model).mean(0)
         after = self.loss(data)
-        if after >= before:
+        if not lowers(before, after):
             # a fit that is no better is not taken, as with the QCBM
             for name, value in self.named_buffers():
-                value.copy_(saved[name])
+                if name != "_random_state":
+                    value.copy_(saved[name])
             after = before
         return FitReport(before, after)
 
@@ -134,25 +141,38 @@ class RBM(BitPrior):
         bits = as_bits(bits, self.dim, self.device)
         return compare(target_probabilities(bits, 1), self.probabilities()[None], bits)
 
-    def sample(self, n: int) -> Tensor:
+    def _draw(self, n: int) -> Tensor:
         """Draw bits float32 [n, n_bits] from the chains.
 
         A draw takes a bitstring of each chain, and some sweeps lie between two draws.
         """
+        self.chains, drawn = self._drawn(n, 0)
+        return drawn
+
+    def _measure(self, n: int) -> Tensor:
+        """Draw from copies of the chains, which themselves stay where they are."""
+        return self._drawn(n, _MEASURING_SWEEPS)[1]
+
+    def _drawn(self, n: int, first_sweeps: int) -> tuple[Tensor, Tensor]:
+        """Return the chains after a draw of n bitstrings, and the bitstrings."""
         draws = []
-        for _ in range(0, n, len(self.chains)):
-            self._sweep(self.sweeps)
-            draws.append(self.chains)
-        return torch.cat(draws)[:n].float()
+        with self._random() as (device, generator):
+            chains = self._swept(self.chains, first_sweeps, device, generator)
+            for _ in range(0, n, len(chains)):
+                chains = self._swept(chains, self.sweeps, device, generator)
+                draws.append(chains)
+        return chains, torch.cat(draws)[:n].float()
 
-    def measure(self, n: int) -> Tensor:
-        self._sweep(_MEASURING_SWEEPS)
-        return self.sample(n)
-
-    def _sweep(self, n: int) -> None:
+    def _swept(
+        self, chains: Tensor, n: int, device: torch.device, generator: torch.Generator | None
+    ) -> Tensor:
+        """Return chains [m, n_bits] after n Gibbs sweeps."""
         for _ in range(n):
-            hidden = torch.bernoulli(torch.sigmoid(self.hidden_bias + self.chains @ self.weight.T))
-            self.chains = torch.bernoulli(torch.sigmoid(self.visible_bias + hidden @ self.weight))
+            inputs = torch.sigmoid(self.hidden_bias + chains @ self.weight.T)
+            hidden = torch.bernoulli(inputs.to(device), generator=generator).to(inputs)
+            inputs = torch.sigmoid(self.visible_bias + hidden @ self.weight)
+            chains = torch.bernoulli(inputs.to(device), generator=generator).to(inputs)
+        return chains
 
     def _all_bits(self) -> Tensor:
         return all_bitstrings(self.dim, self.weight.device).to(self.weight)
@@ -169,7 +189,7 @@ class QBM(TabulatedPrior):
 
     Args:
         n_bits: width of the bitstrings, from 1 to 10.
-        dither, noise_dims: see `BitPrior`.
+        dither, noise_dims, seed: see `BitPrior`.
         steps: number of steps of Adam in a fit.
         lr: learning rate of Adam, above 0.
 
@@ -190,13 +210,14 @@ class QBM(TabulatedPrior):
         *,
         steps: int = 100,
         lr: float = 0.05,
+        seed: int | None = None,
     ) -> None:
         if whole("n_bits", n_bits) > _MAX_QUANTUM_BITS:
             raise ValueError(
                 f"`n_bits` must be at most {_MAX_QUANTUM_BITS} for a quantum Boltzmann machine, "
                 f"got {n_bits}"
             )
-        super().__init__(n_bits, dither, noise_dims)
+        super().__init__(n_bits, dither, noise_dims, seed)
         self.steps, self.lr = whole("steps", steps), number("lr", lr, above=0)
         pairs = list(combinations(range(n_bits), 2))
         signs = 1 - 2 * all_bitstrings(n_bits).double()  # (2**n, n)

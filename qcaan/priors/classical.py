@@ -25,18 +25,22 @@ class Gaussian(Prior):
 
     Args:
         dim: width of the latents.
+        seed: seed of the prior's own random state; see `Prior`.
     """
 
-    def __init__(self, dim: int = 64) -> None:
-        super().__init__()
+    def __init__(self, dim: int = 64, *, seed: int | None = None) -> None:
+        super().__init__(seed)
         self.dim = self.latent_dim = whole("dim", dim)
         self.n_bits = None
 
     def fit(self, bits: BitsLike) -> FitReport:
+        as_bits(bits, self.dim)
         return FitReport()
 
-    def sample(self, n: int) -> Tensor:
-        return torch.randn(n, self.dim, device=self.device)
+    def _draw(self, n: int) -> Tensor:
+        with self._random() as (device, generator):
+            drawn = torch.randn(n, self.dim, generator=generator, device=device)
+        return drawn.to(self.device)
 
     def embed(self, samples: Tensor) -> Tensor:
         return torch.as_tensor(samples, device=self.device).float()
@@ -46,11 +50,18 @@ class Bernoulli(BitPrior):
     """Independent fair bits; `fit` only reports how far the target is from uniform.
 
     Args:
-        n_bits, dither, noise_dims: see `BitPrior`.
+        n_bits, dither, noise_dims, seed: see `BitPrior`.
     """
 
-    def __init__(self, n_bits: int = 16, dither: float = 0.0, noise_dims: int = 0) -> None:
-        super().__init__(n_bits, dither, noise_dims)
+    def __init__(
+        self,
+        n_bits: int = 16,
+        dither: float = 0.0,
+        noise_dims: int = 0,
+        *,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(n_bits, dither, noise_dims, seed)
 
     def _fit(self, bits: Tensor) -> FitReport:
         return FitReport()
@@ -62,8 +73,10 @@ class Bernoulli(BitPrior):
         target = target_probabilities(bits, 1)
         return compare(target, torch.full_like(target, 0.5**self.dim), bits)
 
-    def sample(self, n: int) -> Tensor:
-        return torch.randint(2, (n, self.dim), device=self.device).float()
+    def _draw(self, n: int) -> Tensor:
+        with self._random() as (device, generator):
+            drawn = torch.randint(2, (n, self.dim), generator=generator, device=device)
+        return drawn.float().to(self.device)
 
 
 class Product(BitPrior):
@@ -72,13 +85,20 @@ class Product(BitPrior):
     Its loss is the negative log-likelihood.
 
     Args:
-        n_bits, dither, noise_dims: see `BitPrior`.
+        n_bits, dither, noise_dims, seed: see `BitPrior`.
     """
 
     marginals: Tensor
 
-    def __init__(self, n_bits: int = 16, dither: float = 0.0, noise_dims: int = 0) -> None:
-        super().__init__(n_bits, dither, noise_dims)
+    def __init__(
+        self,
+        n_bits: int = 16,
+        dither: float = 0.0,
+        noise_dims: int = 0,
+        *,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(n_bits, dither, noise_dims, seed)
         self.register_buffer("marginals", torch.full((n_bits,), 0.5, dtype=torch.float64))
 
     def _fit(self, bits: Tensor) -> FitReport:
@@ -98,8 +118,10 @@ class Product(BitPrior):
         model = product_probabilities(self.marginals)[None]
         return compare(target_probabilities(bits, 1), model, bits)
 
-    def sample(self, n: int) -> Tensor:
-        return (torch.rand(n, self.dim, device=self.device) < self.marginals).float()
+    def _draw(self, n: int) -> Tensor:
+        with self._random() as (device, generator):
+            drawn = torch.rand(n, self.dim, generator=generator, device=device)
+        return (drawn.to(self.device) < self.marginals).float()
 
 
 class Histogram(TabulatedPrior):
@@ -108,11 +130,18 @@ class Histogram(TabulatedPrior):
     Its loss is the negative log-likelihood.
 
     Args:
-        n_bits, dither, noise_dims: see `BitPrior`.
+        n_bits, dither, noise_dims, seed: see `BitPrior`.
     """
 
-    def __init__(self, n_bits: int = 16, dither: float = 0.0, noise_dims: int = 0) -> None:
-        super().__init__(n_bits, dither, noise_dims)
+    def __init__(
+        self,
+        n_bits: int = 16,
+        dither: float = 0.0,
+        noise_dims: int = 0,
+        *,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(n_bits, dither, noise_dims, seed)
 
     def _fit(self, bits: Tensor) -> FitReport:
         target = target_probabilities(bits, 1)[0]

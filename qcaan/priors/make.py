@@ -12,7 +12,7 @@ from qcaan.optimizers import OPTIMIZERS, OptimizerName
 from qcaan.priors.base import BitPrior, Prior
 from qcaan.priors.boltzmann import QBM, RBM
 from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
-from qcaan.priors.qcbm import FIT_SHOTS, QCBM, FitLoss, Initial
+from qcaan.priors.qcbm import QCBM, FitLoss, Initial, default_fit
 from qcaan.priors.shuffled import Shuffled
 from qcaan.samplers.names import MakeSampler, is_ideal
 
@@ -103,11 +103,11 @@ def check_prior_options(prior: PriorOptions, circuit: CircuitOptions) -> None:
         whole("switch_after_epochs", circuit.switch_after_epochs)
 
 
-def default_fit(circuit: CircuitOptions) -> tuple[int, FitLoss]:
+def fit_defaults(circuit: CircuitOptions) -> tuple[int, FitLoss]:
     """Return the number of shots and the loss of the fits, with the defaults filled in."""
     exact = is_ideal(circuit.train_sampler or circuit.sampler)
-    shots = (0 if exact else FIT_SHOTS) if circuit.shots is None else circuit.shots
-    return shots, circuit.fit_loss or ("mmd" if shots else "kl")
+    shots, fit_loss = default_fit(exact, circuit.shots)
+    return shots, circuit.fit_loss or fit_loss
 
 
 def make_prior(
@@ -134,7 +134,7 @@ def make_prior(
     if prior.prior in _CLASSICAL:
         width = prior.latent_dim or circuit.n_qubits * len(circuit.bases)
         return _CLASSICAL[prior.prior](width, dither=prior.dither, noise_dims=prior.noise_dims)
-    shots, fit_loss = default_fit(circuit)
+    shots, fit_loss = fit_defaults(circuit)
     qcbm = QCBM(
         circuit.n_qubits,
         circuit.n_layers,

@@ -26,6 +26,7 @@ class BornObjective:
         read: Callable[[BornMachine, Tensor], Tensor],
     ) -> None:
         self.noisy = shots > 0
+        self.n_params = born.n_params
         self.gradient_evaluations = gradient_evaluations(born, shots)
         self.n_evaluations = 0
         self._born, self._targets, self._loss, self._shots = born, targets, loss, shots

@@ -16,10 +16,12 @@ from qcaan.checks import one_of, whole
 from qcaan.circuits.ansatz import AnsatzName, Basis, make_ansatz
 from qcaan.circuits.born import BornMachine, mitigated
 from qcaan.optimizers import OPTIMIZERS, OptimizerName, fewest_evaluations
-from qcaan.priors.base import BankedPrior, FitReport, compare
+from qcaan.priors.bank import BankedPrior
+from qcaan.priors.base import FitReport, compare, lowers
 from qcaan.priors.marginals import angles_at_marginals
 from qcaan.priors.objective import BornObjective, gradient_evaluations
 from qcaan.priors.schedule import Schedule
+from qcaan.priors.starts import LAST, RANDOM, Search, Target, random_angles
 from qcaan.samplers.names import EXACT, EngineLike, MakeSampler, open_engine
 from qcaan.training import reseed
 
@@ -27,10 +29,7 @@ FitLoss = Literal["kl", "nll", "mmd"]
 Initial = Literal["marginals", "random"]
 
 # number of shots of an evaluation if none is named
-FIT_SHOTS = 2000
-
-# number of evaluations from shots averaged for the losses before and after a fit
-_REPEATS = 5
+_FIT_SHOTS = 2000
 
 
 class QCBM(BankedPrior):
@@ -49,15 +48,19 @@ class QCBM(BankedPrior):
         sampler: engine that draws: `exact` (our engine: gradients, shots on the device), a name of
             `qcaan.make_sampler`, a `BaseSamplerV2` or a Qiskit backend.
         optimizer: name of the optimiser of the angles.
-        fit_loss: loss of the circuit's distribution against the target.
+        fit_loss: loss of the circuit's distribution against the target. Default: kl for exact
+            probabilities, and mmd, which shots estimate well, for shots.
         shots: number of shots per basis and evaluation; 0 for exact probabilities by our engine
-            or, for Aer's samplers and Qiskit's reference, by Aer.
+            or, for Aer's samplers and Qiskit's reference, by Aer. Default: 0 if the engine of the
+            fits has them, else 2,000.
         fit_evals: maximum number of evaluations in a fit: parameter sets whose distribution the
             optimiser asks for.
         bank_shots: number of shots per basis in the bank, from which `sample` draws with
             replacement.
         initial: start of the first fit: the target's `marginals` (the fitted product, so that the
-            fit is about correlations) or `random` angles.
+            fit is about correlations) or `random` angles. The report's `starts` name all starts of
+            a fit. With `ry-rx`, whose CX cannot be zero, the start is the product only if
+            `n_layers` is at least the least power of two that is not below `n_qubits`.
         dither: standard deviation of the noise that `embed` adds to the signs.
         noise_dims: number of Gaussian coordinates that `embed` appends.
         seed: seed of the angles, the shots and the optimiser.
@@ -92,8 +95,8 @@ class QCBM(BankedPrior):
         bases: tuple[Basis, ...] = ("z",),
         sampler: EngineLike = "aer",
         optimizer: OptimizerName = "cobyla",
-        fit_loss: FitLoss = "kl",
-        shots: int = FIT_SHOTS,
+        fit_loss: FitLoss | None = None,
+        shots: int | None = None,
         fit_evals: int = 1000,
         bank_shots: int = 20_000,
         initial: Initial = "marginals",
@@ -113,9 +116,7 @@ class QCBM(BankedPrior):
             n_bases=len(bases),
         )
         self.optimizer = one_of("optimizer", optimizer, OPTIMIZERS)
-        self._loss = losses.BIT_LOSSES[one_of("fit_loss", fit_loss, losses.BIT_LOSSES)]
         self.initial = one_of("initial", initial, get_args(Initial))
-        self.shots = whole("shots", shots, 0)
         # samplers and optimisers draw from it too, so its state is the prior's
         self.rng = np.random.default_rng(seed)
         self.schedule = self._make_schedule(
@@ -130,16 +131,28 @@ class QCBM(BankedPrior):
             switch_after_epochs,
         )
         self.born = self.schedule.late
+        exact = all(born.is_ideal for born in self.schedule.fitters)
+        default_shots, default_loss = default_fit(exact, shots)
+        self.shots = whole("shots", default_shots, 0)
+        chosen_loss = default_loss if fit_loss is None else fit_loss
+        self._loss = losses.BIT_LOSSES[one_of("fit_loss", chosen_loss, losses.BIT_LOSSES)]
         for born in self.schedule.fitters:
-            born.engine.check_shots(shots)
+            born.engine.check_shots(self.shots)
         if mitigate_readout and self.born.is_ideal:
             raise ValueError(
                 "`mitigate_readout` is for samplers with noise, "
                 f"and {self.born.engine.name} has none"
             )
         self.mitigate_readout = mitigate_readout
-        per_gradient = gradient_evaluations(self.schedule.early, shots)
-        fewest = fewest_evaluations(optimizer, self.born.n_params, per_gradient)
+        fewest = max(
+            fewest_evaluations(
+                optimizer,
+                born.n_params,
+                gradient_evaluations(born, self.shots),
+                noisy=self.shots > 0,
+            )
+            for born in self.schedule.fitters
+        )
         self.fit_evals = whole("fit_evals", fit_evals)
         if fit_evals < fewest:
             raise ValueError(
@@ -147,12 +160,9 @@ class QCBM(BankedPrior):
                 f"angles, got {fit_evals}"
             )
         if initial == "marginals":
-            fair = torch.full((len(bases), n_qubits), 0.5, dtype=torch.float64)
-            theta = angles_at_marginals(self.born, fair, self.rng)
+            _, theta = angles_at_marginals(self.born, None, self.rng)
         else:
-            # Large angles: with small ones, uniform marginals are a critical point from which
-            # parities are not found.
-            theta = torch.from_numpy(self.rng.normal(0, 1.5, self.born.n_params))
+            theta = random_angles(self.born.n_params, self.rng)
         self.register_buffer("theta", theta)
         self.register_buffer("fits", torch.tensor(0))
         # zeros: not measured yet
@@ -176,12 +186,14 @@ class QCBM(BankedPrior):
     def fit(self, bits: BitsLike) -> FitReport:
         """Fit the angles to bits {0, 1} [m, n_bases * n_qubits], from where the last fit ended.
 
-        New angles are kept if they are better than the old ones at new evaluations of both. The
-        bank is then out of date: call `draw_bank`. On a device, a fit submits jobs that may be
-        paid for.
+        A fit starts anew if its last angles are worse than a new start. If its start is one that
+        the optimiser cannot leave, it tries random angles, within the same budget. The report's
+        `starts` name all of them. The best angles are kept, at new evaluations of each. The bank
+        is then out of date: call `draw_bank`. On a device, a fit submits jobs that may be paid for.
 
         Warns:
-            UserWarning: the loss is flat where the fit started, so the optimiser could not move.
+            UserWarning: the loss is flat where the fit started, so the optimiser could not move;
+                or the target has only correlations of many bits, and no start led to them.
         """
         return super().fit(bits)
 
@@ -189,29 +201,43 @@ class QCBM(BankedPrior):
         targets = target_probabilities(bits, self.n_bases)  # (n_bases, 2**n)
         born = self.schedule.fitter(int(self.fits))
         objective = BornObjective(born, targets, self._loss, self.shots, self._read)
+        target = Target(bits, targets, self._loss)
+        search = Search(objective, self.optimizer, target, self.rng, self.fit_evals)
 
-        before = theta = self.theta.clone()
-        if self.initial == "marginals" and not self.fits:
-            marginals = bits.double().mean(0).view(self.n_bases, -1)
-            theta = angles_at_marginals(self.born, marginals, self.rng).to(theta)
-        moved = OPTIMIZERS[self.optimizer](objective, theta, self.fit_evals, self.rng)
-        if torch.equal(moved, theta) and (cause := objective.why_flat()):
-            warnings.warn(f"{self.optimizer} left all angles as they were: {cause}", stacklevel=4)
-        repeats = _REPEATS if self.shots else 1
-        values = objective(torch.stack([before] * repeats + [moved] * repeats)).view(2, -1).mean(1)
-        loss_before, loss_after = values.tolist()
-        if loss_after < loss_before:
-            self.theta.copy_(moved)
+        def new_start() -> tuple[str, Tensor]:
+            if self.initial == "random":
+                return RANDOM, random_angles(born.n_params, self.rng).to(self.theta)
+            name, theta = angles_at_marginals(self.born, bits, self.rng)
+            return name, theta.to(self.theta)
+
+        if self.fits:
+            best = search.run(LAST, self.theta.clone(), new_start)
+        elif self.initial == "random":
+            best = search.run(RANDOM, self.theta.clone(), None)
         else:
-            loss_after = loss_before
+            best = search.run(*new_start(), None)
+        first = search.points[0]
+        flat = best is first and lowers(first.loss, target.least_loss)
+        if flat and (cause := objective.why_flat()):
+            warnings.warn(f"{self.optimizer} left all angles as they were: {cause}", stacklevel=4)
+        elif target.blind and target.holds(best.loss):
+            warnings.warn(
+                "the target's correlations are of three or more bits, and no start of this fit "
+                f"({', '.join(search.starts)}) led below the product of its marginals; exact "
+                "probabilities, adam or more evaluations may",
+                stacklevel=4,
+            )
+        self.theta.copy_(best.theta)
         self.fits += 1
         self.banked.fill_(False)
         return FitReport(
-            loss_before,
-            loss_after,
+            first.loss,
+            best.loss,
             objective.n_evaluations,
             executions=objective.n_evaluations * self.n_bases,
             shots=objective.n_evaluations * self.shots * self.n_bases,
+            error=first.error(best),
+            starts=tuple(search.starts),
         )
 
     def _distances_after_fit(self, bits: Tensor) -> dict[str, Any]:
@@ -239,11 +265,8 @@ class QCBM(BankedPrior):
             "model": self.all_probabilities().cpu().numpy(),
         }
 
-    def measure(self, n: int) -> Tensor:
-        """Measure n new shots of the circuit [n, dim] float32 in {0, 1}.
-
-        They are one per basis, paired at random. On a device they are jobs that may be paid for.
-        """
+    def _measure(self, n: int) -> Tensor:
+        """Measure n new shots of the circuit, one per basis, paired at random."""
         return self.drawer.sample(self.theta, n).float()
 
     def probabilities(self, basis: Basis = "z") -> np.ndarray:
@@ -298,3 +321,15 @@ class QCBM(BankedPrior):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.rng.bit_generator.state = state["rng"]
+
+
+def default_fit(exact: bool, shots: int | None) -> tuple[int, FitLoss]:
+    """Return the number of shots and the loss of fits for which none is named.
+
+    Args:
+        exact: whether the engines of the fits have exact probabilities.
+        shots: number of shots; None if none is named.
+    """
+    if shots is None:
+        shots = 0 if exact else _FIT_SHOTS
+    return shots, "mmd" if shots else "kl"

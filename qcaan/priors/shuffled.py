@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from qcaan.bits import BitsLike, as_bits, product_of_marginals, target_probabilities
-from qcaan.priors.base import BankedPrior, FitReport, compare
+from qcaan.priors.bank import BankedPrior
+from qcaan.priors.base import FitReport, compare
 from qcaan.priors.qcbm import QCBM
 
 
@@ -60,7 +61,7 @@ class Shuffled(BankedPrior):
             measured = self.qcbm.corrected(target_probabilities(self.bank, self.n_bases))
         return torch.stack([product_of_marginals(probs) for probs in measured])
 
-    def measure(self, n: int) -> Tensor:
+    def _measure(self, n: int) -> Tensor:
         bits = self.qcbm.measure(n)
         orders = [torch.from_numpy(self.qcbm.rng.permutation(n)) for _ in range(self.dim)]
         return bits.gather(0, torch.stack(orders, 1).to(bits.device))
