@@ -17,6 +17,7 @@ from qcaan.checks import Floats
 from qcaan.files import atomic_write
 from qcaan.gans.distribution.discriminator import GridDiscriminator
 from qcaan.networks import PointMLP
+from qcaan.randomness import RandomState, isolated
 from qcaan.training import read_state
 
 # smallest label in a logarithm, as in Aqua
@@ -100,8 +101,7 @@ class PyTorchDiscriminator(DiscriminativeNetwork):
                 "`n_features` must be at least 1 and `n_out` must be 1, "
                 f"got {n_features} and {n_out}"
             )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(aqua_globals.random.integers(2**31)))
+        with isolated(RandomState(int(aqua_globals.random.integers(2**31)))):
             self._net = PointMLP(torch.tensor([[-1.0, 1.0]] * n_features), self._widths)
         self._player = GridDiscriminator(self._net)
 

@@ -30,6 +30,7 @@ from qcaan.priors.make import (
     default_fit,
     make_prior,
 )
+from qcaan.randomness import RandomState, isolated
 from qcaan.samplers.jobs import DeviceOptions
 from qcaan.samplers.names import MakeSampler
 from qcaan.training import (
@@ -39,7 +40,6 @@ from qcaan.training import (
     TrainingCollapsed,
     finite_values,
     load_training_state,
-    seed_everything,
     training_state,
 )
 
@@ -157,6 +157,7 @@ class AssociativeGAN(nn.Module):
 
     Attributes:
         prior: the prior.
+        random: torch's random state of the weights and of all draws, those of the prior included.
         generator, discriminator: the networks.
         average: the averaged generator, which draws the pictures.
         epoch, step: numbers of finished epochs and steps.
@@ -176,17 +177,20 @@ class AssociativeGAN(nn.Module):
         make_sampler: MakeSampler | None = None,
     ) -> None:
         super().__init__()
-        seed_everything(config.seed)
         self.config = config
         self.device = torch.device(device)
-        self.prior = make_prior(config, config, seed=config.seed, make_sampler=make_sampler)
-        self.generator = Generator(
-            self.prior.latent_dim, image_shape, config.width, mix=self.prior.n_bases > 1
-        )
-        skip = config.latent != "bottleneck"
-        self.discriminator = Discriminator(self.prior.dim, image_shape, config.width, skip=skip)
-        self.average = EMA(self.generator)
-        self.register_buffer("fixed_latents", torch.zeros(FIXED_LATENTS, self.prior.latent_dim))
+        self.random = RandomState(config.seed)
+        with isolated(self.random):
+            self.prior = make_prior(
+                config, config, seed=config.seed, random=self.random, make_sampler=make_sampler
+            )
+            self.generator = Generator(
+                self.prior.latent_dim, image_shape, config.width, mix=self.prior.n_bases > 1
+            )
+            skip = config.latent != "bottleneck"
+            self.discriminator = Discriminator(self.prior.dim, image_shape, config.width, skip=skip)
+            self.average = EMA(self.generator)
+            self.register_buffer("fixed_latents", torch.zeros(FIXED_LATENTS, self.prior.latent_dim))
         self.to(self.device)
         # beta_1 = 0.5 as in DCGAN: with 0.9 the two networks oscillate
         adam = partial(
@@ -209,7 +213,8 @@ class AssociativeGAN(nn.Module):
             return (features > features.median(0).values).to(torch.uint8)
         if self.config.binarize == "sign":
             return (features > 0).to(torch.uint8)
-        return (torch.rand_like(features) < (1 + features) / 2).to(torch.uint8)
+        uniform = self.random.uniform(*features.shape, device=features.device)
+        return (uniform < (1 + features) / 2).to(torch.uint8)
 
     @torch.no_grad()
     def draw(self, latents: Tensor) -> Tensor:
@@ -239,7 +244,7 @@ class AssociativeGAN(nn.Module):
 
     def reseed(self, seed: int) -> None:
         """Seed all draws from now on."""
-        torch.manual_seed(seed)
+        self.random.reseed(seed)
         self.prior.reseed(seed)
 
     def training_state(self) -> dict[str, Any]:
@@ -247,7 +252,7 @@ class AssociativeGAN(nn.Module):
         return training_state(self)
 
     def load_training_state(self, state: dict[str, Any]) -> None:
-        """Restore the state that `training_state` returned, torch's random state included."""
+        """Restore the state that `training_state` returned, random state included."""
         load_training_state(self, state)
 
 
@@ -277,7 +282,7 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
         sums = torch.zeros(2, dtype=torch.float64)
         for _ in range(config.steps_per_epoch):
             gan.step += 1
-            chosen = torch.randint(len(images), (config.batch_size,), device=images.device)
+            chosen = gan.random.whole(len(images), config.batch_size, device=images.device)
             real = images[chosen]  # (B, C, H, W)
 
             # sample

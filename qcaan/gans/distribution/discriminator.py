@@ -16,6 +16,7 @@ from qcaan.gans.distribution.grid import Grid
 from qcaan.losses import gradient_penalty
 from qcaan.networks import PointMLP
 from qcaan.optimizers import HALF_STEPS, DecayingAdam, load_optimizer
+from qcaan.randomness import RandomState, isolated
 
 GridLoss = Literal["bce", "wgan-gp"]
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -172,10 +173,9 @@ def default_grid_discriminator(
     Args:
         grid: grid whose points it judges.
         loss: `bce` or `wgan-gp`.
-        seed: seed of the weights, which leaves torch's global random state alone.
+        seed: seed of the weights and of the gradient penalty.
         optimizer: as of `GridDiscriminator`.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with isolated(RandomState(seed)):
         net = PointMLP(torch.from_numpy(grid.bounds))
     return GridDiscriminator(net, loss, optimizer=optimizer, seed=seed)
