@@ -12,9 +12,14 @@ from torch.overrides import TorchFunctionMode
 
 from qcaan.checks import SEEDS, check_seed
 
-# names of torch's functions; those that draw are the ones that networks, priors and torchmetrics
-# call without a generator
-_DRAWS = {"rand", "randn", "randint", "randperm", "uniform_", "normal_", "kaiming_uniform_"}
+# names of torch's functions that draw, the initialisers of `torch.nn.init` among them
+_DRAWS = {
+    "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like",
+    "normal", "multinomial", "bernoulli", "poisson",
+    "uniform_", "normal_", "random_", "bernoulli_", "exponential_", "geometric_", "log_normal_",
+    "cauchy_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_",
+    "xavier_normal_", "orthogonal_", "sparse_",
+}  # fmt: skip
 _OF_DEFAULT_DTYPE = {"empty", "zeros", "ones", "rand", "randn", "eye", "linspace"}
 _ON_DEFAULT_DEVICE = _OF_DEFAULT_DTYPE | {"arange", "full", "tensor", "randint", "randperm"}
 
@@ -76,18 +81,20 @@ class RandomState:
 
 
 class isolated(TorchFunctionMode):
-    """Context in which torch draws from a random state, and makes float32 tensors on the CPU.
+    """Context in which torch draws from a random state, and makes float32 tensors on one device.
 
-    Networks that are made in it do not depend on torch's global random state, default dtype and
-    default device. None of these is changed, so several threads may be in such a context.
+    Networks that are made in it, and priors that draw in it, do not depend on torch's global random
+    state, default dtype and default device. None of these is changed, so several threads may be in
+    such a context. Dropout still draws from the global state.
 
     Args:
-        random: random state of the draws.
+        random: random state of the draws that name no generator.
+        device: device of the tensors that are made without one.
     """
 
-    def __init__(self, random: RandomState) -> None:
+    def __init__(self, random: RandomState, device: torch.device | str = "cpu") -> None:
         super().__init__()
-        self._random = random
+        self._random, self._device = random, torch.device(device)
 
     def __torch_function__(
         self,
@@ -104,7 +111,7 @@ class isolated(TorchFunctionMode):
                 given[key] = value
 
         if name in _ON_DEFAULT_DEVICE:
-            default("device", torch.device("cpu"))
+            default("device", self._device)
         if name in _OF_DEFAULT_DTYPE:
             default("dtype", torch.float32)
         if name in _DRAWS:

@@ -44,7 +44,8 @@ class RunOptions:
 class StepRecord:
     """Record of one generator step, with the losses of the last discriminator step before it.
 
-    Losses are without penalties, in nats for cross-entropies, in the data's units for wgan-gp.
+    Losses are without penalties, in nats for cross-entropies. For wgan-gp they are in the units of
+    the samples that the critic sees.
     """
 
     epoch: int

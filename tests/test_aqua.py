@@ -459,7 +459,7 @@ def test_optimisers():
         ),
         (
             lambda d: QGAN(d, [0, 3], [2]).set_discriminator(NumPyDiscriminator(2)),
-            r"must take float32 samples \[m, 1\]",
+            r"must take samples \[m, 1\]",
         ),
         (lambda d: QGAN(d, [0, 3], [2]).load(), "`snapshot_dir` must be a folder to load from"),
         (lambda d: QuantumInstance("warp"), "unknown `sampler` 'warp'"),

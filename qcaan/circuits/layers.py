@@ -132,7 +132,8 @@ class QuantumLayer(nn.Module):
             gradient: `backprop` (on the exact engine without shots), `parameter-shift`, or
                 `finite-difference` (without shots, in double precision); default `backprop` if it
                 is available, else `parameter-shift`.
-            seed: seed of the shots of the exact engine and of named samplers.
+            seed: seed of named samplers. The exact engine draws shots from torch's global random
+                state.
 
         Raises:
             ValueError: the sampler or the gradient is unknown or unavailable with the others.

@@ -18,7 +18,6 @@ from qcaan import losses
 from qcaan.bits import BitsLike, as_bits, index_to_bits, product_probabilities, target_probabilities
 from qcaan.checks import number, whole
 from qcaan.priors.schedule import Schedule
-from qcaan.randomness import RandomState
 
 # nats: a product distribution this near to the target means that the target's bits are independent
 INDEPENDENT = 0.05
@@ -88,7 +87,6 @@ class Prior(nn.Module, ABC):
         n_bits: width of the bitstrings; None for a prior over real numbers.
         n_bases: number of measurement bases, whose bits stand side by side in a sample.
         schedule: for a quantum prior, which engine fits and which draws in each epoch.
-        random: torch's random state of the draws. Set it to share that of another object.
     """
 
     dim: int
@@ -101,7 +99,6 @@ class Prior(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.random = RandomState()
         self.register_buffer("_anchor", torch.empty(0), persistent=False)
 
     @property
@@ -120,8 +117,8 @@ class Prior(nn.Module, ABC):
     def sample(self, n: int) -> Tensor:
         """Draw samples [n, dim] float32 on the prior's device, bits as {0, 1}.
 
-        A prior with a bank of shots draws from it, and measures one first if there is none, which
-        may submit jobs that are paid for.
+        Draws come from torch's global random state. A prior with a bank of shots draws from it,
+        and measures one first if there is none, which may submit jobs that are paid for.
         """
 
     @abstractmethod
@@ -162,8 +159,7 @@ class Prior(nn.Module, ABC):
         """Continue as after `n_fits` fits, for priors that change their engine during a run."""
 
     def reseed(self, seed: int) -> None:
-        """Seed all draws from now on."""
-        self.random.reseed(seed)
+        """Reseed the prior's own random state, if it has one besides torch's."""
 
 
 class BitPrior(Prior):
@@ -205,10 +201,9 @@ class BitPrior(Prior):
         """
         signs = 2 * torch.as_tensor(samples, device=self.device).float() - 1
         if self.dither:
-            signs = signs + self.dither * self.random.normal(*signs.shape, device=signs.device)
+            signs = signs + self.dither * torch.randn_like(signs)
         if self.noise_dims:
-            noise = self.random.normal(len(signs), self.noise_dims, device=signs.device)
-            signs = torch.cat([signs, noise], 1)
+            signs = torch.cat([signs, signs.new_empty(len(signs), self.noise_dims).normal_()], 1)
         return signs
 
 
@@ -252,7 +247,7 @@ class BankedPrior(BitPrior):
         """
         if not self.banked:
             self.draw_bank()
-        return self.bank[self.random.whole(len(self.bank), n, device=self.bank.device)].float()
+        return self.bank[torch.randint(len(self.bank), (n,), device=self.bank.device)].float()
 
 
 class TabulatedPrior(BitPrior):
@@ -278,9 +273,7 @@ class TabulatedPrior(BitPrior):
         return compare(target_probabilities(bits, 1), self.probs[None], bits)
 
     def sample(self, n: int) -> Tensor:
-        on = self.random.on(self.probs.device)
-        drawn = torch.multinomial(self.probs, n, replacement=True, generator=on)
-        return index_to_bits(drawn, self.dim).float()
+        return index_to_bits(torch.multinomial(self.probs, n, replacement=True), self.dim).float()
 
 
 def compare(target: Tensor, model: Tensor, bits: Tensor) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qcaan.bits import BitsLike, all_bitstrings, as_bits, target_probabilities
-from qcaan.checks import number, whole
+from qcaan.checks import check_seed, number, whole
 from qcaan.priors.base import (
     MAX_HISTOGRAM_BITS,
     BitPrior,
@@ -19,7 +18,6 @@ from qcaan.priors.base import (
     TabulatedPrior,
     compare,
 )
-from qcaan.randomness import RandomState
 
 # 2**10 x 2**10 matrices are diagonalised in each step of a fit
 _MAX_QUANTUM_BITS = 10
@@ -44,8 +42,8 @@ class RBM(BitPrior):
         n_chains: number of chains, and size of the minibatches.
         sweeps: number of Gibbs sweeps of every chain per minibatch, and between two draws of
             samples.
-        seed: seed of the initial weights and chains and of all draws, or the random state itself;
-            default another one each time.
+        seed: seed of the initial weights and chains; default torch's global random state, which
+            everything later is drawn from.
 
     Raises:
         ValueError: one of these is out of range.
@@ -67,19 +65,19 @@ class RBM(BitPrior):
         lr: float = 0.5,
         n_chains: int = 500,
         sweeps: int = 2,
-        seed: int | RandomState | None = None,
+        seed: int | None = None,
     ) -> None:
         super().__init__(n_bits, dither, noise_dims)
         self.steps = whole("steps", steps)
         self.lr = number("lr", lr, above=0)
         self.sweeps = whole("sweeps", sweeps)
         size = (whole("n_hidden", n_hidden), n_bits)
-        self.random = seed if isinstance(seed, RandomState) else RandomState(seed)
-        weight = 0.3 * torch.randn(size, generator=self.random.on("cpu"), dtype=torch.float64)
+        generator = None if seed is None else torch.Generator().manual_seed(check_seed(seed))
+        weight = 0.3 * torch.randn(size, generator=generator, dtype=torch.float64)
         self.register_buffer("weight", weight)
         self.register_buffer("visible_bias", torch.zeros(n_bits, dtype=torch.float64))
         self.register_buffer("hidden_bias", torch.zeros(n_hidden, dtype=torch.float64))
-        chains = self.random.whole(2, whole("n_chains", n_chains), n_bits, device="cpu")
+        chains = torch.randint(2, (whole("n_chains", n_chains), n_bits), generator=generator)
         self.register_buffer("chains", chains.double())
 
     def free_energy(self, visible: Tensor) -> Tensor:
@@ -101,7 +99,7 @@ class RBM(BitPrior):
         saved = {name: value.clone() for name, value in self.named_buffers()}
         for step in range(self.steps):
             rate = self.lr * (1 - step / self.steps)
-            real = data[self.random.whole(len(data), len(self.chains), device=data.device)]
+            real = data[torch.randint(len(data), (len(self.chains),), device=data.device)]
             self._sweep(self.sweeps)
             hidden_real = torch.sigmoid(self.hidden_bias + real @ self.weight.T)  # (m, n_hidden)
             hidden_model = torch.sigmoid(self.hidden_bias + self.chains @ self.weight.T)
@@ -152,10 +150,9 @@ class RBM(BitPrior):
         return self.sample(n)
 
     def _sweep(self, n: int) -> None:
-        draw = partial(torch.bernoulli, generator=self.random.on(self.device))
         for _ in range(n):
-            hidden = draw(torch.sigmoid(self.hidden_bias + self.chains @ self.weight.T))
-            self.chains = draw(torch.sigmoid(self.visible_bias + hidden @ self.weight))
+            hidden = torch.bernoulli(torch.sigmoid(self.hidden_bias + self.chains @ self.weight.T))
+            self.chains = torch.bernoulli(torch.sigmoid(self.visible_bias + hidden @ self.weight))
 
     def _all_bits(self) -> Tensor:
         return all_bitstrings(self.dim, self.weight.device).to(self.weight)

@@ -36,7 +36,7 @@ class Gaussian(Prior):
         return FitReport()
 
     def sample(self, n: int) -> Tensor:
-        return self.random.normal(n, self.dim, device=self.device)
+        return torch.randn(n, self.dim, device=self.device)
 
     def embed(self, samples: Tensor) -> Tensor:
         return torch.as_tensor(samples, device=self.device).float()
@@ -63,7 +63,7 @@ class Bernoulli(BitPrior):
         return compare(target, torch.full_like(target, 0.5**self.dim), bits)
 
     def sample(self, n: int) -> Tensor:
-        return self.random.whole(2, n, self.dim, device=self.device).float()
+        return torch.randint(2, (n, self.dim), device=self.device).float()
 
 
 class Product(BitPrior):
@@ -99,8 +99,7 @@ class Product(BitPrior):
         return compare(target_probabilities(bits, 1), model, bits)
 
     def sample(self, n: int) -> Tensor:
-        uniform = self.random.uniform(n, self.dim, device=self.device)
-        return (uniform < self.marginals).float()
+        return (torch.rand(n, self.dim, device=self.device) < self.marginals).float()
 
 
 class Histogram(TabulatedPrior):

@@ -14,7 +14,6 @@ from qcaan.priors.boltzmann import QBM, RBM
 from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
 from qcaan.priors.qcbm import FIT_SHOTS, QCBM, FitLoss, Initial
 from qcaan.priors.shuffled import Shuffled
-from qcaan.randomness import RandomState
 from qcaan.samplers.names import MakeSampler, is_ideal
 
 PriorName = Literal[
@@ -116,7 +115,6 @@ def make_prior(
     circuit: CircuitOptions,
     *,
     seed: int,
-    random: RandomState | None = None,
     make_sampler: MakeSampler | None = None,
 ) -> Prior:
     """Return the prior that the options describe.
@@ -124,32 +122,18 @@ def make_prior(
     Args:
         prior: kind, width and noise of the prior.
         circuit: circuit, engines and fits of a quantum prior.
-        seed: seed of the prior.
-        random: torch's random state of its draws; default a new one from the seed.
+        seed: seed of a quantum prior; others draw from torch's global random state.
         make_sampler: maker of the samplers by name; default a new one, without a journal.
 
     Raises:
         ValueError: an option is out of range.
     """
     check_prior_options(prior, circuit)
-    random = random or RandomState(seed)
-    made: Prior
     if prior.prior == "gaussian":
-        made = Gaussian(prior.latent_dim or 64)
-    elif prior.prior in _CLASSICAL:
+        return Gaussian(prior.latent_dim or 64)
+    if prior.prior in _CLASSICAL:
         width = prior.latent_dim or circuit.n_qubits * len(circuit.bases)
-        seeded = {"seed": random} if prior.prior == "rbm" else {}
-        noise = {"dither": prior.dither, "noise_dims": prior.noise_dims}
-        made = _CLASSICAL[prior.prior](width, **noise, **seeded)
-    else:
-        made = _make_quantum(prior, circuit, seed=seed, make_sampler=make_sampler)
-    made.random = random
-    return made
-
-
-def _make_quantum(
-    prior: PriorOptions, circuit: CircuitOptions, *, seed: int, make_sampler: MakeSampler | None
-) -> QCBM | Shuffled:
+        return _CLASSICAL[prior.prior](width, dither=prior.dither, noise_dims=prior.noise_dims)
     shots, fit_loss = default_fit(circuit)
     qcbm = QCBM(
         circuit.n_qubits,

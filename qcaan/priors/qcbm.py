@@ -20,7 +20,6 @@ from qcaan.priors.base import BankedPrior, FitReport, compare
 from qcaan.priors.marginals import angles_at_marginals
 from qcaan.priors.objective import BornObjective, gradient_evaluations
 from qcaan.priors.schedule import Schedule
-from qcaan.randomness import RandomState
 from qcaan.samplers.names import EXACT, EngineLike, MakeSampler, open_engine
 from qcaan.training import reseed
 
@@ -119,7 +118,6 @@ class QCBM(BankedPrior):
         self.shots = whole("shots", shots, 0)
         # samplers and optimisers draw from it too, so its state is the prior's
         self.rng = np.random.default_rng(seed)
-        self.random = RandomState(seed)
         self.schedule = self._make_schedule(
             lambda engine: BornMachine(
                 make_ansatz(ansatz, n_qubits, n_layers),
@@ -292,7 +290,7 @@ class QCBM(BankedPrior):
         self.fits.fill_(n_fits)
 
     def reseed(self, seed: int) -> None:
-        super().reseed(seed)
+        """Reseed the generator that shots and pairings are drawn from."""
         reseed(self.rng, seed)
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -69,5 +69,4 @@ class Shuffled(BankedPrior):
         self.qcbm.resume_at(n_fits)
 
     def reseed(self, seed: int) -> None:
-        super().reseed(seed)
         self.qcbm.reseed(seed)

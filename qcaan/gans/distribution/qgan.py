@@ -71,7 +71,7 @@ class QGAN:
     Attributes:
         d_loss, g_loss, rel_entr: lists with a number for each epoch.
         grid: grid of the points.
-        points: points of the grid, a tensor float32 [2**n, k].
+        points: points of the grid, a tensor float64 [2**n, k].
         places: index of each sample's point, a tensor int64 [N'].
         data_probs: share [2**n] of the samples at each point.
         generator, discriminator: the two players.
@@ -101,7 +101,7 @@ class QGAN:
     ) -> None:
         self.grid, index = place_samples(as_samples(data), bounds, n_qubits)
         self.places = torch.from_numpy(index)  # (N',)
-        self.points = torch.from_numpy(self.grid.points).float()  # (2**n, k)
+        self.points = torch.from_numpy(self.grid.points)  # (2**n, k)
         self.data_probs = np.bincount(index, minlength=len(self.points)) / len(index)
         self.batch_size = whole("batch_size", batch_size)
         if batch_size > len(index):

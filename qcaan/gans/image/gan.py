@@ -133,9 +133,10 @@ class ImageGAN(nn.Module):
         starts_exact = config.sampler == EXACT or config.switch_after_epochs is not None
         if self.generator.circuit is not None and starts_exact:
             rows = config.batch_size * max(config.gradient_draws, config.n_critic - 1)
-            self.generator.features(torch.ones(rows, self.generator.noise_dim, device=self.device))
+            self.generator.features(self.fixed_noise[:1].expand(rows, -1))
         if config.discriminator in QUANTUM_DISCRIMINATORS:
-            self.discriminator(torch.zeros(config.batch_size, *image_shape, device=self.device))
+            images = self.fixed_noise.new_zeros(config.batch_size, *image_shape)
+            self.discriminator(images)
 
     def choose_engine(self) -> None:
         """Use the sampler if the epochs on the exact engine are over, else the exact engine."""
@@ -168,7 +169,7 @@ class ImageGAN(nn.Module):
     def _drawn(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return images, and the features [n, n_features] that the decoder saw."""
         network, n = self._averaged, self.config.batch_size
-        features = torch.cat([network.features(part) for part in noise.split(n)])
+        features = torch.cat([network.features(part.float()) for part in noise.split(n)])
         different, place = features.unique(dim=0, return_inverse=True)
         images = torch.cat([network.decoder(part).cpu() for part in different.split(n)])
         return images[place.cpu()], features
@@ -225,7 +226,7 @@ def train(gan: ImageGAN, images: Tensor) -> Iterator[StepRecord | EpochRecord]:
         if gan.epoch == config.switch_after_epochs:
             gan.choose_engine()
         gan.train()
-        sums = torch.zeros(2, dtype=torch.float64)
+        sums = torch.zeros(2, dtype=torch.float64, device="cpu")
         for _ in range(config.steps_per_epoch):
             gan.step += 1
 
@@ -241,7 +242,7 @@ def train(gan: ImageGAN, images: Tensor) -> Iterator[StepRecord | EpochRecord]:
             # update D
             for fake in (*earlier, fakes[:n].detach()):  # (B, C, H, W)
                 chosen = gan.random.whole(len(images), n, device=images.device)
-                real = images[chosen]  # (B, C, H, W)
+                real = images[chosen].float()  # (B, C, H, W)
                 loss_d = loss_of_d(discriminator(real), discriminator(fake))
                 penalised = loss_d
                 if wasserstein:

@@ -101,7 +101,7 @@ class WassersteinGAN(nn.Module):
         make_sampler: MakeSampler | None = None,
     ) -> None:
         super().__init__()
-        samples = as_tensor("samples", samples)
+        samples = as_tensor("samples", samples).double()
         n_columns = samples.shape[1]
         if n_columns > config.n_qubits:
             raise ValueError(
@@ -113,15 +113,15 @@ class WassersteinGAN(nn.Module):
         self.random = RandomState(config.seed)
         self._rng = np.random.default_rng(config.seed)
         self._engine = open_engine(config.sampler, self._rng, make_sampler)
-        centre, scale = torch.zeros(n_columns), torch.ones(n_columns)
+        centre, scale = samples.new_zeros(n_columns), samples.new_ones(n_columns)
         if config.rescale:
             low, high = samples.min(0).values, samples.max(0).values
             if not (low < high).all():
                 raise ValueError(f"a column of {config.data} is constant and cannot be rescaled")
-            centre, scale = (low + high) / 2, (high - low) / 2 / _COVERED
+            centre, scale = low / 2 + high / 2, (high / 2 - low / 2) / _COVERED
         # float64, since data may lie far from 0 and close together
-        self.register_buffer("centre", centre.double())
-        self.register_buffer("scale", scale.double())
+        self.register_buffer("centre", centre)
+        self.register_buffer("scale", scale)
         with isolated(self.random):
             circuit = QuantumLayer(
                 make_ansatz(config.ansatz, config.n_qubits, config.n_layers),
@@ -142,7 +142,7 @@ class WassersteinGAN(nn.Module):
             # one batch on the exact engine shows whether the memory is enough
             rows = config.n_critic * config.batch_size
             with torch.no_grad():
-                self.generator(torch.zeros(rows, config.latent_dim, device=self.device))
+                self.generator(self.fixed_latents[:1].expand(rows, -1))
         # the engine of the end first, so that bad options are refused before any training
         self._use_sampler()
         self.choose_engine()
@@ -173,7 +173,8 @@ class WassersteinGAN(nn.Module):
 
         The averaged generator draws. On a device, the draws are jobs that may be paid for.
         """
-        outputs = [self.average(part) for part in latents.split(1000)]  # each (1000, k) in [-1, 1]
+        # each (1000, k) in [-1, 1]
+        outputs = [self.average(part) for part in latents.float().split(1000)]
         return (self.centre + self.scale * torch.cat(outputs).double()).cpu()
 
     def generate(self, n: int) -> Tensor:
@@ -219,7 +220,7 @@ def train(gan: WassersteinGAN, samples: Tensor | ArrayLike) -> Iterator[StepReco
     while gan.epoch < config.epochs:
         if gan.epoch == config.switch_after_epochs:
             gan.choose_engine()
-        sums = torch.zeros(3, dtype=torch.float64)
+        sums = torch.zeros(3, dtype=torch.float64, device="cpu")
         for _ in range(config.steps_per_epoch):
             gan.step += 1
 
