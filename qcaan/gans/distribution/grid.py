@@ -180,7 +180,9 @@ def make_grid(bounds: ArrayLike, n_qubits: QubitsLike) -> Grid:
             )
     grid = Grid(pairs, qubits_of_dimensions("n_qubits", n_qubits, len(pairs)))
     check_memory(grid.total_qubits)
-    for dimension, axis in enumerate(grid.axes):
+    with np.errstate(over="ignore", invalid="ignore"):
+        axes = grid.axes
+    for dimension, axis in enumerate(axes):
         # float64 cannot tell the values apart, or they overflow
         if not (np.isfinite(axis).all() and (np.diff(axis) > 0).all()):
             raise ValueError(
