@@ -205,10 +205,11 @@ def features(
     """
     digits = torch.tensor(config.digits)
     pca = PCA(config.n_qubits, whiten=True, svd_solver="full")
-    pca.fit(train_set.images.flatten(1).numpy())
+    pca.fit(train_set.images.double().flatten(1).numpy())
 
     def of(part: ImageSet) -> Features:
-        angles = torch.from_numpy(pca.transform(part.images.flatten(1).numpy())).float()
+        pixels = part.images.double().flatten(1).numpy()
+        angles = torch.from_numpy(pca.transform(pixels)).float()
         places = (part.labels[:, None] == digits).int().argmax(1)
         return Features(angles.to(device), places.to(device))
 
@@ -252,7 +253,7 @@ def train_epoch(
 
     The models see the same batches. On a device, each step submits jobs that may be paid for.
     """
-    sums = torch.zeros(len(models))
+    sums = torch.zeros(len(models), dtype=torch.float32, device="cpu")
     device = data.x.device
     order = torch.randperm(len(data.x), device=device, generator=random.on(device))
     for batch in order.split(batch_size):
