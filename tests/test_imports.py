@@ -20,9 +20,7 @@ IMPORTS = {
     "training": {"checks", "randomness"},
     "circuits": {"bits", "checks", "samplers"},
     "metrics": {"data", "files", "randomness"},
-    "priors": {
-        "bits", "checks", "circuits", "losses", "optimizers", "randomness", "samplers", "training",
-    },
+    "priors": {"bits", "checks", "circuits", "losses", "optimizers", "samplers", "training"},
     "gans": {
         "checks", "circuits", "data", "files", "losses", "metrics", "networks",
         "optimizers", "priors", "randomness", "samplers", "training",
