@@ -112,8 +112,9 @@ class Discriminator(nn.Module):
 class PointMLP(nn.Module):
     """Points [B, k] to logits of being real, or to scores without bounds, [B].
 
-    The layers are fully connected and see coordinates scaled from their bounds to [-1, 1]. They
-    compute in float32.
+    The layers are fully connected and see coordinates scaled from their bounds to [-1, 1]. The
+    points are scaled in float64, since they may lie far from 0 and close together. The layers
+    compute in the dtype of their weights.
 
     Args:
         bounds: least and greatest value of each coordinate [k, 2].
@@ -125,8 +126,9 @@ class PointMLP(nn.Module):
 
     def __init__(self, bounds: Tensor, widths: Sequence[int] = (50, 20)) -> None:
         super().__init__()
-        self.register_buffer("centre", bounds.float().mean(1))
-        self.register_buffer("radius", (bounds[:, 1] - bounds[:, 0]).float() / 2)
+        low, high = bounds.double().unbind(1)
+        self.register_buffer("centre", low / 2 + high / 2)
+        self.register_buffer("radius", high / 2 - low / 2)
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise((len(bounds), *widths)):
             layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(0.2)]
@@ -142,7 +144,8 @@ class PointMLP(nn.Module):
             raise ValueError(
                 f"`samples` must be [B, {len(self.centre)}], got {list(samples.shape)}"
             )
-        return self.net((samples - self.centre) / self.radius).squeeze(1)
+        scaled = (samples.to(self.centre) - self.centre) / self.radius
+        return self.net(scaled.to(self.net.get_parameter("0.weight"))).squeeze(1)
 
 
 def _init_dcgan(module: nn.Module) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from qcaan.checks import check_seed
+from qcaan.randomness import RandomState
 
 # steps; small data sets are passed over several times in an epoch, or the fits of the prior and the
 # pictures would take most of the time
@@ -43,7 +44,8 @@ class RunOptions:
 class StepRecord:
     """Record of one generator step, with the losses of the last discriminator step before it.
 
-    Losses are without penalties, in nats for cross-entropies, in the data's units for wgan-gp.
+    Losses are without penalties, in nats for cross-entropies. For wgan-gp they are in the units of
+    the samples that the critic sees.
     """
 
     epoch: int
@@ -79,11 +81,6 @@ def steps_per_epoch(n_images: int, batch_size: int) -> int:
     return max(n_images // batch_size, SHORTEST_EPOCH)
 
 
-def seed_everything(seed: int) -> None:
-    """Seed torch's global generators. NumPy's generators are passed as arguments."""
-    torch.manual_seed(seed)
-
-
 def reseed(rng: np.random.Generator, seed: int) -> None:
     """Reseed a NumPy generator in place, for all that hold it."""
     rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
@@ -113,21 +110,6 @@ def limit_threads(n_qubits: int) -> None:
     """Compute on one CPU thread if circuits are small: more threads would wait for each other."""
     if n_qubits < _THREADS_PAY:
         torch.set_num_threads(1)
-
-
-def random_state() -> dict[str, Tensor]:
-    """Return the states of torch's global generators on the CPU and, if available, the GPU."""
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def set_random_state(state: dict[str, Tensor]) -> None:
-    """Restore the states that `random_state` returned."""
-    torch.set_rng_state(state["cpu"].cpu())
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
 class EMA(nn.Module):
@@ -168,6 +150,7 @@ class Trained(Protocol):
 
     epoch: int
     step: int
+    random: RandomState
 
     @property
     def optimizer_g(self) -> torch.optim.Optimizer: ...
@@ -188,7 +171,7 @@ def training_state(gan: Trained) -> dict[str, Any]:
         "optimizer_d": gan.optimizer_d.state_dict(),
         "epoch": gan.epoch,
         "step": gan.step,
-        "random": random_state(),
+        "random": gan.random.state_dict(),
     }
 
 
@@ -198,7 +181,7 @@ def load_training_state(gan: Trained, state: dict[str, Any]) -> None:
     gan.optimizer_g.load_state_dict(state["optimizer_g"])
     gan.optimizer_d.load_state_dict(state["optimizer_d"])
     gan.epoch, gan.step = state["epoch"], state["step"]
-    set_random_state(state["random"])
+    gan.random.load_state_dict(state["random"])
 
 
 def check_switch(switch_after_epochs: int | None, n_epochs: int, differs: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -51,6 +53,27 @@ def test_classifier_is_accurate_cached_and_made_again_if_its_cache_is_damaged(
     swapped = metrics.score_images(test.only((1, 2)).images, reference, classifier, classes=(3, 7))
     assert swapped["unread"] > 0.8
     assert swapped["fid"] > 5 * scores["fid"]
+
+
+def test_a_cached_accuracy_is_that_of_the_same_held_out_images(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "_STEPS", 2)
+    train = load_images("digits8x8", (3, 7))
+    test = load_images("digits8x8", (3, 7), split="test")
+    swapped = dataclasses.replace(test, labels=10 - test.labels)
+    accuracy = load_classifier(train, test).accuracy
+    assert load_classifier(train, swapped).accuracy == pytest.approx(1 - accuracy)
+    assert load_classifier(train, test).accuracy == accuracy
+
+
+def test_loading_the_classifier_leaves_torchs_random_state_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "_STEPS", 2)
+    few = load_images("digits8x8", (3, 7), split="test")
+    before = torch.get_rng_state()
+    for _ in range(2):  # trained, and read from its cache
+        load_classifier(few, few)
+        assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_cache_that_cannot_be_written_costs_only_a_warning(tmp_path, monkeypatch, caplog):

@@ -165,6 +165,27 @@ def test_rescaled_data_may_lie_far_from_zero(tmp_path):
     assert len(drawn.unique()) > 100
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 1e8), (1e6, 0.0), (1e-6, 0.0)])
+def test_rescaled_data_are_learnt_in_any_units(few_fixed_latents, scale, offset):
+    values = np.random.default_rng(0).normal(0, 1, (200, 2))
+
+    def outputs(scale, offset):
+        config = WassersteinConfig(rescale=True, **TOY)
+        gan = WassersteinGAN(config, scale * values + offset)
+        for _ in train(gan, scale * values + offset):
+            pass
+        return (gan.generate(20) - gan.centre) / gan.scale
+
+    torch.testing.assert_close(outputs(scale, offset), outputs(1.0, 0.0), atol=1e-4, rtol=1e-4)
+
+
+def test_whole_numbers_are_rescaled_as_real_numbers():
+    values = torch.tensor([[-100], [0], [100], [127]], dtype=torch.int8)
+    gan = WassersteinGAN(WassersteinConfig(rescale=True, **TOY), values)
+    assert gan.centre.tolist() == [13.5]
+    assert (113.5 / gan.scale).tolist() == pytest.approx([0.9])
+
+
 def test_bad_data_are_named(tmp_path):
     def refused(message, **options):
         with pytest.raises((ValueError, OSError), match=re.escape(message)):

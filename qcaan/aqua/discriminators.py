@@ -17,6 +17,7 @@ from qcaan.checks import Floats
 from qcaan.files import atomic_write
 from qcaan.gans.distribution.discriminator import GridDiscriminator
 from qcaan.networks import PointMLP
+from qcaan.randomness import RandomState, isolated
 from qcaan.training import read_state
 
 # smallest label in a logarithm, as in Aqua
@@ -100,14 +101,16 @@ class PyTorchDiscriminator(DiscriminativeNetwork):
                 "`n_features` must be at least 1 and `n_out` must be 1, "
                 f"got {n_features} and {n_out}"
             )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(aqua_globals.random.integers(2**31)))
+        with isolated(RandomState(int(aqua_globals.random.integers(2**31)))):
             self._net = PointMLP(torch.tensor([[-1.0, 1.0]] * n_features), self._widths)
         self._player = GridDiscriminator(self._net)
 
     @property
     def discriminator_net(self) -> nn.Module:
-        """Network from samples [m, k] in data units to logits [m]. It can be set to another one."""
+        """Network from samples [m, k] in data units to logits [m]. It can be set to another one.
+
+        See `qcaan.gans.distribution.discriminator.GridDiscriminator` for the samples' dtype.
+        """
         return self._player.net
 
     @discriminator_net.setter
@@ -126,8 +129,8 @@ class PyTorchDiscriminator(DiscriminativeNetwork):
 
     def get_label(self, x: ArrayLike, detach: bool = False) -> Any:
         """Return labels [m, 1] in (0, 1) of samples [m, k]: a tensor, or detached, an array."""
-        samples = x if isinstance(x, Tensor) else torch.tensor(np.asarray(x), dtype=torch.float32)
-        labels = self._player.net(samples).reshape(-1, 1).sigmoid()
+        samples = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x, np.float64))
+        labels = self._player.logits(samples).reshape(-1, 1).sigmoid()
         return labels.detach().numpy() if detach else labels
 
     def loss(self, x: Any, y: Any, weights: Any = None) -> Any:
@@ -157,15 +160,14 @@ class PyTorchDiscriminator(DiscriminativeNetwork):
         """Take one step on real and generated samples, and return `loss` and `params`."""
         if penalty:
             raise AquaError("`penalty` is not supported; qcaan.QGAN(..., loss='wgan-gp') has one")
-        real, fake = (torch.tensor(np.asarray(part), dtype=torch.float32) for part in data)
-        points = torch.cat([part.reshape(len(part), -1) for part in (real, fake)])  # (m + m', k)
-        of_real, of_fake = (
-            torch.tensor(np.asarray(part), dtype=torch.float32).flatten() for part in weights
+        real, fake, of_real, of_fake = (
+            torch.from_numpy(np.array(part, np.float64)) for part in (*data, *weights)
         )
+        points = torch.cat([part.reshape(len(part), -1) for part in (real, fake)])  # (m + m', k)
         loss = self._player.update(
             points,
-            torch.cat([of_real, torch.zeros(len(fake))]),
-            torch.cat([torch.zeros(len(real)), of_fake]),
+            torch.cat([of_real.flatten(), real.new_zeros(len(fake))]),
+            torch.cat([fake.new_zeros(len(real)), of_fake.flatten()]),
         )
         return {"loss": loss, "params": self._player.params}
 

@@ -159,7 +159,7 @@ class QuantumGenerator(CircuitGenerator, GenerativeNetwork):
             raise AquaError("the generator has no discriminator to train against; set one")
         engine, draws = self._open(EXACT if quantum_instance is None else quantum_instance, shots)
         fake, learn = self.generate(self.machine(engine, self.rng), draws)
-        slope = self.discriminator.slope(torch.from_numpy(self.grid.points).float())
+        slope = self.discriminator.slope(torch.from_numpy(self.grid.points))
         learn(slope)
         return {"loss": float(fake @ slope), "params": self.parameter_values}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,11 @@ class _AquaGlobals:
 
     Attributes:
         random: NumPy's random generator.
+        lock: lock that a `QGAN` holds while it seeds the state and draws its players from it.
     """
 
     def __init__(self) -> None:
+        self.lock = threading.RLock()
         self.random_seed = None
 
     @property

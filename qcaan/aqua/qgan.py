@@ -67,13 +67,14 @@ class QGAN:
         # its own initial angles are not used, so their draws are taken back
         self._model.reseed(seed)
         self._instance = QuantumInstance(EXACT)
-        aqua_globals.random_seed = seed
-        if isinstance(generator, CircuitGenerator):
-            self._model.set_generator(generator)
-            self._generator_options: dict[str, Any] | None = None
-        else:
-            self.set_generator(generator)
-        self.set_discriminator(discriminator)
+        with aqua_globals.lock:
+            aqua_globals.random_seed = seed
+            if isinstance(generator, CircuitGenerator):
+                self._model.set_generator(generator)
+                self._generator_options: dict[str, Any] | None = None
+            else:
+                self.set_generator(generator)
+            self.set_discriminator(discriminator)
         if quantum_instance is not None:
             self.set_backend(quantum_instance)
 
@@ -191,10 +192,11 @@ class QGAN:
     @seed.setter
     def seed(self, seed: int) -> None:
         self._model.seed = seed
-        aqua_globals.random_seed = seed
-        if self._generator_options is not None:
-            self.set_generator(**self._generator_options)
-        self.set_discriminator(None if self._has_default_discriminator else self.discriminator)
+        with aqua_globals.lock:
+            aqua_globals.random_seed = seed
+            if self._generator_options is not None:
+                self.set_generator(**self._generator_options)
+            self.set_discriminator(None if self._has_default_discriminator else self.discriminator)
 
     # Training, and what was learnt
 

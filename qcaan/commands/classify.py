@@ -22,6 +22,7 @@ from qcaan.checks import check_memory, number, whole
 from qcaan.circuits.ansatz import AnsatzName, make_ansatz
 from qcaan.circuits.layers import QuantumLayer
 from qcaan.data.images import ImageSet, load_splits
+from qcaan.randomness import RandomState, isolated
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_steps
 from qcaan.runs.session import announce_data, announce_plan, console, explain_stop, report_finished
@@ -33,9 +34,6 @@ from qcaan.training import (
     RunOptions,
     describe_engine,
     pick_device,
-    random_state,
-    seed_everything,
-    set_random_state,
 )
 
 _DATA = "digits8x8"
@@ -151,8 +149,9 @@ def main(
         return
 
     with run:
-        seed_everything(config.seed)
-        models = make_models(config, samplers).to(device)
+        random = RandomState(config.seed)
+        with isolated(random):
+            models = make_models(config, samplers).to(device)
         optimizer = torch.optim.Adam(models.parameters(), config.lr)
         facts = {
             "name": train_set.name,
@@ -165,7 +164,7 @@ def main(
         if checkpoint is not None:
             models.load_state_dict(checkpoint["models"])
             optimizer.load_state_dict(checkpoint["optimizer"])
-            set_random_state(checkpoint["random"])
+            random.load_state_dict(checkpoint["random"])
             done = checkpoint["epoch"]
             if done >= config.epochs and report_finished(run, done, ("scores.json",)):
                 return
@@ -178,12 +177,12 @@ def main(
         journal.begin(done)
         with explain_stop(lambda: done):
             for epoch in range(done + 1, config.epochs + 1):
-                losses = train_epoch(models, optimizer, train_part, config.batch_size)
+                losses = train_epoch(models, optimizer, train_part, config.batch_size, random)
                 run.append({"epoch": epoch, "loss": dict(zip(_NAMES, losses, strict=True))})
                 state = {
                     "models": models.state_dict(),
                     "optimizer": optimizer.state_dict(),
-                    "random": random_state(),
+                    "random": random.state_dict(),
                 }
                 run.save_checkpoint({"epoch": epoch, **state})
                 done = epoch
@@ -207,10 +206,11 @@ def features(
     """
     digits = torch.tensor(config.digits)
     pca = PCA(config.n_qubits, whiten=True, svd_solver="full")
-    pca.fit(train_set.images.flatten(1).numpy())
+    pca.fit(train_set.images.double().flatten(1).numpy())
 
     def of(part: ImageSet) -> Features:
-        angles = torch.from_numpy(pca.transform(part.images.flatten(1).numpy())).float()
+        pixels = part.images.double().flatten(1).numpy()
+        angles = torch.from_numpy(pca.transform(pixels)).float()
         places = (part.labels[:, None] == digits).int().argmax(1)
         return Features(angles.to(device), places.to(device))
 
@@ -244,14 +244,20 @@ def make_models(config: ClassifyConfig, make_sampler: MakeSampler) -> nn.ModuleL
 
 
 def train_epoch(
-    models: nn.ModuleList, optimizer: torch.optim.Optimizer, data: Features, batch_size: int
+    models: nn.ModuleList,
+    optimizer: torch.optim.Optimizer,
+    data: Features,
+    batch_size: int,
+    random: RandomState,
 ) -> list[float]:
     """Train all models for one pass over the data, and return their mean losses.
 
     The models see the same batches. On a device, each step submits jobs that may be paid for.
     """
-    sums = torch.zeros(len(models))
-    for batch in torch.randperm(len(data.x), device=data.x.device).split(batch_size):
+    sums = torch.zeros(len(models), dtype=torch.float32, device="cpu")
+    device = data.x.device
+    order = torch.randperm(len(data.x), device=device, generator=random.on(device))
+    for batch in order.split(batch_size):
         x, y = data.x[batch], data.y[batch]  # (B, n_qubits), (B,)
         # the models share no weights, so the gradient of the sum is that of each loss
         values = torch.stack([F.cross_entropy(model(x), y) for model in models])

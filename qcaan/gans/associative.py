@@ -30,6 +30,7 @@ from qcaan.priors.make import (
     fit_defaults,
     make_prior,
 )
+from qcaan.randomness import RandomState, isolated
 from qcaan.samplers.jobs import DeviceOptions
 from qcaan.samplers.names import MakeSampler
 from qcaan.training import (
@@ -39,7 +40,6 @@ from qcaan.training import (
     TrainingCollapsed,
     finite_values,
     load_training_state,
-    seed_everything,
     training_state,
 )
 
@@ -157,6 +157,8 @@ class AssociativeGAN(nn.Module):
 
     Attributes:
         prior: the prior.
+        random: torch's random state of the weights and of all draws. A prior that has none of its
+            own draws from it too; see `isolated`.
         generator, discriminator: the networks.
         average: the averaged generator, which draws the pictures.
         epoch, step: numbers of finished epochs and steps.
@@ -176,17 +178,18 @@ class AssociativeGAN(nn.Module):
         make_sampler: MakeSampler | None = None,
     ) -> None:
         super().__init__()
-        seed_everything(config.seed)
         self.config = config
         self.device = torch.device(device)
-        self.prior = make_prior(config, config, seed=config.seed, make_sampler=make_sampler)
-        self.generator = Generator(
-            self.prior.latent_dim, image_shape, config.width, mix=self.prior.n_bases > 1
-        )
-        skip = config.latent != "bottleneck"
-        self.discriminator = Discriminator(self.prior.dim, image_shape, config.width, skip=skip)
-        self.average = EMA(self.generator)
-        self.register_buffer("fixed_latents", torch.zeros(FIXED_LATENTS, self.prior.latent_dim))
+        self.random = RandomState(config.seed)
+        with isolated(self.random):
+            self.prior = make_prior(config, config, seed=config.seed, make_sampler=make_sampler)
+            self.generator = Generator(
+                self.prior.latent_dim, image_shape, config.width, mix=self.prior.n_bases > 1
+            )
+            skip = config.latent != "bottleneck"
+            self.discriminator = Discriminator(self.prior.dim, image_shape, config.width, skip=skip)
+            self.average = EMA(self.generator)
+            self.register_buffer("fixed_latents", torch.zeros(FIXED_LATENTS, self.prior.latent_dim))
         self.to(self.device)
         # beta_1 = 0.5 as in DCGAN: with 0.9 the two networks oscillate
         adam = partial(
@@ -200,16 +203,21 @@ class AssociativeGAN(nn.Module):
         self.optimizer_d = adam(self.discriminator.parameters())
         self.epoch = self.step = 0
 
+    def isolated(self) -> isolated:
+        """Return a context in which the prior draws from `random`, on the gan's device."""
+        return isolated(self.random, self.device)
+
     @torch.no_grad()
     def latent_bits(self, images: Tensor) -> Tensor:
         """Return the bits {0, 1} [N, dim] uint8 of the latent layer for images [N, C, H, W]."""
-        parts = [self.discriminator.latent(part) for part in images.split(1000)]
+        parts = [self.discriminator.latent(part.float()) for part in images.split(1000)]
         features = torch.cat(parts)  # (N, dim) in (-1, 1)
         if self.config.binarize == "median":
             return (features > features.median(0).values).to(torch.uint8)
         if self.config.binarize == "sign":
             return (features > 0).to(torch.uint8)
-        return (torch.rand_like(features) < (1 + features) / 2).to(torch.uint8)
+        uniform = self.random.uniform(*features.shape, device=features.device)
+        return (uniform < (1 + features) / 2).to(torch.uint8)
 
     @torch.no_grad()
     def draw(self, latents: Tensor) -> Tensor:
@@ -218,7 +226,7 @@ class AssociativeGAN(nn.Module):
         The averaged generator draws. Equal inputs give equal images: another place in a batch
         would change their last digits.
         """
-        different, place = latents.unique(dim=0, return_inverse=True)
+        different, place = latents.float().unique(dim=0, return_inverse=True)
         images = torch.cat([self.average(part).float().cpu() for part in different.split(500)])
         return images[place.cpu()]
 
@@ -229,8 +237,10 @@ class AssociativeGAN(nn.Module):
         Returns the images and the samples [n, dim], both on the CPU. On a device, the samples are
         jobs that may be paid for.
         """
-        samples = self.prior.measure(n)
-        return self.draw(self.prior.embed(samples)), samples.cpu()
+        with self.isolated():
+            samples = self.prior.measure(n)
+            latents = self.prior.embed(samples)
+        return self.draw(latents), samples.cpu()
 
     @property
     def drawn_from(self) -> str:
@@ -239,7 +249,7 @@ class AssociativeGAN(nn.Module):
 
     def reseed(self, seed: int) -> None:
         """Seed all draws from now on."""
-        torch.manual_seed(seed)
+        self.random.reseed(seed)
         self.prior.reseed(seed)
 
     def training_state(self) -> dict[str, Any]:
@@ -247,7 +257,7 @@ class AssociativeGAN(nn.Module):
         return training_state(self)
 
     def load_training_state(self, state: dict[str, Any]) -> None:
-        """Restore the state that `training_state` returned, torch's random state included."""
+        """Restore the state that `training_state` returned, random state included."""
         load_training_state(self, state)
 
 
@@ -270,22 +280,25 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
     inverse = config.latent == "inverse" and prior.n_bits is not None
     if gan.epoch == 0:
         # the latent layer of an untrained network means nothing: the first prior is unfitted
-        gan.fixed_latents.copy_(prior.embed(prior.sample(FIXED_LATENTS)))
+        with gan.isolated():
+            gan.fixed_latents.copy_(prior.embed(prior.sample(FIXED_LATENTS)))
 
     while gan.epoch < config.epochs:
         gan.train()
-        sums = torch.zeros(2, dtype=torch.float64)
+        sums = torch.zeros(2, dtype=torch.float64, device="cpu")
         for _ in range(config.steps_per_epoch):
             gan.step += 1
-            chosen = torch.randint(len(images), (config.batch_size,), device=images.device)
-            real = images[chosen]  # (B, C, H, W)
+            chosen = gan.random.whole(len(images), config.batch_size, device=images.device)
+            real = images[chosen].float()  # (B, C, H, W)
 
             # sample
-            samples = prior.sample(config.batch_size)  # (B, dim)
+            with gan.isolated():
+                samples = prior.sample(config.batch_size)  # (B, dim)
+                latents = prior.embed(samples)  # (B, latent_dim)
 
             # generate
             with autocast:
-                fake = gan.generator(prior.embed(samples))  # (B, C, H, W)
+                fake = gan.generator(latents)  # (B, C, H, W)
 
             # update D
             with autocast:
@@ -324,11 +337,12 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
         # latent -> bits -> fit -> bank: the fit ends the epoch, so that a saved prior belongs to
         # the saved discriminator
         bits = gan.latent_bits(images)  # (N, dim)
-        report = prior.fit(bits)
-        start = time.perf_counter()
-        shots = prior.draw_bank()
-        report = report.with_bank(shots, prior.n_bases, time.perf_counter() - start)
-        if report.kl is None:  # it may be estimated from the bank
-            report = replace(report, **prior.distances(bits))
+        with gan.isolated():
+            report = prior.fit(bits)
+            start = time.perf_counter()
+            shots = prior.draw_bank()
+            report = report.with_bank(shots, prior.n_bases, time.perf_counter() - start)
+            if report.kl is None:  # it may be estimated from the bank
+                report = replace(report, **prior.distances(bits))
         gan.epoch += 1
         yield EpochRecord(gan.epoch, gan.step, mean_d, mean_g, report, bits)

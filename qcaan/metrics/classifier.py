@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from qcaan.data.images import ImageSet, to_pixels
 from qcaan.files import atomic_write, cache_folder
+from qcaan.randomness import RandomState, isolated
 
 N_FEATURES = 64
 # 3 passes over MNIST: 99 % of its test images are right, after half a minute on two cores
@@ -88,7 +89,7 @@ def load_classifier(
     """Return the classifier of a data set from the cache, or train and cache it.
 
     Training takes under a minute on two cores, and has a fixed seed of its own. The cache key is a
-    hash of the training pixels and labels.
+    hash of the pixels and labels of both parts.
 
     Args:
         train: training images of **all** classes of the data set, so that the classifier can tell
@@ -96,7 +97,7 @@ def load_classifier(
         test: held-out images of all classes, for the accuracy.
         device: device of the network.
     """
-    path = cache_folder("classifiers") / f"{_fingerprint(train)}.pt"
+    path = cache_folder("classifiers") / f"{_fingerprint(train, test)}.pt"
     with _one_at_a_time(path):
         return _load_or_train(path, train, test, device)
 
@@ -116,9 +117,14 @@ def _load_or_train(
     path: Path, train: ImageSet, test: ImageSet, device: str | torch.device
 ) -> Classifier:
     labels = sorted(train.class_names)
-    network = ClassifierNetwork(train.images.shape[1], len(labels))
+
+    def new_network(random: RandomState) -> ClassifierNetwork:
+        with isolated(random):
+            return ClassifierNetwork(train.images.shape[1], len(labels))
+
     try:
         state = torch.load(path, weights_only=True)
+        network = new_network(RandomState(0))
         network.load_state_dict(state["model"])
         return Classifier(network.to(device), labels, state["accuracy"])
     except FileNotFoundError:
@@ -131,11 +137,10 @@ def _load_or_train(
         log.warning(
             "cached classifier %s is unreadable (%s): training it again", path, type(error).__name__
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = ClassifierNetwork(train.images.shape[1], len(labels)).to(device)
-        targets = torch.searchsorted(torch.tensor(labels), train.labels)
-        _train(network, train.images.to(device), targets.to(device))
+    random = RandomState(0)
+    network = new_network(random).to(device)
+    targets = torch.searchsorted(torch.tensor(labels), train.labels)
+    _train(network, train.images.to(device), targets.to(device), random)
     classifier = Classifier(network, labels, accuracy=math.nan)
     classifier.accuracy = (classifier.classify(test.images) == test.labels).float().mean().item()
     state = {"model": network.state_dict(), "accuracy": classifier.accuracy}
@@ -149,21 +154,25 @@ def _load_or_train(
     return classifier
 
 
-def _fingerprint(data: ImageSet) -> str:
-    pixels = to_pixels(data.images).contiguous()
-    digest = hashlib.sha256(pixels.numpy().tobytes())
-    digest.update(data.labels.numpy().tobytes())
-    digest.update(f"{tuple(pixels.shape)} {_STEPS} v1".encode())
+def _fingerprint(*parts: ImageSet) -> str:
+    digest = hashlib.sha256(f"{_STEPS} v2".encode())
+    for part in parts:
+        pixels = to_pixels(part.images).contiguous()
+        digest.update(str(tuple(pixels.shape)).encode())
+        digest.update(pixels.numpy().tobytes())
+        digest.update(part.labels.numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def _train(network: ClassifierNetwork, images: Tensor, targets: Tensor) -> None:
+def _train(
+    network: ClassifierNetwork, images: Tensor, targets: Tensor, random: RandomState
+) -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=_STEPS)
     network.train()
     for _ in range(_STEPS):
-        chosen = torch.randint(len(images), (_BATCH,)).to(images.device)
-        loss = F.cross_entropy(network(_jitter(images[chosen])), targets[chosen])
+        chosen = random.whole(len(images), _BATCH, device="cpu").to(images.device)
+        loss = F.cross_entropy(network(_jitter(images[chosen], random)), targets[chosen])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -171,12 +180,12 @@ def _train(network: ClassifierNetwork, images: Tensor, targets: Tensor) -> None:
     network.eval()
 
 
-def _jitter(images: Tensor) -> Tensor:
+def _jitter(images: Tensor, random: RandomState) -> Tensor:
     """Return the batch [B, C, H, W] shifted by up to two pixels.
 
     Without shifts, a small data set would teach the network where digits lie.
     """
     height, width = images.shape[2:]
     padded = F.pad(images, (2, 2, 2, 2), mode="replicate")
-    top, left = torch.randint(5, (2,)).tolist()
+    top, left = random.whole(5, 2, device="cpu").tolist()
     return padded[:, :, top : top + height, left : left + width]

@@ -59,11 +59,14 @@ def save_epoch(run: RunDirectory, gan: AssociativeGAN, record: EpochRecord, seco
 
     The checkpoint is written last: it marks the epoch as finished.
     """
-    new = gan.prior.embed(gan.prior.sample(FIXED_LATENTS))
+    with gan.isolated():
+        new = gan.prior.embed(gan.prior.sample(FIXED_LATENTS))
     latents = {f"epoch_{record.epoch:04d}.png": gan.fixed_latents, "drawn.png": new}
     for name, inputs in latents.items():
         pictures.save_picture(run.path / "samples" / name, pictures.grid(gan.draw(inputs)))
-    if distributions := gan.prior.distributions(record.bits):
+    with gan.isolated():
+        distributions = gan.prior.distributions(record.bits)
+    if distributions:
         run.save_arrays("prior.npz", distributions)
     values = {key: value for key, value in asdict(record).items() if key != "bits"}
     run.append({**values, "seconds": seconds})
@@ -90,6 +93,7 @@ def score_run(run: RunDirectory, gan: AssociativeGAN, n: int) -> dict[str, Any]:
     images, _ = gan.generate(n)
     scores = score_generated(images, train_set, test_set, classes=digits, device=gan.device)
     bits = gan.latent_bits(train_set.only(digits).images.to(gan.device))
-    scores["prior"] = gan.prior.distances(bits) if gan.prior.n_bits else {}
+    with gan.isolated():
+        scores["prior"] = gan.prior.distances(bits) if gan.prior.n_bits else {}
     run.save_scores(scores, gan.epoch)
     return scores

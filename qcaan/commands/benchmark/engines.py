@@ -37,9 +37,6 @@ _OURS, _OUR_GRADIENT = "value: qcaan", "value + gradient: qcaan"
 _QULACS = "value: qulacs"
 _PENNYLANE_GRADIENT = "value + gradient: PennyLane default.qubit, backprop"
 
-# qulacs reads this when it is imported; what is compared is one core
-os.environ.setdefault("QULACS_NUM_THREADS", "1")
-
 
 def cost_evaluations(repeats: int) -> list[Row]:
     """Time one evaluation of a QCBM's loss on Aer: 8 qubits, `seed` with 2 layers, 2,000 shots."""
@@ -158,6 +155,8 @@ def _check_equal(ways: Mapping[str, Callable[[], Any]]) -> None:
 
 def _qulacs_value(ansatz: Ansatz, theta: list[float]) -> Callable[[], object]:
     """Return a function that computes the probabilities of `seed` by qulacs."""
+    # qulacs reads this when it is imported; what is compared is one core
+    os.environ.setdefault("QULACS_NUM_THREADS", "1")
     import qulacs
 
     n, circuit = ansatz.n_qubits, qulacs.ParametricQuantumCircuit(ansatz.n_qubits)

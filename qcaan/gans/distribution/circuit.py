@@ -16,6 +16,8 @@ from qcaan.circuits.ansatz import Ansatz
 from qcaan.gans.distribution.grid import Grid
 
 InitialState = Literal["uniform", "normal", "random"]
+# variance that is added to that of the data, in units of the data's own
+_NARROW = 1e-9
 CircuitLike: TypeAlias = Ansatz | QuantumCircuit
 
 
@@ -69,13 +71,23 @@ def build_circuit(
             start.ry(rng.uniform(0, math.pi), qubit)
     else:
         assert data_probs is not None, "the normal state is that of data"
-        centred = grid.points - data_probs @ grid.points
-        covariance = centred.T @ (data_probs[:, None] * centred)
-        logs = multivariate_normal.logpdf(centred, cov=covariance, allow_singular=True)
-        density = np.exp(logs - np.max(logs))
-        amplitudes = np.sqrt(density / density.sum())
-        start.append(StatePreparation(amplitudes), range(grid.total_qubits))
+        start.append(StatePreparation(_normal_amplitudes(grid, data_probs)), start.qubits)
     return start.compose(trained)
+
+
+def _normal_amplitudes(grid: Grid, data_probs: Floats) -> Floats:
+    """Return the amplitudes [2**n] of the Gaussian with mean and covariance of the data."""
+    centred = grid.points - data_probs @ grid.points
+    deviations = np.sqrt(data_probs @ centred**2)
+    # in units of the data, so that no dimension is lost beside a wider one
+    units = np.where(deviations > 0, deviations, grid.steps)
+    scaled = centred / units
+    covariance = scaled.T @ (data_probs[:, None] * scaled)
+    # data on a point or on a line have no density; a narrow Gaussian around them has
+    covariance += _NARROW * np.eye(len(covariance))
+    logs = np.atleast_1d(multivariate_normal.logpdf(scaled, cov=covariance))
+    density = np.exp(logs - logs.max())
+    return np.sqrt(density / density.sum())
 
 
 def check_circuit(circuit: object, n_qubits: int) -> None:

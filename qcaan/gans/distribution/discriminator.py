@@ -16,6 +16,7 @@ from qcaan.gans.distribution.grid import Grid
 from qcaan.losses import gradient_penalty
 from qcaan.networks import PointMLP
 from qcaan.optimizers import HALF_STEPS, DecayingAdam, load_optimizer
+from qcaan.randomness import RandomState, isolated
 
 GridLoss = Literal["bce", "wgan-gp"]
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -35,7 +36,7 @@ class Adversary(Protocol):
         """Weights, for the result of a run."""
 
     def update(self, points: Tensor, real: Tensor, fake: Tensor) -> float:
-        """Learn to tell real from fake probabilities [m] of points [m, k] in data units.
+        """Learn to tell real from fake probabilities [m] of points float64 [m, k] in data units.
 
         Returns the loss before the update.
         """
@@ -43,7 +44,7 @@ class Adversary(Protocol):
     def slope(self, points: Tensor) -> Tensor:
         """Return the derivatives [m], float64, of the generator's loss.
 
-        They are those with respect to its probabilities of the points [m, k].
+        They are those with respect to its probabilities of the points float64 [m, k].
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -62,12 +63,14 @@ class GridDiscriminator:
     penalty, and for the generator -Σ fake C (Gulrajani et al., arXiv:1704.00028).
 
     Args:
-        net: network from samples [m, k] in data units, float32, to logits or the critic's values,
-            [m] or [m, 1].
+        net: network from samples [m, k] in data units to logits or the critic's values, [m] or
+            [m, 1]. The samples have the widest dtype among its weights and buffers.
         loss: `bce` or `wgan-gp`.
         optimizer: maker of the optimiser of the network's parameters; default `DecayingAdam` with
             a rate that falls as slowly as the generator's.
         seed: seed of the points at which the gradient penalty is taken.
+        units: unit of each dimension [k], over which the critic may change by 1 without a penalty;
+            default 1, in data units.
 
     Raises:
         ValueError: the loss is unknown, the network has no parameters, or `optimizer` makes no
@@ -81,8 +84,10 @@ class GridDiscriminator:
         *,
         optimizer: MakeOptimizer | None = None,
         seed: int = 0,
+        units: Floats | None = None,
     ) -> None:
         self.net = net
+        self._units = torch.ones(1, dtype=torch.float64) if units is None else torch.tensor(units)
         self.loss: GridLoss = one_of("loss", loss, get_args(GridLoss))
         # a rate that fell with each of five steps would leave the generator behind a critic that
         # has stopped learning
@@ -109,25 +114,41 @@ class GridDiscriminator:
         """Take the loss's number of steps, and return the mean of the losses before each of them.
 
         Args:
-            points: points [m, k] in data units, float32.
+            points: points [m, k] in data units.
             real, fake: probabilities [m] of the points.
         """
         real, fake = real.float(), fake.float()
         losses = []
         for _ in range(DISCRIMINATOR_STEPS[self.loss]):
-            logits = self.net(points).flatten()  # (m,)
+            logits = self.logits(points)  # (m,)
             if self.loss == "bce":
                 loss = ((real * F.softplus(-logits)).sum() + (fake * F.softplus(logits)).sum()) / 2
             else:
-                of_real, of_fake = (points[self._draw(probs)] for probs in (real, fake))
-                mix = torch.from_numpy(self._rng.random(_PENALTY_POINTS)).float()
-                penalty = gradient_penalty(self.net, of_real, of_fake, mix, one_sided=True)
+                steps = points.double() / self._units
+                of_real, of_fake = (steps[self._draw(probs)] for probs in (real, fake))
+                mix = torch.from_numpy(self._rng.random(_PENALTY_POINTS))
+                penalty = gradient_penalty(self._of_steps, of_real, of_fake, mix, one_sided=True)
                 loss = ((fake - real) * logits).sum() + _PENALTY_WEIGHT * penalty
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self._optimizer.step()
             losses.append(loss.item())
         return sum(losses) / len(losses)
+
+    def logits(self, points: Tensor) -> Tensor:
+        """Return the logits, or the critic's values, [m] of points [m, k] in data units."""
+        values: Tensor = self.net(points.to(self.dtype)).flatten()
+        return values
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the samples that the network sees."""
+        tensors = (*self.net.parameters(), *self.net.buffers())
+        kinds = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
+        return max(kinds, key=lambda kind: kind.itemsize)
+
+    def _of_steps(self, steps: Tensor) -> Tensor:
+        return self.logits(steps * self._units)
 
     def _draw(self, probs: Tensor) -> Tensor:
         weights = probs.double().numpy()
@@ -137,7 +158,7 @@ class GridDiscriminator:
     @torch.no_grad()
     def slope(self, points: Tensor) -> Tensor:
         """Return the derivatives [m], float64, of the generator's loss at points [m, k]."""
-        logits: Tensor = self.net(points).flatten().double()
+        logits = self.logits(points).double()
         return F.softplus(-logits) if self.loss == "bce" else -logits
 
     def state_dict(self) -> dict[str, Any]:
@@ -172,10 +193,9 @@ def default_grid_discriminator(
     Args:
         grid: grid whose points it judges.
         loss: `bce` or `wgan-gp`.
-        seed: seed of the weights, which leaves torch's global random state alone.
+        seed: seed of the weights and of the gradient penalty.
         optimizer: as of `GridDiscriminator`.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with isolated(RandomState(seed)):
         net = PointMLP(torch.from_numpy(grid.bounds))
-    return GridDiscriminator(net, loss, optimizer=optimizer, seed=seed)
+    return GridDiscriminator(net, loss, optimizer=optimizer, seed=seed, units=grid.steps)

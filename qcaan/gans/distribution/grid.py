@@ -47,6 +47,12 @@ class Grid:
         pairs = zip(self.bounds, self.n_qubits, strict=True)
         return [np.linspace(low, high, 2**m) for (low, high), m in pairs]
 
+    @property
+    def steps(self) -> Floats:
+        """Distance [k] of neighbouring values of each dimension."""
+        widths = self.bounds[:, 1] - self.bounds[:, 0]
+        return np.asarray(widths / (2.0 ** np.array(self.n_qubits) - 1))
+
     @cached_property
     def points(self) -> Floats:
         """All points, float64 [2**n, k], dimension 0 the slowest."""
@@ -152,8 +158,8 @@ def make_grid(bounds: ArrayLike, n_qubits: QubitsLike) -> Grid:
         n_qubits: number of qubits of each dimension.
 
     Raises:
-        ValueError: the bounds have another shape, are not finite or not ascending; or the numbers
-            of qubits do not match them, are below 1, or need more memory than there is.
+        ValueError: the bounds have another shape, are not finite, not ascending or too close; or
+            the numbers of qubits do not match them, are below 1, or need more memory than there is.
     """
     try:
         pairs = reals(bounds)
@@ -174,6 +180,15 @@ def make_grid(bounds: ArrayLike, n_qubits: QubitsLike) -> Grid:
             )
     grid = Grid(pairs, qubits_of_dimensions("n_qubits", n_qubits, len(pairs)))
     check_memory(grid.total_qubits)
+    with np.errstate(over="ignore", invalid="ignore"):
+        axes = grid.axes
+    for dimension, axis in enumerate(axes):
+        # float64 cannot tell the values apart, or they overflow
+        if not (np.isfinite(axis).all() and (np.diff(axis) > 0).all()):
+            raise ValueError(
+                f"`bounds` must be wide enough for {len(axis)} different values in float64, "
+                f"got {pairs[dimension].tolist()} for dimension {dimension}"
+            )
     return grid
 
 
@@ -209,11 +224,18 @@ def fit_grid(data: Floats, bounds: ArrayLike | None, n_qubits: QubitsLike | None
         n_qubits: number of qubits of each dimension; default 3.
 
     Raises:
-        ValueError: as `make_grid`, or the bounds have another number of dimensions than the data.
+        ValueError: as `make_grid`; the bounds have another number of dimensions than the data; or
+            the data are so alike in a dimension that they give no bounds.
     """
     k = data.shape[1]
     if bounds is None:
         bounds = np.percentile(data, (5, 95), axis=0).T
+        for dimension, (low, high) in enumerate(bounds.tolist()):
+            if low == high:
+                raise ValueError(
+                    f"at least 90 % of the samples are {low} in dimension {dimension}; "
+                    "give `bounds` that are wider"
+                )
     grid = make_grid(bounds, (3,) * k if n_qubits is None else n_qubits)
     if len(grid.n_qubits) != k:
         raise ValueError(

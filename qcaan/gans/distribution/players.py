@@ -81,30 +81,36 @@ def as_adversary(
 
     Args:
         given: network from samples [m, k] to logits [m], a `GridDiscriminator` or anything with
-            its methods, or None for the default.
+            its methods, or None for the default; see `GridDiscriminator` for the samples' dtype.
         grid: grid whose points it judges.
         loss: loss of a network and of the default.
         seed: seed of a network's gradient penalty, and of the default.
 
     Raises:
-        ValueError: it is something else, or does not take the points of the grid.
+        ValueError: it is something else, does not take the points of the grid, or sees them in a
+            dtype in which some are the same.
     """
     if given is None:
         return default_grid_discriminator(grid, loss, seed=seed)
     if isinstance(given, nn.Module):
-        given = GridDiscriminator(given, loss, seed=seed)
+        given = GridDiscriminator(given, loss, seed=seed, units=grid.steps)
     if not isinstance(given, Adversary):
         raise ValueError(
             "`discriminator` must be a torch module or a GridDiscriminator, "
             f"got {type(given).__name__}"
         )
-    points = torch.from_numpy(grid.points).float()
+    points = torch.from_numpy(grid.points)
+    if isinstance(given, GridDiscriminator):
+        seen = points.to(given.dtype)
+        if len(seen.unique(dim=0)) < len(points):
+            raise ValueError(
+                f"`discriminator` sees samples as {seen.dtype}, in which points of the grid are "
+                "the same; take a network in float64 that centres them"
+            )
     try:
         judged = given.slope(points).shape == (len(points),)
     except (RuntimeError, ValueError):  # of torch and of our networks, for another shape
         judged = False
     if not judged:
-        raise ValueError(
-            f"`discriminator` must take float32 samples [m, {points.shape[1]}] to logits [m]"
-        )
+        raise ValueError(f"`discriminator` must take samples [m, {points.shape[1]}] to logits [m]")
     return given

@@ -8,7 +8,7 @@ Aqua's own names are in `qcaan.aqua`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from qiskit import QuantumCircuit
-from rich.progress import track
 from torch import nn
 
 from qcaan.checks import Floats, check_seed, number, one_of, whole
@@ -72,7 +71,7 @@ class QGAN:
     Attributes:
         d_loss, g_loss, rel_entr: lists with a number for each epoch.
         grid: grid of the points.
-        points: points of the grid, a tensor float32 [2**n, k].
+        points: points of the grid, a tensor float64 [2**n, k].
         places: index of each sample's point, a tensor int64 [N'].
         data_probs: share [2**n] of the samples at each point.
         generator, discriminator: the two players.
@@ -102,7 +101,7 @@ class QGAN:
     ) -> None:
         self.grid, index = place_samples(as_samples(data), bounds, n_qubits)
         self.places = torch.from_numpy(index)  # (N',)
-        self.points = torch.from_numpy(self.grid.points).float()  # (2**n, k)
+        self.points = torch.from_numpy(self.grid.points)  # (2**n, k)
         self.data_probs = np.bincount(index, minlength=len(self.points)) / len(index)
         self.batch_size = whole("batch_size", batch_size)
         if batch_size > len(index):
@@ -274,7 +273,13 @@ class QGAN:
             The trained parameters `params_d` and `params_g` [P], and `loss_d`, `loss_g` and
             `rel_entr` of the last epoch.
         """
-        for _ in track(train(self), "training", self.n_epochs, disable=not progress):
+        records: Iterable[EpochRecord] = train(self)
+        if progress:
+            # here, since rich draws from Python's global random state when it is imported
+            from rich.progress import track
+
+            records = track(records, "training", self.n_epochs)
+        for _ in records:
             pass
         return {
             "params_d": self.discriminator.params,

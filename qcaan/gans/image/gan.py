@@ -27,6 +27,7 @@ from qcaan.gans.image.networks import (
     make_discriminator,
 )
 from qcaan.optimizers import DecayingAdam
+from qcaan.randomness import RandomState, isolated
 from qcaan.samplers.names import EXACT, EngineLike, MakeSampler, open_engine
 from qcaan.training import (
     EMA,
@@ -35,7 +36,6 @@ from qcaan.training import (
     finite_values,
     load_training_state,
     reseed,
-    seed_everything,
     training_state,
 )
 
@@ -53,6 +53,7 @@ class ImageGAN(nn.Module):
         make_sampler: maker of the samplers by name; default a new one, without a journal.
 
     Attributes:
+        random: torch's random state of the weights, the noise and the batches.
         generator, discriminator: the networks.
         average: the averaged generator, which draws the pictures.
         fixed_noise: the inputs [64, noise_dim] whose pictures the progress GIF follows.
@@ -73,39 +74,41 @@ class ImageGAN(nn.Module):
         make_sampler: MakeSampler | None = None,
     ) -> None:
         super().__init__()
-        seed_everything(config.seed)
         self.config = config
         self.device = torch.device(device)
+        self.random = RandomState(config.seed)
         self._rng = np.random.default_rng(config.seed)
         self._engine = open_engine(config.sampler, self._rng, make_sampler)
         ansatz = make_ansatz(config.ansatz, config.n_qubits, config.n_layers)
         sees_amplitudes = config.circuit == "none" and config.noise == "amplitudes"
-        decoder = make_decoder(
-            config.decoder,
-            2**config.n_qubits if sees_amplitudes else config.n_qubits,
-            image_shape,
-            width=config.width,
-            # Expectations differ little from one noise to another, those from shots by
-            # 1 / sqrt(shots). If all are the same, normalisation would return zeros.
-            normalised=config.decoder == "convolutional" and config.noise != "none",
-        )
-        self.generator = QuantumGenerator(
-            ansatz,
-            decoder,
-            noise=config.noise,
-            uploads=config.uploads,
-            circuit=config.circuit,
-            theta_noise=config.theta_noise,
-        )
-        self.discriminator = make_discriminator(
-            config.discriminator,
-            image_shape,
-            width=config.width,
-            n_qubits=config.discriminator_qubits,
-            n_layers=config.n_layers,
-        )
-        self.average = EMA(self.generator, config.ema_decay)
-        self.register_buffer("fixed_noise", self.generator.make_noise(FIXED_NOISE))
+        with isolated(self.random):
+            decoder = make_decoder(
+                config.decoder,
+                2**config.n_qubits if sees_amplitudes else config.n_qubits,
+                image_shape,
+                width=config.width,
+                # Expectations differ little from one noise to another, those from shots by
+                # 1 / sqrt(shots). If all are the same, normalisation would return zeros.
+                normalised=config.decoder == "convolutional" and config.noise != "none",
+            )
+            self.generator = QuantumGenerator(
+                ansatz,
+                decoder,
+                noise=config.noise,
+                uploads=config.uploads,
+                circuit=config.circuit,
+                theta_noise=config.theta_noise,
+                random=self.random,
+            )
+            self.discriminator = make_discriminator(
+                config.discriminator,
+                image_shape,
+                width=config.width,
+                n_qubits=config.discriminator_qubits,
+                n_layers=config.n_layers,
+            )
+            self.average = EMA(self.generator, config.ema_decay)
+            self.register_buffer("fixed_noise", self.generator.make_noise(FIXED_NOISE))
         self.to(self.device)
         adam = partial(
             DecayingAdam,
@@ -130,9 +133,10 @@ class ImageGAN(nn.Module):
         starts_exact = config.sampler == EXACT or config.switch_after_epochs is not None
         if self.generator.circuit is not None and starts_exact:
             rows = config.batch_size * max(config.gradient_draws, config.n_critic - 1)
-            self.generator.features(torch.ones(rows, self.generator.noise_dim, device=self.device))
+            self.generator.features(self.fixed_noise[:1].expand(rows, -1))
         if config.discriminator in QUANTUM_DISCRIMINATORS:
-            self.discriminator(torch.zeros(config.batch_size, *image_shape, device=self.device))
+            images = self.fixed_noise.new_zeros(config.batch_size, *image_shape)
+            self.discriminator(images)
 
     def choose_engine(self) -> None:
         """Use the sampler if the epochs on the exact engine are over, else the exact engine."""
@@ -165,7 +169,7 @@ class ImageGAN(nn.Module):
     def _drawn(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return images, and the features [n, n_features] that the decoder saw."""
         network, n = self._averaged, self.config.batch_size
-        features = torch.cat([network.features(part) for part in noise.split(n)])
+        features = torch.cat([network.features(part.float()) for part in noise.split(n)])
         different, place = features.unique(dim=0, return_inverse=True)
         images = torch.cat([network.decoder(part).cpu() for part in different.split(n)])
         return images[place.cpu()], features
@@ -188,7 +192,7 @@ class ImageGAN(nn.Module):
 
     def reseed(self, seed: int) -> None:
         """Seed all draws from now on."""
-        torch.manual_seed(seed)
+        self.random.reseed(seed)
         reseed(self._rng, seed)
 
     def training_state(self) -> dict[str, Any]:
@@ -196,7 +200,7 @@ class ImageGAN(nn.Module):
         return training_state(self)
 
     def load_training_state(self, state: dict[str, Any]) -> None:
-        """Restore the state that `training_state` returned, torch's random state included."""
+        """Restore the state that `training_state` returned, random state included."""
         load_training_state(self, state)
         self.choose_engine()
 
@@ -222,7 +226,7 @@ def train(gan: ImageGAN, images: Tensor) -> Iterator[StepRecord | EpochRecord]:
         if gan.epoch == config.switch_after_epochs:
             gan.choose_engine()
         gan.train()
-        sums = torch.zeros(2, dtype=torch.float64)
+        sums = torch.zeros(2, dtype=torch.float64, device="cpu")
         for _ in range(config.steps_per_epoch):
             gan.step += 1
 
@@ -237,12 +241,12 @@ def train(gan: ImageGAN, images: Tensor) -> Iterator[StepRecord | EpochRecord]:
 
             # update D
             for fake in (*earlier, fakes[:n].detach()):  # (B, C, H, W)
-                chosen = torch.randint(len(images), (n,), device=images.device)
-                real = images[chosen]  # (B, C, H, W)
+                chosen = gan.random.whole(len(images), n, device=images.device)
+                real = images[chosen].float()  # (B, C, H, W)
                 loss_d = loss_of_d(discriminator(real), discriminator(fake))
                 penalised = loss_d
                 if wasserstein:
-                    mix = torch.rand(n, device=gan.device)  # (B,)
+                    mix = gan.random.uniform(n, device=gan.device)  # (B,)
                     penalty = losses.gradient_penalty(discriminator, real, fake, mix)
                     penalised = loss_d + config.penalty_weight * penalty
                 gan.optimizer_d.zero_grad(set_to_none=True)

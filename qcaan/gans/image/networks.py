@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from qcaan.circuits.ansatz import Ansatz, make_ansatz, qcnn_ansatz
 from qcaan.circuits.layers import AMPLITUDES, QuantumLayer
 from qcaan.networks import Discriminator, Generator
+from qcaan.randomness import RandomState
 
 Noise = Literal["none", "angles", "amplitudes", "shots"]
 Circuit = Literal["trained", "frozen", "none"]
@@ -41,6 +42,7 @@ class QuantumGenerator(nn.Module):
             sees the noise itself).
         theta_noise: standard deviation in radians of Gaussian noise on the trained angles, drawn
             at each forward pass in training.
+        random: random state of the noise.
 
     Attributes:
         noise_dim: width of the noise.
@@ -56,9 +58,11 @@ class QuantumGenerator(nn.Module):
         uploads: int,
         circuit: Circuit,
         theta_noise: float,
+        random: RandomState,
     ) -> None:
         super().__init__()
         self.noise, self.theta_noise, self.decoder = noise, theta_noise, decoder
+        self.random = random
         embedding = AMPLITUDES if noise == "amplitudes" else "rx"
         layer = QuantumLayer(ansatz, embedding, uploads=uploads)
         self.noise_dim = layer.n_in
@@ -68,10 +72,10 @@ class QuantumGenerator(nn.Module):
         """Draw noise [n, noise_dim] for n images, on the generator's device."""
         device = next(self.decoder.parameters()).device
         if self.noise == "angles":
-            return math.pi * (2 * torch.rand(n, self.noise_dim, device=device) - 1)
+            return math.pi * (2 * self.random.uniform(n, self.noise_dim, device=device) - 1)
         if self.noise == "amplitudes":
-            return torch.randn(n, self.noise_dim, device=device)
-        return torch.zeros(n, self.noise_dim, device=device)
+            return self.random.normal(n, self.noise_dim, device=device)
+        return torch.zeros(n, self.noise_dim, dtype=torch.float32, device=device)
 
     def features(self, noise: Tensor) -> Tensor:
         """Return what the decoder sees of noise [B, noise_dim].
@@ -84,7 +88,8 @@ class QuantumGenerator(nn.Module):
         rows = noise[:1] if self.noise == "none" else noise  # all rows are the same
         if self.training and self.theta_noise:
             theta = self.circuit.theta
-            moved = theta + self.theta_noise * torch.randn_like(theta)
+            moves = self.random.normal(*theta.shape, device=theta.device)
+            moved = theta + self.theta_noise * moves
             return functional_call(self.circuit, {"theta": moved}, rows).expand(len(noise), -1)
         return self.circuit(rows).expand(len(noise), -1)
 

@@ -22,13 +22,13 @@ from qcaan.circuits.layers import QuantumLayer
 from qcaan.gans.wasserstein.config import WassersteinConfig
 from qcaan.metrics.samples import column_scores
 from qcaan.networks import PointMLP
+from qcaan.randomness import RandomState, isolated
 from qcaan.samplers.names import EXACT, MakeSampler, open_engine
 from qcaan.training import (
     EMA,
     finite_values,
     load_training_state,
     reseed,
-    seed_everything,
     training_state,
 )
 
@@ -77,6 +77,7 @@ class WassersteinGAN(nn.Module):
         make_sampler: maker of the samplers by name; default a new one, without a journal.
 
     Attributes:
+        random: torch's random state of the weights, the noise and the batches.
         generator, critic: the networks; outputs of the generator are in [-1, 1].
         average: the averaged generator, which draws the samples.
         centre, scale: a sample is centre + scale * output, each [k].
@@ -100,8 +101,7 @@ class WassersteinGAN(nn.Module):
         make_sampler: MakeSampler | None = None,
     ) -> None:
         super().__init__()
-        seed_everything(config.seed)
-        samples = as_tensor("samples", samples)
+        samples = as_tensor("samples", samples).double()
         n_columns = samples.shape[1]
         if n_columns > config.n_qubits:
             raise ValueError(
@@ -110,27 +110,29 @@ class WassersteinGAN(nn.Module):
             )
         self.config = config
         self.device = torch.device(device)
+        self.random = RandomState(config.seed)
         self._rng = np.random.default_rng(config.seed)
         self._engine = open_engine(config.sampler, self._rng, make_sampler)
-        centre, scale = torch.zeros(n_columns), torch.ones(n_columns)
+        centre, scale = samples.new_zeros(n_columns), samples.new_ones(n_columns)
         if config.rescale:
             low, high = samples.min(0).values, samples.max(0).values
             if not (low < high).all():
                 raise ValueError(f"a column of {config.data} is constant and cannot be rescaled")
-            centre, scale = (low + high) / 2, (high - low) / 2 / _COVERED
+            centre, scale = low / 2 + high / 2, (high / 2 - low / 2) / _COVERED
         # float64, since data may lie far from 0 and close together
-        self.register_buffer("centre", centre.double())
-        self.register_buffer("scale", scale.double())
-        circuit = QuantumLayer(
-            make_ansatz(config.ansatz, config.n_qubits, config.n_layers),
-            uploads=config.uploads,
-            qubits=range(n_columns),
-        )
-        self.generator = nn.Sequential(nn.Linear(config.latent_dim, config.n_qubits), circuit)
-        bounds = torch.tensor([[-1.0, 1.0]] * n_columns)  # of the outputs
-        self.critic = PointMLP(bounds, (config.critic_width, config.critic_width))
-        self.average = EMA(self.generator, config.ema_decay)
-        self.register_buffer("fixed_latents", torch.randn(FIXED_LATENTS, config.latent_dim))
+        self.register_buffer("centre", centre)
+        self.register_buffer("scale", scale)
+        with isolated(self.random):
+            circuit = QuantumLayer(
+                make_ansatz(config.ansatz, config.n_qubits, config.n_layers),
+                uploads=config.uploads,
+                qubits=range(n_columns),
+            )
+            self.generator = nn.Sequential(nn.Linear(config.latent_dim, config.n_qubits), circuit)
+            bounds = torch.tensor([[-1.0, 1.0]] * n_columns)  # of the outputs
+            self.critic = PointMLP(bounds, (config.critic_width, config.critic_width))
+            self.average = EMA(self.generator, config.ema_decay)
+            self.register_buffer("fixed_latents", torch.randn(FIXED_LATENTS, config.latent_dim))
         self.to(self.device)
         # beta_1 = 0 as in Gulrajani et al.
         self.optimizer_g = torch.optim.Adam(self.generator.parameters(), config.lr, (0.0, 0.9))
@@ -140,7 +142,7 @@ class WassersteinGAN(nn.Module):
             # one batch on the exact engine shows whether the memory is enough
             rows = config.n_critic * config.batch_size
             with torch.no_grad():
-                self.generator(torch.zeros(rows, config.latent_dim, device=self.device))
+                self.generator(self.fixed_latents[:1].expand(rows, -1))
         # the engine of the end first, so that bad options are refused before any training
         self._use_sampler()
         self.choose_engine()
@@ -171,7 +173,8 @@ class WassersteinGAN(nn.Module):
 
         The averaged generator draws. On a device, the draws are jobs that may be paid for.
         """
-        outputs = [self.average(part) for part in latents.split(1000)]  # each (1000, k) in [-1, 1]
+        # each (1000, k) in [-1, 1]
+        outputs = [self.average(part) for part in latents.float().split(1000)]
         return (self.centre + self.scale * torch.cat(outputs).double()).cpu()
 
     def generate(self, n: int) -> Tensor:
@@ -183,11 +186,11 @@ class WassersteinGAN(nn.Module):
 
     def noise(self, n: int) -> Tensor:
         """Draw noise [n, latent_dim] from N(0, 1), on the device of the networks."""
-        return torch.randn(n, self.config.latent_dim, device=self.device)
+        return self.random.normal(n, self.config.latent_dim, device=self.device)
 
     def reseed(self, seed: int) -> None:
         """Seed all draws from now on."""
-        torch.manual_seed(seed)
+        self.random.reseed(seed)
         reseed(self._rng, seed)
 
     def training_state(self) -> dict[str, Any]:
@@ -195,7 +198,7 @@ class WassersteinGAN(nn.Module):
         return training_state(self)
 
     def load_training_state(self, state: dict[str, Any]) -> None:
-        """Restore the state that `training_state` returned, torch's random state included."""
+        """Restore the state that `training_state` returned, random state included."""
         load_training_state(self, state)
         self.choose_engine()
 
@@ -217,7 +220,7 @@ def train(gan: WassersteinGAN, samples: Tensor | ArrayLike) -> Iterator[StepReco
     while gan.epoch < config.epochs:
         if gan.epoch == config.switch_after_epochs:
             gan.choose_engine()
-        sums = torch.zeros(3, dtype=torch.float64)
+        sums = torch.zeros(3, dtype=torch.float64, device="cpu")
         for _ in range(config.steps_per_epoch):
             gan.step += 1
 
@@ -230,8 +233,8 @@ def train(gan: WassersteinGAN, samples: Tensor | ArrayLike) -> Iterator[StepReco
 
             # update D
             for fake in fakes.split(n):  # (B, k)
-                real = data[torch.randint(len(data), (n,), device=gan.device)]  # (B, k)
-                mix = torch.rand(n, device=gan.device)  # (B,)
+                real = data[gan.random.whole(len(data), n, device=gan.device)]  # (B, k)
+                mix = gan.random.uniform(n, device=gan.device)  # (B,)
                 loss_d = losses.wasserstein_critic_loss(critic(real), critic(fake))
                 penalty = losses.gradient_penalty(
                     critic, real, fake, mix, one_sided=config.penalty == "one-sided"
