@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from device_draws import draw
 
+from qcaan.samplers.credentials import scrub
 from qcaan.samplers.names import make_sampler
 from qcaan.samplers.requests import (
     JobError,
@@ -17,8 +18,6 @@ from qcaan.samplers.requests import (
     _retry_after,
     is_transient,
     request,
-    scrub,
-    secret,
 )
 
 
@@ -31,18 +30,20 @@ class Refused(Exception):
 def test_an_outage_is_waited_out_and_a_refusal_is_not():
     seen = []
 
-    def send(attempt):
-        seen.append(attempt)
-        if attempt < 3:
+    def send():
+        seen.append("attempt")
+        if len(seen) < 3:
             raise ConnectionError("connection reset")
         return "answer"
 
-    assert request("trap", send, seconds=60) == "answer" and seen == [1, 2, 3]
+    assert request("trap", send, seconds=60) == "answer" and len(seen) == 3
 
-    def refuse(attempt):
+    def refuse():
         raise Refused(403)
 
-    with pytest.raises(JobError, match=r"trap refused a request \(Refused: status 403\)") as caught:
+    with pytest.raises(
+        JobError, match=r"trap refused a request about job 7 \(Refused: status 403\)"
+    ) as caught:
         request("trap", refuse, seconds=60, job_id="7")
     assert caught.value.job_id == "7" and not isinstance(caught.value, TransientError)
 
@@ -50,18 +51,18 @@ def test_an_outage_is_waited_out_and_a_refusal_is_not():
 def test_an_answer_that_never_comes_ends_within_the_limit():
     start = time.monotonic()
     with pytest.raises(JobError, match="trap gave no answer within"):
-        request("trap", lambda attempt: time.sleep(30), seconds=0.3)
+        request("trap", lambda: time.sleep(30), seconds=0.3)
     assert time.monotonic() - start < 5
 
 
 def test_the_first_cause_of_an_error_is_told():
-    def send(attempt):
+    def send():
         try:
             raise OSError("no route to host")
         except OSError as error:
             raise RuntimeError("Unknown error") from error
 
-    with pytest.raises(JobError, match="Unknown error; OSError: no route to host"):
+    with pytest.raises(JobError, match=r"trap refused a request \(OSError: no route to host\)"):
         request("trap", send, seconds=5)
 
 
@@ -80,23 +81,16 @@ def test_the_time_that_a_vendor_asks_for_is_waited():
     assert _retry_after(Refused(429, **{"Retry-After": "soon"})) is None
     assert _retry_after(Refused(429)) is None
 
-    def send(attempt):
-        if attempt == 1:
+    seen = []
+
+    def send():
+        seen.append("attempt")
+        if len(seen) == 1:
             raise Refused(429, **{"Retry-After": "1"})
         return time.monotonic()
 
     start = time.monotonic()
     assert request("trap", send, seconds=60) - start >= 1
-
-
-@pytest.mark.parametrize("key", ["open-sesame", "open-sesame\n", " open/sesame+1=\r\n"])
-def test_credentials_are_stripped_and_scrubbed_in_every_form(monkeypatch, key):
-    monkeypatch.setenv("IONQ_API_KEY", key)
-    assert secret("IONQ_API_KEY") == key.strip()
-    for text in (key, key.strip(), repr(key), f"{key!r}".encode().decode("unicode_escape")):
-        assert "sesame" not in scrub(f"apiKey {text} was rejected")
-    monkeypatch.setenv("IONQ_API_KEY", " \n")
-    assert secret("IONQ_API_KEY") is None and scrub("fine ") == "fine "
 
 
 def test_trouble_is_waited_out_and_a_job_whose_answer_was_lost_is_paid_once(ionq):
@@ -107,9 +101,12 @@ def test_trouble_is_waited_out_and_a_job_whose_answer_was_lost_is_paid_once(ionq
 
 
 def test_a_refused_request_is_an_error_without_retries_or_credentials(ionq):
+    sampler = make_sampler("ionq:simulator", 0)
     ionq.troubles = [403]
-    with pytest.raises(JobError, match=r"ionq:simulator refused a request \(IonQAPIError"):
-        draw(make_sampler("ionq:simulator", 0))
+    with pytest.raises(
+        JobError, match=r"ionq:simulator refused a request \(HTTPError: 403 FORBIDDEN"
+    ):
+        draw(sampler)
     assert not ionq.jobs
     assert scrub("apiKey open-sesame") == "apiKey <IONQ_API_KEY>"
     assert "open-sesame" not in str(JobError("rejected apiKey open-sesame"))
