@@ -111,7 +111,8 @@ class WassersteinGAN(nn.Module):
         self.config = config
         self.device = torch.device(device)
         self._rng = np.random.default_rng(config.seed)
-        self._engine = open_engine(config.sampler, self._rng, make_sampler)
+        n_qubits = config.n_qubits
+        self._engine = open_engine(config.sampler, self._rng, make_sampler, n_qubits=n_qubits)
         centre, scale = torch.zeros(n_columns), torch.ones(n_columns)
         if config.rescale:
             low, high = samples.min(0).values, samples.max(0).values
