@@ -59,6 +59,12 @@ def scrub(text: str) -> str:
     return text
 
 
+def shown(value: object) -> str:
+    """Return a value that a vendor gave for a message: scrubbed, and cut after that."""
+    text = scrub(repr(value))
+    return text if len(text) <= 60 else f"{text[:60]} ..."
+
+
 class ScrubbingFormatter(logging.Formatter):
     """Formats records of a log without credentials."""
 

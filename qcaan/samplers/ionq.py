@@ -16,7 +16,7 @@ from qiskit_ionq.helpers import qiskit_to_ionq, resolve_credentials
 from qiskit_ionq.ionq_backend import IonQBackend
 from qiskit_ionq.ionq_client import IonQClient
 
-from qcaan.samplers.credentials import keep_secret
+from qcaan.samplers.credentials import keep_secret, shown
 from qcaan.samplers.jobs import Limits, device_qubits
 from qcaan.samplers.requests import JobError, JobFailed, opened
 from qcaan.samplers.simulators import native_gates, shuffled_shots
@@ -237,9 +237,9 @@ def _frequencies(result: Any, circuit: QuantumCircuit) -> dict[int, float]:
     frequencies: dict[int, float] = {}
     for key, value in result.items():
         if not (re.fullmatch("[0-9]+", key) and not int(key) & ~possible):
-            raise ValueError(f"outcome {key!r:.40} of {len(used)} qubits")
+            raise ValueError(f"outcome {shown(key)} of {len(used)} qubits")
         if type(value) not in (int, float) or not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"frequency {value!r:.40}")
+            raise ValueError(f"frequency {shown(value)}")
         bits = sum((int(key) >> qubit & 1) << bit for qubit, bit in measured)
         frequencies[bits] = frequencies.get(bits, 0.0) + value
     total = sum(frequencies.values())

@@ -16,7 +16,7 @@ from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qcaan.checks import number, one_of, whole
-from qcaan.samplers.credentials import scrub
+from qcaan.samplers.credentials import scrub, shown
 from qcaan.samplers.journal import Entry, Journal, fingerprint
 from qcaan.samplers.requests import (
     JobError,
@@ -54,7 +54,7 @@ def device_qubits(name: str, value: Any) -> int:
     if type(value) is not int or not 1 <= value <= _MOST_QUBITS:
         raise ValueError(
             f"{name} is not available: its number of qubits must be from 1 to {_MOST_QUBITS:,}, "
-            f"got {value!r:.40}"
+            f"got {shown(value)}"
         )
     return value
 
@@ -254,18 +254,29 @@ class DeviceSampler(BaseSamplerV2):
             # Looked for and submitted in turn: a look that was given up never submits later.
             if may_be_there and (job_id := self._look_for(entry.tag, seconds)):
                 return job_id
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TransientError(f"no time is left to submit {entry.tag}")
             may_be_there = True
             try:
-                return within(deadline - time.monotonic(), vendor.name, send)
+                return within(left, vendor.name, send)
             except TransientError as error:
                 may_be_there = error.arrived
                 raise
 
         left = deadline - time.monotonic()
-        job_id = send() if vendor.local else repeated(attempt, seconds=left)
+        try:
+            job_id = send() if vendor.local else repeated(attempt, seconds=left)
+        except TransientError as error:
+            if time.monotonic() < deadline:  # an outage that lasts
+                raise
+            raise JobError(
+                f"{vendor.name} did not confirm the job {entry.tag} within "
+                f"{self._options.job_timeout:g} s ({error}); --resume looks for it again"
+            ) from None
         # an id becomes a part of addresses and messages
         if not isinstance(job_id, str) or not re.fullmatch(r"[\w.:-]{1,200}", scrub(job_id)):
-            raise JobError(f"{vendor.name} gave {job_id!r:.40} as the id of the job {entry.tag}")
+            raise JobError(f"{vendor.name} gave {shown(job_id)} as the id of the job {entry.tag}")
         self._journal.note(entry, job_id=job_id)
         return job_id
 
@@ -282,10 +293,7 @@ class DeviceSampler(BaseSamplerV2):
             if job_id is not None or now >= end:
                 return job_id
             if now >= deadline:
-                raise JobError(
-                    f"a job for {vendor.name} was announced as {tag}, and did not appear in the "
-                    "vendor's list in time; --resume looks for it again"
-                )
+                raise TransientError(f"the list of jobs does not hold {tag} yet")
             time.sleep(_LIST_PAUSE)
 
     def _wait(self, job_id: str, pubs: list[SamplerPub], deadline: float) -> list[np.ndarray]:
