@@ -143,8 +143,8 @@ def check_memory(n_qubits: int) -> None:
     # complex128 amplitudes, and the probabilities copied twice on their way to NumPy
     bytes_per_amplitude = 64
     memory = memory_of()
-    if bytes_per_amplitude * 2**n_qubits > memory / 2:
-        most = (memory // (2 * bytes_per_amplitude)).bit_length() - 1
+    most = (memory // (2 * bytes_per_amplitude)).bit_length() - 1
+    if n_qubits > most:
         raise ValueError(
             f"`n_qubits` must be at most {most} on this machine ({memory / 2**30:.0f} GiB), "
             f"got {n_qubits}"

@@ -149,7 +149,7 @@ def mnist_root() -> Path:
 @pytest.fixture
 def ionq(monkeypatch: pytest.MonkeyPatch) -> Iterator[IonQServer]:
     """A server that speaks IonQ's API, and an environment in which IonQ's client talks to it."""
-    with HTTPServer(host="127.0.0.1") as http:
+    with HTTPServer(host="127.0.0.1", threaded=True) as http:
         server = IonQServer(http)
         monkeypatch.setenv("IONQ_API_URL", server.url)
         monkeypatch.setenv("IONQ_API_KEY", "open-sesame")

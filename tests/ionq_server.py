@@ -6,7 +6,9 @@ import json
 import re
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pytest_httpserver import HTTPServer
@@ -19,7 +21,11 @@ TWO_QUBIT = {"xx": "rxx", "yy": "ryy", "zz": "rzz"}
 
 @dataclass
 class IonQServer:
-    """`jobs` holds every job that was ever posted, by id."""
+    """`jobs` holds every job that was ever posted, by id.
+
+    `mischief` may answer in place of the server. It is given the kind of the request (device, post,
+    list, job or results), the request, and a function that returns the honest answer.
+    """
 
     http: HTTPServer
     latency: float = 0.0  # seconds until a job is done
@@ -28,28 +34,43 @@ class IonQServer:
     )  # statuses of the next answers, instead of the answer
     lost_answers: int = 0  # of the next posts: the job is taken, and the answer is a 503
     ending: str = "completed"  # or failed, canceled
-    n_qubits: int = 29
+    n_qubits: Any = 29
+    lag: float = 0.0  # seconds until the list holds a job
+    mischief: Callable[[str, Request, Callable[[], Response]], Response] | None = None
     results: Any = None  # an answer to give instead of the distributions
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.http.expect_request("/v0.4/backends/simulator").respond_with_handler(self._backend)
-        self.http.expect_request("/v0.4/backends/qpu.forte-1").respond_with_handler(self._backend)
-        self.http.expect_request("/v0.4/jobs", method="POST").respond_with_handler(self._post)
-        self.http.expect_request("/v0.4/jobs", method="GET").respond_with_handler(self._list)
-        self.http.expect_request(re.compile("^/v0.4/jobs/.+")).respond_with_handler(self._job)
+        for kind, path, method, answer in (
+            ("device", "/v0.4/backends/.+", "GET", self._backend),
+            ("post", "/v0.4/jobs", "POST", self._post),
+            ("list", "/v0.4/jobs", "GET", self._list),
+            ("results", "/v0.4/jobs/.+/results/.+", "GET", self._job),
+            ("job", "/v0.4/jobs/[^/]+", "GET", self._job),
+        ):
+            expected = self.http.expect_request(re.compile(f"^{path}$"), method=method)
+            expected.respond_with_handler(partial(self._answer, kind, answer))
 
     @property
     def url(self) -> str:
         return self.http.url_for("/v0.4")
 
+    def _answer(
+        self, kind: str, answer: Callable[[Request], Response], request: Request
+    ) -> Response:
+        honest = partial(answer, request)
+        return honest() if self.mischief is None else self.mischief(kind, request, honest)
+
     def _backend(self, request: Request) -> Response:
-        return _answer({"backend": "simulator", "qubits": self.n_qubits, "status": "available"})
+        name = request.path.rpartition("/")[2]
+        if name not in ("simulator", "qpu.forte-1"):
+            return answered({"message": "no such device"}, 404)
+        return answered({"backend": name, "qubits": self.n_qubits, "status": "available"})
 
     def _trouble(self, request: Request) -> Response | None:
         self.tokens.add(request.headers.get("Authorization", ""))
-        return _answer({"message": "try again"}, self.troubles.pop(0)) if self.troubles else None
+        return answered({"message": "try again"}, self.troubles.pop(0)) if self.troubles else None
 
     def _post(self, request: Request) -> Response:
         if trouble := self._trouble(request):
@@ -62,15 +83,17 @@ class IonQServer:
         self.jobs[job["id"]] = job
         if self.lost_answers:
             self.lost_answers -= 1
-            return _answer({"message": "lost"}, 503)
-        return _answer({"id": job["id"], "status": "ready"})
+            return answered({"message": "lost"}, 503)
+        return answered({"id": job["id"], "status": "ready"})
 
     def _list(self, request: Request) -> Response:
         if trouble := self._trouble(request):
             return trouble
         start = int(request.args.get("next", 0))
-        page = list(self.jobs.values())[start : start + 2]  # two a page, so that pages are turned
-        rest = {"next": str(start + 2)} if start + 2 < len(self.jobs) else {}
+        now = time.monotonic()
+        listed = [job for job in self.jobs.values() if now - job["posted"] >= self.lag]
+        page = listed[start : start + 2]  # two a page, so that pages are turned
+        rest = {"next": str(start + 2)} if start + 2 < len(listed) else {}
         described = [
             {
                 "id": job["id"],
@@ -79,20 +102,20 @@ class IonQServer:
             }
             for job in page
         ]
-        return _answer({"jobs": described, **rest})
+        return answered({"jobs": described, **rest})
 
     def _job(self, request: Request) -> Response:
         if trouble := self._trouble(request):
             return trouble
         job_id, _, rest = request.path.removeprefix("/v0.4/jobs/").partition("/")
         if job_id not in self.jobs:
-            return _answer({"message": "no such job"}, 404)
+            return answered({"message": "no such job"}, 404)
         job = self.jobs[job_id]
         circuits = job["request"]["input"]["circuits"]
         if rest == "results/probabilities" and self.results is not None:
-            return _answer(self.results)
+            return answered(self.results)
         if rest == "results/probabilities":
-            return _answer({str(k): probabilities(c["circuit"]) for k, c in enumerate(circuits)})
+            return answered({str(k): probabilities(c["circuit"]) for k, c in enumerate(circuits)})
         done = time.monotonic() - job["posted"] >= self.latency
         answer = {
             "id": job_id,
@@ -111,7 +134,7 @@ class IonQServer:
             answer["execution_duration_ms"] = 1
         if done and self.ending == "failed":
             answer["failure"] = {"code": "InternalError", "error": "an ion was lost"}
-        return _answer(answer)
+        return answered(answer)
 
 
 def probabilities(gates: list[dict[str, Any]]) -> dict[str, float]:
@@ -134,5 +157,5 @@ def probabilities(gates: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def _answer(value: Any, status: int = 200) -> Response:
+def answered(value: Any, status: int = 200) -> Response:
     return Response(json.dumps(value), status, content_type="application/json")

@@ -18,7 +18,7 @@ def test_it_tells_what_is_available_and_why_the_rest_is_not(call_script, ionq):
     assert result.returncode == 0, result.stderr
     text = " ".join(result.stdout.split())
     assert "needs a CUDA GPU" in text or "aer-gpu" in text
-    assert "ionq:qpu.warp: ionq:qpu.warp cannot be" in text
+    assert "ionq:qpu.warp: ionq:qpu.warp is not available: " in text
     assert "2000" in text and "fake_guadalupe" in text and "open-sesame" not in text
     assert not ionq.jobs
 

@@ -41,7 +41,8 @@ def test_what_is_not_available_is_one_sentence(name, message, monkeypatch, tmp_p
 
 
 def test_a_missing_extra_says_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "qiskit_ionq", None)
+    for name in ("qiskit_ionq", "qiskit_ionq.helpers"):
+        monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "qcaan.samplers.ionq", raising=False)
     with pytest.raises(
         ValueError,
@@ -115,12 +116,18 @@ def test_ionqs_simulator_draws_from_the_exact_distribution_by_the_seed(ionq):
         ({"0": 0.5}, "frequencies that add up to 0.5"),
         ({"0": 1.0, "1": 1.0}, "frequencies that add up to 2"),
         ({"0": 1.5, "1": -0.5}, "frequency -0.5"),
-        ({"0": 0.0, "9": 1.0}, "outcome 9 of 1 qubits"),
-        ({"-1": 1.0}, "outcome -1 of 1 qubits"),
-        ({"zero": 1.0}, "invalid literal"),
-        ({"0": None, "1": 1.0}, "NoneType"),
-        ({"a": {"0": 1.0}, "b": {"0": 1.0}}, "holds 2 results, 1 were asked"),
-        ([], "holds 0 results, 1 were asked"),
+        ({"0": 0.0, "9": 1.0}, "outcome '9' of 1 qubits"),
+        ({"-1": 1.0}, "outcome '-1' of 1 qubits"),
+        ({"zero": 1.0}, "outcome 'zero' of 1 qubits"),
+        ({"0": "0.5", "1": 0.5}, "frequency '0.5'"),
+        ({"0": float("nan"), "1": 0.5}, "frequency nan"),
+        ({"0": float("inf")}, "frequency inf"),
+        ({"0": None, "1": 1.0}, "frequency None"),
+        (
+            {"a": {"0": 1.0}, "b": {"0": 1.0}},
+            "2 distributions of 1 circuits|distributions of other circuits",
+        ),
+        ([], "0 distributions of 1 circuits"),
         ({}, "frequencies that add up to 0"),
         ("nothing", "str instead of frequencies"),
     ],

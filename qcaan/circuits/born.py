@@ -17,7 +17,7 @@ from qiskit_aer import AerSimulator
 from torch import Tensor
 
 from qcaan.bits import bits_to_index, index_to_bits
-from qcaan.checks import as_tensor, check_memory
+from qcaan.checks import as_tensor
 from qcaan.circuits.ansatz import ROTATIONS, Ansatz, basis_params, check_bases
 from qcaan.circuits.statevector import all_probabilities
 from qcaan.samplers.names import EngineLike, open_engine
@@ -54,13 +54,11 @@ class BornMachine:
         rng: np.random.Generator,
     ) -> None:
         check_bases(bases)
-        check_memory(ansatz.n_qubits)
         self.ansatz = ansatz
         self.bases = bases
         self.n_qubits = ansatz.n_qubits
         self.n_params = ansatz.n_params + basis_params(ansatz.n_qubits, bases)
-        self.engine = open_engine(engine, rng)
-        self.engine.check_width(ansatz.n_qubits)
+        self.engine = open_engine(engine, rng, n_qubits=ansatz.n_qubits)
         self.is_ideal, self.is_differentiable = self.engine.is_ideal, self.engine.is_exact
         self._rng = rng
         if self.engine.sampler is not None:
@@ -95,8 +93,7 @@ class BornMachine:
             return drawn.unflatten(0, (len(theta), -1)).transpose(0, 1)
         values = theta.detach().cpu().numpy()
         pubs = [(circuit, values[:, : circuit.num_parameters], shots) for circuit in self._circuits]
-        result = self.engine.sampler.run(pubs).result()
-        bits = np.stack([pub.join_data().to_bool_array(order="little") for pub in result])
+        bits = np.stack(self.engine.draw(pubs))
         return bits_to_index(torch.from_numpy(bits).to(theta.device))
 
     def frequencies(self, theta: Tensor | ArrayLike, shots: int) -> Tensor:
@@ -150,9 +147,8 @@ class BornMachine:
         circuits = [QuantumCircuit(self.n_qubits), QuantumCircuit(self.n_qubits)]
         circuits[1].x(range(self.n_qubits))
         pubs = [(_measured(circuit), None, shots) for circuit in circuits]
-        result = self.engine.sampler.run(pubs).result()
         # prepared 0, prepared 1
-        ones = [pub.join_data().to_bool_array(order="little").mean(0) for pub in result]
+        ones = [bits.mean(0) for bits in self.engine.draw(pubs)]
         read_one = torch.from_numpy(np.stack(ones, -1))  # (n, 2)
         return torch.stack([1 - read_one, read_one], 1)
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from qcaan.checks import as_tensor, one_of, whole
+from qcaan.checks import as_tensor, check_memory, one_of, whole
 from qcaan.circuits.ansatz import PREPARATION, ROTATIONS, Ansatz
 from qcaan.circuits.born import BornMachine
 from qcaan.circuits.statevector import amplitudes, expectations, preparation_angles, squared
@@ -85,6 +85,7 @@ class QuantumLayer(nn.Module):
     ) -> None:
         super().__init__()
         n = ansatz.n_qubits
+        check_memory(n)  # before the angles are made
         layers = (embedding,) if isinstance(embedding, str) else tuple(embedding)
         self._as_amplitudes = layers == (AMPLITUDES,)
         if not self._as_amplitudes and not (

@@ -19,7 +19,7 @@ from qiskit.quantum_info import Statevector
 from torch import Tensor
 
 from qcaan.bits import bits_to_index
-from qcaan.checks import as_tensor, check_memory
+from qcaan.checks import as_tensor
 from qcaan.circuits.ansatz import Ansatz
 from qcaan.circuits.born import BornMachine, parameter_shift
 from qcaan.samplers.names import EngineLike, open_engine
@@ -53,7 +53,7 @@ class CircuitMachine:
     def __init__(
         self, circuit: QuantumCircuit, engine: EngineLike, rng: np.random.Generator
     ) -> None:
-        check_memory(circuit.num_qubits)
+        self.engine = open_engine(engine, rng, n_qubits=circuit.num_qubits)
         self.parameters = ordered_parameters(circuit)
         if not self.parameters:
             raise ValueError("the generator circuit must have parameters to train, got none")
@@ -66,8 +66,6 @@ class CircuitMachine:
         ]
         # refuses complex angles now
         self.angle_slopes(torch.linspace(0.1, 0.2, self.n_params, dtype=torch.float64))
-        self.engine = open_engine(engine, rng)
-        self.engine.check_width(circuit.num_qubits)
         self.is_ideal = self.engine.is_ideal
         self._measured = self._circuit.copy()
         self._measured.measure_all()
@@ -111,9 +109,8 @@ class CircuitMachine:
                 )
             states = [Statevector(self._circuit.assign_parameters(row)) for row in angles.numpy()]
             return torch.from_numpy(np.stack([state.probabilities() for state in states]))
-        assert self.engine.sampler is not None, "the exact engine draws no shots"
-        (result,) = self.engine.sampler.run([(self._measured, angles.numpy(), shots)]).result()
-        bits = torch.from_numpy(result.join_data().to_bool_array(order="little"))  # (K, shots, n)
+        (drawn,) = self.engine.draw([(self._measured, angles.numpy(), shots)])
+        bits = torch.from_numpy(drawn)  # (K, shots, n)
         counts = torch.zeros(len(angles), 2**self._circuit.num_qubits, dtype=torch.float64)
         index = bits_to_index(bits)
         return counts.scatter_add_(1, index, torch.ones_like(index, dtype=torch.float64)) / shots

@@ -223,7 +223,7 @@ def make_circuit(config: ClassifyConfig, make_sampler: MakeSampler) -> QuantumLa
     return QuantumLayer(
         make_ansatz(config.ansatz, config.n_qubits, config.n_layers),
         uploads=config.uploads,
-        sampler=open_engine(config.sampler, rng, make_sampler),
+        sampler=open_engine(config.sampler, rng, make_sampler, n_qubits=config.n_qubits),
         shots=config.shots,
         seed=rng,
     )

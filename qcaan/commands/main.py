@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import version
@@ -78,26 +79,30 @@ def _run(module: str, arguments: list[str], prog: str) -> None:
 
     from qcaan.commands.arguments import call
     from qcaan.runs.session import console
+    from qcaan.samplers.credentials import ScrubbingFormatter, scrub, scrubbed_warnings
     from qcaan.samplers.requests import JobError, log_retries
 
     handler = RichHandler(console=console, show_path=False, show_time=False, show_level=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    handler.setFormatter(ScrubbingFormatter("%(message)s"))  # vendors' clients log too
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("qcaan").setLevel(logging.INFO)
     log_retries(logging.getLogger("qcaan").warning)
     try:
-        with _terminated_as_interrupted():
+        with _terminated_as_interrupted(), scrubbed_warnings():
             call(import_module(module).main, arguments, prog)
     except BrokenPipeError:
         raise  # for `main`
     except (ValueError, OSError, JobError) as error:
         if isinstance(error, OSError) and error.strerror is not None:
             _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
-        _fail(str(error))
+        _fail(scrub(str(error)))
     except (MemoryError, RuntimeError) as error:
         # torch has no error type of its own for the memory of the CPU
         if not isinstance(error, MemoryError) and "memory" not in str(error):
-            raise
+            _break(scrub(traceback.format_exc()))
         _fail("out of memory; choose smaller batches, networks or numbers of qubits")
+    except Exception:
+        _break(scrub(traceback.format_exc()))
 
 
 @contextlib.contextmanager
@@ -146,6 +151,12 @@ def _unknown(words: list[str]) -> str:
         allowed = ", ".join(name.split()[1] for name in family)
         return f"unknown `{words[0]}` {words[1]!r}; choose from {allowed}"
     return f"unknown command {words[0]!r}; choose from {', '.join(COMMANDS)}"
+
+
+def _break(report: str) -> NoReturn:
+    """End after an error of the program itself, which a bug report should hold."""
+    print(report, file=sys.stderr, end="")
+    raise SystemExit(1) from None
 
 
 def _fail(sentence: str, status: int = 2) -> NoReturn:

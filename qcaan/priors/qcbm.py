@@ -12,7 +12,7 @@ from torch import Tensor
 
 from qcaan import losses
 from qcaan.bits import BitsLike, as_bits, target_probabilities
-from qcaan.checks import one_of, whole
+from qcaan.checks import check_memory, one_of, whole
 from qcaan.circuits.ansatz import AnsatzName, Basis, make_ansatz
 from qcaan.circuits.born import BornMachine, mitigated
 from qcaan.optimizers import OPTIMIZERS, OptimizerName, fewest_evaluations
@@ -108,8 +108,9 @@ class QCBM(BankedPrior):
         mitigate_readout: bool = False,
         make_sampler: MakeSampler | None = None,
     ) -> None:
+        check_memory(whole("n_qubits", n_qubits))  # before the bank is made
         super().__init__(
-            whole("n_qubits", n_qubits) * len(bases),
+            n_qubits * len(bases),
             dither,
             noise_dims,
             bank_shots=bank_shots,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import Any
@@ -12,11 +11,13 @@ from typing import Any
 import numpy as np
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_ibm_runtime import Batch, QiskitRuntimeService, Session
+from qiskit_ibm_runtime.accounts import Account, AccountManager
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
-from qcaan.samplers.jobs import IBMMode, Limits
+from qcaan.samplers.credentials import keep_secret, scrub
+from qcaan.samplers.jobs import IBMMode, Limits, device_qubits
 from qcaan.samplers.noise import fake_device
-from qcaan.samplers.requests import JobFailed, scrub
+from qcaan.samplers.requests import JobFailed, opened
 from qcaan.samplers.simulators import Transpiler, native_gates
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class IBM:
     Args:
         device: name of the device, `least_busy`, or `fake_NAME`.
         mode: execution mode of the jobs: job, batch or session.
+        seconds: maximum duration of opening it.
 
     Raises:
         ValueError: there is no account, or no such device.
@@ -37,7 +39,7 @@ class IBM:
 
     binds = False
 
-    def __init__(self, device: str, mode: IBMMode) -> None:
+    def __init__(self, device: str, mode: IBMMode, seconds: float) -> None:
         self.name = f"ibm:{device}"
         self.local = device.startswith("fake_")
         self.paid = not self.local
@@ -50,12 +52,13 @@ class IBM:
                 _log_once(f"{ignores} the mode {mode}")
             _log_once(f"{ignores} job tags")
         else:
-            try:
-                self._service = _service()
-                self._backend = _open_backend(self._service, device)
-            # the client raises many kinds of errors: for accounts, networks and names
-            except Exception as error:
-                raise ValueError(f"{self.name} is not available: {scrub(str(error))}") from None
+            account = _account(self.name)
+            self._service, self._backend = opened(
+                self.name, lambda: _open(account, device), seconds
+            )
+            device_qubits(self.name, self._backend.configuration().n_qubits)
+            # the client asks for the gates and their errors when they are needed
+            opened(self.name, lambda: self._backend.target, seconds)
         self._mode = "job" if self.local else mode
         self.limits = Limits(self._backend.num_qubits)
         self.gates = native_gates(self._backend)
@@ -69,9 +72,16 @@ class IBM:
         """
         if self._mode == "job":
             return self._backend
-        opened = (Batch if self._mode == "batch" else Session)(backend=self._backend)
-        atexit.register(opened.close)
-        return opened
+        session = (Batch if self._mode == "batch" else Session)(backend=self._backend)
+        atexit.register(self._close, session)
+        return session
+
+    def _close(self, batch_or_session: Any) -> None:
+        try:
+            batch_or_session.close()
+        # at the end of the process, there is nobody to handle an error
+        except Exception as error:
+            log.warning("%s could not be closed: %s", self.name, scrub(str(error)))
 
     def submit(self, pubs: Sequence[SamplerPub], tag: str, rng: np.random.Generator) -> str:
         """Submit one job, which may be paid for, and return its id."""
@@ -89,7 +99,7 @@ class IBM:
     def find(self, tag: str) -> str | None:
         """Return the id of the job with a tag, or None."""
         found = self._service.jobs(job_tags=[tag], limit=1)
-        return str(found[0].job_id()) if found else None
+        return next((str(job.job_id()) for job in found if tag in (job.tags or ())), None)
 
     def fetch(
         self, job_id: str, pubs: Sequence[SamplerPub], rng: np.random.Generator
@@ -107,21 +117,45 @@ class IBM:
                 return None
         results = job.result()
         self._jobs.pop(job_id, None)
-        return [
-            result.join_data().array.reshape(pub.size, pub.shots, -1)
-            for result, pub in zip(results, pubs, strict=True)
-        ]
+        # one set of shots after another, whatever the shape of the parameter sets
+        arrays = [result.join_data().array for result in results]
+        return [array.reshape(-1, *array.shape[-2:]) for array in arrays]
 
 
-def _service() -> Any:
-    token = os.environ.get("QISKIT_IBM_TOKEN")
-    return QiskitRuntimeService(token=token) if token else QiskitRuntimeService()
+def _account(name: str) -> Account:
+    """Return the account that the environment or IBM's file of saved accounts holds.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        account = AccountManager.get()
+    # the client raises many kinds of errors, those of a damaged file among them
+    except Exception as error:
+        raise ValueError(f"{name} is not available: {scrub(str(error))}") from None
+    account.token = keep_secret(account.token, "QISKIT_IBM_TOKEN")
+    if account.token is None:
+        raise ValueError(f"{name} is not available: the token of the account is empty")
+    return account
 
 
-def _open_backend(service: Any, device: str) -> Any:
+def _open(account: Account, device: str) -> tuple[Any, Any]:
+    """Return the service of an account, and the backend of a device."""
+    service = QiskitRuntimeService(
+        channel=account.channel,
+        token=account.token,
+        url=account.url,
+        instance=account.instance and account.instance.strip(),
+        proxies=account.proxies and account.proxies.to_dict(),
+        verify=account.verify,
+        private_endpoint=account.private_endpoint,
+        region=account.region,
+        plans_preference=account.plans_preference,
+        tags=account.tags,
+    )
     if device == "least_busy":
-        return service.least_busy(simulator=False)
-    return service.backend(device)
+        return service, service.least_busy(simulator=False)
+    return service, service.backend(device)
 
 
 @cache

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import requests
 from qiskit import QuantumCircuit, transpile
 from qiskit.primitives.containers.sampler_pub import SamplerPub
-from qiskit_ionq import IonQProvider
+from qiskit_ionq.helpers import qiskit_to_ionq, resolve_credentials
+from qiskit_ionq.ionq_backend import IonQBackend
+from qiskit_ionq.ionq_client import IonQClient
 
-from qcaan.samplers.jobs import Limits
-from qcaan.samplers.requests import JobError, JobFailed, scrub
+from qcaan.samplers.credentials import keep_secret, shown
+from qcaan.samplers.jobs import Limits, device_qubits
+from qcaan.samplers.requests import JobError, JobFailed, opened
 from qcaan.samplers.simulators import native_gates, shuffled_shots
 
 # IonQ's devices take 10,000 shots. No limit of the circuits in a job is published, but a request
 # should stay small.
 _MAX_SHOTS, _MAX_CIRCUITS = 10_000, 100
+# pages of 100 jobs, the newest first
+_MAX_PAGES = 1000
+# seconds without a byte
+_TIMEOUT = 30
 # frequencies are rounded, so they add up to 1 only nearly
 _SLACK = 1e-3
 
@@ -30,34 +39,57 @@ class IonQ:
 
     Args:
         device: `simulator`, or the name of a device such as `qpu.forte-1`.
+        seconds: maximum duration of opening it.
 
     Raises:
-        ValueError: there is no account or no such device, or IonQ cannot be reached.
+        ValueError: there is no account or no such device, IonQ cannot be reached, or it refuses
+            the account.
     """
 
     binds = True
     local = False
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, seconds: float) -> None:
         self.name = f"ionq:{device}"
         self._exact = device == "simulator"
         self.paid = not self._exact
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                backend: Any = IonQProvider().get_backend(f"ionq_{device}")
-                # `client` asks for the credentials
-                backend._client = _Unretried(backend.client)
-            # the client raises many kinds of errors: for accounts, networks and names
-            except Exception as error:
-                raise ValueError(f"{self.name} is not available: {scrub(str(error))}") from None
-        # if the address cannot be reached, IonQ's client only warns, and assumes 4 qubits
-        for warning in caught:
-            if f"Failed to get qubits for {device}:" in str(warning.message):
-                raise ValueError(f"{self.name} cannot be reached: {scrub(str(warning.message))}")
-        self._backend = backend
-        self.limits = Limits(backend.num_qubits, _MAX_SHOTS, _MAX_CIRCUITS)
-        self.gates = native_gates(backend)
+        if not (self._exact or re.fullmatch(r"qpu\.[\w.-]+", device)):
+            raise ValueError(
+                f"unknown device {self.name!r}; choose ionq:simulator, or a device such as "
+                "ionq:qpu.forte-1"
+            )
+        account = resolve_credentials()
+        token = keep_secret(account["token"], "IONQ_API_KEY")
+        if token is None:
+            raise ValueError(
+                f"{self.name} is not available: there is no token; set IONQ_API_KEY to that of "
+                "your account"
+            )
+        self._client = _Client(token, account["url"].strip())
+        n_qubits = device_qubits(self.name, opened(self.name, self._ask_for_qubits, seconds))
+        # IonQ's own classes take a device without a number of qubits for one of 4
+        no_provider: Any = None
+        with warnings.catch_warnings():
+            # about the level of `transpile` if none is given
+            warnings.simplefilter("ignore", UserWarning)
+            self._backend: Any = IonQBackend(
+                provider=no_provider,
+                name=f"ionq_{device}",
+                description="",
+                gateset="qis",
+                num_qubits=n_qubits,
+                simulator=self._exact,
+            )
+        self._backend._client = self._client
+        self.limits = Limits(n_qubits, _MAX_SHOTS, _MAX_CIRCUITS)
+        self.gates = native_gates(self._backend)
+
+    def _ask_for_qubits(self) -> Any:
+        """Return what the device's page gives as its number of qubits, if the account is good."""
+        # the page itself is public; a list of one job is the cheapest answer that needs an account
+        page = _object(self._client.get(f"backends/{self.name.removeprefix('ionq:')}"))
+        self._client.get("jobs", limit=1)
+        return page.get("qubits")
 
     def native(self, circuit: QuantumCircuit) -> QuantumCircuit:
         """Return the circuit in native gates."""
@@ -68,26 +100,26 @@ class IonQ:
         circuits = [pub.circuit for pub in pubs]
         metadata = {"qcaan_tag": tag}
         job = self._backend.run(circuits, shots=pubs[0].shots, name=tag, extra_metadata=metadata)
-        return str(job.job_id())
+        job_id: str = job.job_id()
+        return job_id
 
     def find(self, tag: str) -> str | None:
         """Return the id of the job with a tag, or None. All pages of the list are read."""
-        client = self._backend.client
         following: str | None = None
-        while True:
-            reply = client.get_with_retry(
-                client.make_path("jobs"),
-                headers=client.api_headers,
-                params={"limit": 100, **({"next": following} if following else {})},
-            )
-            reply.raise_for_status()
-            page = reply.json()
-            for job in page.get("jobs", []):
-                if tag in (job.get("name"), (job.get("metadata") or {}).get("qcaan_tag")):
-                    return str(job["id"])
+        for _ in range(_MAX_PAGES):
+            rest = {"next": following} if following else {}
+            page = _object(self._client.get("jobs", limit=100, **rest))
+            for job in map(_object, page.get("jobs") or []):
+                if tag in (job.get("name"), _object(job.get("metadata") or {}).get("qcaan_tag")):
+                    job_id: str = job["id"]
+                    return job_id
             following = page.get("next")
             if not following:
                 return None
+        raise JobError(
+            f"{self.name} may hold a job that was announced as {tag}: it is not in the first "
+            f"{_MAX_PAGES} pages of the list of jobs, and the list goes on"
+        )
 
     def fetch(
         self, job_id: str, pubs: Sequence[SamplerPub], rng: np.random.Generator
@@ -97,65 +129,89 @@ class IonQ:
         IonQ's own client is not asked for results: of the simulator, it draws shots itself without
         a seed, and drops the outcomes that it did not draw.
         """
-        client = self._backend.client
-        answer = client.retrieve_job(job_id)
+        answer = _object(self._client.get(f"jobs/{job_id}"))
         status = answer.get("status")
         if status == "failed":
             failure = answer.get("failure") or {}
-            raise JobFailed(
-                f"job {job_id} on {self.name} failed: {failure.get('error', failure)}", job_id
-            )
+            reason = failure.get("error", failure) if isinstance(failure, dict) else failure
+            raise JobFailed(f"job {job_id} on {self.name} failed: {reason}", job_id)
         if status in ("canceled", "cancelled"):
             raise JobFailed(f"job {job_id} on {self.name} was cancelled", job_id)
         if status != "completed":
             return None
-        url = ((answer.get("results") or {}).get("probabilities") or {}).get("url")
-        if not isinstance(url, str):
+        path = ((answer.get("results") or {}).get("probabilities") or {}).get("url")
+        if not isinstance(path, str):
             raise JobError(f"job {job_id} on {self.name} has ended without results", job_id)
-        results = _by_circuit(client.get_results(url), answer.get("child_job_ids") or [])
-        if len(results) != len(pubs):
+        answered = self._client.get(path)
+        try:
+            results = _by_circuit(answered, answer.get("child_job_ids"), len(pubs))
+            frequencies = [
+                _frequencies(result, pub.circuit) for result, pub in zip(results, pubs, strict=True)
+            ]
+        except ValueError as error:
             raise JobError(
-                f"job {job_id} on {self.name} holds {len(results)} results, {len(pubs)} were asked",
-                job_id,
-            )
+                f"job {job_id} on {self.name} holds impossible results: {error}", job_id
+            ) from None
         drawn = []
-        for result, pub in zip(results, pubs, strict=True):
-            try:
-                frequencies = _frequencies(result, pub.circuit)
-            except (TypeError, ValueError) as error:
-                raise JobError(
-                    f"job {job_id} on {self.name} holds impossible results: {error}", job_id
-                ) from None
-            counts = _counts(frequencies, pub.shots, rng, exact=self._exact)
+        for found, pub in zip(frequencies, pubs, strict=True):
+            counts = _counts(found, pub.shots, rng, exact=self._exact)
             drawn.append(shuffled_shots(counts, pub.circuit.num_clbits, rng)[None])
         return drawn
 
 
-class _Unretried:
-    """IonQ's client without its own retries, some of which never end.
+class _Client(IonQClient):
+    """IonQ's client, with one attempt for each request: some of its own retries never end."""
 
-    Our retries are bounded, and look for the job before they submit it again.
+    def get(self, path: str, **params: Any) -> Any:
+        """Return the JSON value at a path after the address of the API."""
+        url, headers = self.make_path(path), self.api_headers
+        if path.startswith("/"):  # with the version of the API, which is in the address too
+            url = re.sub(r"/v\d+\.\d+/", "", url, count=1)
+        return _json(requests.get(url, params=params, headers=headers, timeout=_TIMEOUT))
+
+    def submit_job(self, job: Any) -> dict[str, Any]:
+        """Submit a job, and return the answer."""
+        payload = qiskit_to_ionq(
+            job.circuit,
+            job.backend(),
+            job._passed_args,
+            job.extra_query_params,
+            job.extra_metadata,
+        )
+        url, headers = self.make_path("jobs"), self.api_headers
+        return _object(_json(requests.post(url, payload, headers=headers, timeout=_TIMEOUT)))
+
+
+def _json(reply: requests.Response) -> Any:
+    """Return the JSON value of an answer, or raise an error that tells what it says."""
+    if reply.status_code >= 400:
+        raise requests.HTTPError(
+            f"{reply.status_code} {reply.reason}: {reply.text}", response=reply
+        )
+    return reply.json()
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"a {type(value).__name__} came instead of a JSON object")
+    return value
+
+
+def _by_circuit(answer: Any, children: Any, n_circuits: int) -> list[Any]:
+    """Return the distributions of a job's circuits, in the order of its children's ids.
+
+    Raises:
+        ValueError: they are those of other circuits.
     """
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(type(self._client), name, None)
-        unwrapped = getattr(method, "__wrapped__", None)
-        if unwrapped is not None:
-            return unwrapped.__get__(self._client)
-        return getattr(self._client, name)
-
-
-def _by_circuit(answer: Any, children: Sequence[str]) -> list[Any]:
-    """Return the distributions of a job's circuits, in their order."""
-    if not isinstance(answer, dict):
-        return answer if isinstance(answer, list) else [answer]
-    if not answer or not all(isinstance(value, dict) for value in answer.values()):
-        return [answer]
-    ordered = children if set(children) == set(answer) else list(answer)
-    return [answer[child] for child in ordered]
+    found = answer if isinstance(answer, list) else [answer]
+    if isinstance(answer, dict) and answer and all(isinstance(v, dict) for v in answer.values()):
+        ordered = children or list(answer)
+        if not isinstance(ordered, list) or set(map(str, ordered)) != set(answer):
+            raise ValueError("distributions of other circuits than the job's")
+        found = [answer[str(child)] for child in ordered]
+    if len(found) != n_circuits:
+        raise ValueError(f"{len(found)} distributions of {n_circuits} circuits")
+    return found
 
 
 def _frequencies(result: Any, circuit: QuantumCircuit) -> dict[int, float]:
@@ -167,10 +223,10 @@ def _frequencies(result: Any, circuit: QuantumCircuit) -> dict[int, float]:
         circuit: the circuit, whose measurements say which bit each qubit is read into.
 
     Raises:
-        ValueError, TypeError: the frequencies are not a distribution over the outcomes.
+        ValueError: the frequencies are not a distribution over the outcomes.
     """
     if not isinstance(result, dict):
-        raise TypeError(f"{type(result).__name__} instead of frequencies")
+        raise ValueError(f"{type(result).__name__} instead of frequencies")
     measured = [
         (circuit.find_bit(step.qubits[0]).index, circuit.find_bit(step.clbits[0]).index)
         for step in circuit.data
@@ -180,13 +236,12 @@ def _frequencies(result: Any, circuit: QuantumCircuit) -> dict[int, float]:
     possible = sum(1 << qubit for qubit in used)  # a qubit without a gate stays 0
     frequencies: dict[int, float] = {}
     for key, value in result.items():
-        outcome, frequency = int(key), float(value)
-        if outcome < 0 or outcome & ~possible:
-            raise ValueError(f"outcome {key} of {len(used)} qubits")
-        if not (math.isfinite(frequency) and frequency >= 0):
-            raise ValueError(f"frequency {value}")
-        bits = sum((outcome >> qubit & 1) << bit for qubit, bit in measured)
-        frequencies[bits] = frequencies.get(bits, 0.0) + frequency
+        if not (re.fullmatch("[0-9]+", key) and not int(key) & ~possible):
+            raise ValueError(f"outcome {shown(key)} of {len(used)} qubits")
+        if type(value) not in (int, float) or not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"frequency {shown(value)}")
+        bits = sum((int(key) >> qubit & 1) << bit for qubit, bit in measured)
+        frequencies[bits] = frequencies.get(bits, 0.0) + value
     total = sum(frequencies.values())
     if abs(total - 1) > _SLACK:
         raise ValueError(f"frequencies that add up to {total:.4g}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from qiskit import QuantumCircuit
@@ -14,15 +16,24 @@ from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qcaan.checks import number, one_of, whole
+from qcaan.samplers.credentials import scrub, shown
 from qcaan.samplers.journal import Entry, Journal, fingerprint
-from qcaan.samplers.requests import Answer, JobError, JobFailed, request
+from qcaan.samplers.requests import (
+    JobError,
+    JobFailed,
+    TransientError,
+    repeated,
+    request,
+    within,
+)
 from qcaan.samplers.simulators import DEFAULT_SHOTS, check_width, finished, pub_result
 
 IBMMode = Literal["job", "batch", "session"]
+_MOST_QUBITS = 100_000
 # seconds between two looks at a job, growing by half each time
 _FIRST_POLL, _LONGEST_POLL = 0.05, 20.0
 # seconds for which a list of jobs may lag behind, and between two looks at it
-_LIST_LAG, _LIST_PAUSE = 10.0, 1.0
+_LIST_LAG, _LIST_PAUSE = 30.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,20 @@ class Limits:
     n_qubits: int
     shots: int | None = None
     circuits: int | None = None
+
+
+def device_qubits(name: str, value: Any) -> int:
+    """Return the number of qubits that a device gives for itself.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if type(value) is not int or not 1 <= value <= _MOST_QUBITS:
+        raise ValueError(
+            f"{name} is not available: its number of qubits must be from 1 to {_MOST_QUBITS:,}, "
+            f"got {shown(value)}"
+        )
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +72,7 @@ class DeviceOptions:
     """Maximum number of shots of the run on a device, resumed parts included.
     Default: 1,000,000 on paid devices, no limit on others."""
     job_timeout: float = 12 * 3600.0
-    """Maximum time to wait for one job, in seconds."""
+    """Maximum time for one job, in seconds: to submit it, to wait for it, and to fetch it."""
 
     def __post_init__(self) -> None:
         one_of("ibm_mode", self.ibm_mode, get_args(IBMMode))
@@ -172,11 +197,12 @@ class DeviceSampler(BaseSamplerV2):
         if entry is None:
             self._check_limits(circuits * pubs[0].shots)
             entry = journal.announce(asked, circuits, circuits * pubs[0].shots)
+        deadline = time.monotonic() + self._options.job_timeout
         # local jobs ended with the process that ran them
         job_id = None if vendor.local else entry.job_id
         try:
-            job_id = job_id or self._submit(entry, pubs, known)
-            bits = self._wait(job_id, pubs)
+            job_id = job_id or self._submit(entry, pubs, known, deadline)
+            bits = self._wait(job_id, pubs, deadline)
         except JobFailed:
             journal.note(entry, failed=True)
             raise
@@ -215,52 +241,92 @@ class DeviceSampler(BaseSamplerV2):
                     f"--max-{what} is {most:,}"
                 )
 
-    def _submit(self, entry: Entry, pubs: list[SamplerPub], known: bool) -> str:
+    def _submit(self, entry: Entry, pubs: list[SamplerPub], known: bool, deadline: float) -> str:
         """Submit a job unless it arrived before, note its id, and return the id."""
+        vendor = self.vendor
+        may_be_there = known
 
-        def send(attempt: int) -> str:
-            # a job whose answer was lost may have arrived all the same
-            may_be_there = (known or attempt > 1) and not self.vendor.local
-            job_id = self._look_for(entry.tag) if may_be_there else None
-            return job_id or self.vendor.submit(pubs, entry.tag, self._rng)
+        def send() -> str:
+            return vendor.submit(pubs, entry.tag, self._rng)
 
-        job_id = self._request(send, self._options.job_timeout)
+        def attempt(seconds: float) -> str:
+            nonlocal may_be_there
+            # Looked for and submitted in turn: a look that was given up never submits later.
+            if may_be_there and (job_id := self._look_for(entry.tag, seconds)):
+                return job_id
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TransientError(f"no time is left to submit {entry.tag}")
+            may_be_there = True
+            try:
+                return within(left, vendor.name, send)
+            except TransientError as error:
+                may_be_there = error.arrived
+                raise
+
+        left = deadline - time.monotonic()
+        try:
+            job_id = send() if vendor.local else repeated(attempt, seconds=left)
+        except TransientError as error:
+            if time.monotonic() < deadline:  # an outage that lasts
+                raise
+            raise JobError(
+                f"{vendor.name} did not confirm the job {entry.tag} within "
+                f"{self._options.job_timeout:g} s ({error}); --resume looks for it again"
+            ) from None
+        # an id becomes a part of addresses and messages
+        if not isinstance(job_id, str) or not re.fullmatch(r"[\w.:-]{1,200}", scrub(job_id)):
+            raise JobError(f"{vendor.name} gave {shown(job_id)} as the id of the job {entry.tag}")
         self._journal.note(entry, job_id=job_id)
         return job_id
 
-    def _look_for(self, tag: str) -> str | None:
+    def _look_for(self, tag: str, seconds: float) -> str | None:
         """Return the id of the job with a tag; look again for a while, since lists lag behind."""
-        deadline = time.monotonic() + _LIST_LAG
-        while (job_id := self.vendor.find(tag)) is None and time.monotonic() < deadline:
+        vendor, deadline = self.vendor, time.monotonic() + seconds
+        # counted from the first answer: during an outage, nothing can be listed
+        end: float | None = None
+        while True:
+            left = max(deadline - time.monotonic(), 0.01)
+            job_id = request(vendor.name, lambda: vendor.find(tag), seconds=left)
+            now = time.monotonic()
+            end = now + _LIST_LAG if end is None else end
+            if job_id is not None or now >= end:
+                return job_id
+            if now >= deadline:
+                raise TransientError(f"the list of jobs does not hold {tag} yet")
             time.sleep(_LIST_PAUSE)
-        return job_id
 
-    def _wait(self, job_id: str, pubs: list[SamplerPub]) -> list[np.ndarray]:
+    def _wait(self, job_id: str, pubs: list[SamplerPub], deadline: float) -> list[np.ndarray]:
         """Return packed bits of each pub when the job has ended."""
+        vendor = self.vendor
+        if vendor.local:  # computes here, and waits for nobody
+            bits = vendor.fetch(job_id, pubs, self._rng)
+            assert bits is not None
+            return bits
 
-        def fetch(_: int) -> list[np.ndarray] | None:
-            return self.vendor.fetch(job_id, pubs, self._rng)
+        def fetch() -> tuple[list[np.ndarray] | None, np.random.Generator]:
+            # a copy, since a fetch that was given up may draw later
+            rng = copy.deepcopy(self._rng)
+            return vendor.fetch(job_id, pubs, rng), rng
 
-        deadline = time.monotonic() + self._options.job_timeout
         pause = _FIRST_POLL
         while (left := deadline - time.monotonic()) > 0:
-            bits = self._request(fetch, left, job_id)
+            try:
+                bits, rng = request(vendor.name, fetch, seconds=left, job_id=job_id)
+            except TransientError:
+                if time.monotonic() < deadline:  # an outage that lasts
+                    raise
+                break
             if bits is not None:
+                self._rng.bit_generator.state = rng.bit_generator.state
                 return bits
-            time.sleep(min(pause, max(left, 0)))
+            time.sleep(max(min(pause, deadline - time.monotonic()), 0))
             pause = min(1.5 * pause, _LONGEST_POLL)
         raise JobError(
-            f"job {job_id} on {self.vendor.name} did not end within "
+            f"job {job_id} on {vendor.name} did not end within "
             f"{self._options.job_timeout:g} s; it may still do so, and --resume fetches it",
             job_id,
         )
-
-    def _request(
-        self, send: Callable[[int], Answer], seconds: float, job_id: str | None = None
-    ) -> Answer:
-        if self.vendor.local:  # computes here, and waits for nobody
-            return send(1)
-        return request(self.vendor.name, send, seconds=seconds, job_id=job_id)
 
 
 def split_shots(shots: int, limits: Limits) -> list[int]:

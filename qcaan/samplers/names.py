@@ -8,20 +8,22 @@ Every sampler is Qiskit's `BaseSamplerV2`; everything else is composed around it
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
-from qiskit.primitives import BaseSamplerV2, StatevectorSampler
+from qiskit.primitives import BackendSamplerV2, BaseSamplerV2, StatevectorSampler
 from qiskit.providers import BackendV2
 from qiskit_aer import AerSimulator
 
+from qcaan.checks import check_memory
 from qcaan.samplers.jobs import DeviceOptions, DeviceSampler, Vendor
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.noise import NoisySampler
+from qcaan.samplers.requests import JobError
 from qcaan.samplers.simulators import (
     AerSampler,
     TranspiledSampler,
@@ -51,11 +53,13 @@ class Engine:
         sampler: the sampler; None for our exact engine.
         aer_options: device and precision with which Aer computes exact probabilities beside the
             sampler; None if the sampler has none.
+        n_qubits: number of qubits of the device, if it is known.
     """
 
     name: str
     sampler: BaseSamplerV2 | None = None
     aer_options: dict[str, str] | None = None
+    n_qubits: int | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -73,8 +77,8 @@ class Engine:
         Raises:
             ValueError: it has fewer.
         """
-        if isinstance(self.sampler, HasWidth):
-            check_width(n_qubits, self.sampler.n_qubits, self.name)
+        if self.n_qubits is not None:
+            check_width(n_qubits, self.n_qubits, self.name)
 
     def check_shots(self, shots: int) -> None:
         """Check that 0 shots, which ask for exact probabilities, are only asked of ideal engines.
@@ -87,6 +91,32 @@ class Engine:
                 f"`shots` must be at least 1 on {self.name}, which has no exact probabilities, "
                 "got 0"
             )
+
+    def draw(self, pubs: Sequence[tuple[Any, ...]]) -> list[np.ndarray]:
+        """Return the bits bool [..., shots, n] that the sampler measures for pubs, in one job.
+
+        Column i is classical bit i. The job may be paid for.
+
+        Args:
+            pubs: circuits, their parameter values [..., P] or None, and their numbers of shots.
+
+        Raises:
+            JobError: the result is not that of these pubs.
+        """
+        assert self.sampler is not None, "the exact engine draws no shots"
+        job = self.sampler.run(pubs)
+        bits = [found.join_data().to_bool_array(order="little") for found in job.result()]
+        asked = [
+            (*np.shape(values)[:-1], shots, circuit.num_clbits) for circuit, values, shots in pubs
+        ]
+        if (shapes := [array.shape for array in bits]) != asked:
+            job_id = str(job.job_id())
+            raise JobError(
+                f"job {job_id} on {self.name} holds impossible results: bits of shapes "
+                f"{_listed(shapes)}, {_listed(asked)} were asked",
+                job_id,
+            )
+        return bits
 
 
 @runtime_checkable
@@ -159,7 +189,11 @@ def make_sampler(
 
 
 def open_engine(
-    given: EngineLike, rng: np.random.Generator, make_sampler: MakeSampler | None = None
+    given: EngineLike,
+    rng: np.random.Generator,
+    make_sampler: MakeSampler | None = None,
+    *,
+    n_qubits: int | None = None,
 ) -> Engine:
     """Return the engine for a name, a sampler, a Qiskit backend, or an engine that is open already.
 
@@ -167,22 +201,42 @@ def open_engine(
         given: `exact`, a name of `make_sampler`, a `BaseSamplerV2`, a backend, or an engine.
         rng: random state of named samplers and of simulator backends.
         make_sampler: maker of named samplers; default a new `SamplerFactory`.
+        n_qubits: number of qubits of the circuits that it is to run, if it is known.
 
     Raises:
-        ValueError: the name is unknown, or its package, account or hardware is missing.
+        ValueError: the name is unknown, its package, account or hardware is missing, or the
+            circuits need more qubits or more memory than there are.
     """
+    if n_qubits is not None:
+        check_memory(n_qubits)  # before a device is opened
+    engine = _open(given, rng, make_sampler)
+    if n_qubits is not None:
+        engine.check_width(n_qubits)
+    return engine
+
+
+def _open(given: EngineLike, rng: np.random.Generator, make_sampler: MakeSampler | None) -> Engine:
     if isinstance(given, Engine):
         return given
     if isinstance(given, BackendV2):
-        return Engine(str(given.name), backend_sampler(given, rng))
+        return Engine(str(given.name), backend_sampler(given, rng), n_qubits=given.num_qubits)
     if isinstance(given, BaseSamplerV2):
-        return Engine(type(given).__name__, given)
+        return Engine(type(given).__name__, given, n_qubits=_width(given))
     if given == EXACT:
         return Engine(EXACT)
     if not isinstance(given, str):
         raise ValueError(f"{_unknown(given)}, or give a BaseSamplerV2 or a backend")
     options = aer_options(given) if given in IDEAL else None
-    return Engine(given, (make_sampler or SamplerFactory())(given, rng), options)
+    sampler = (make_sampler or SamplerFactory())(given, rng)
+    return Engine(given, sampler, options, _width(sampler))
+
+
+def _width(sampler: BaseSamplerV2) -> int | None:
+    """Return the number of qubits of a sampler's device, if it is known."""
+    if isinstance(sampler, BackendSamplerV2):
+        width: int | None = sampler.backend.num_qubits
+        return width
+    return sampler.n_qubits if isinstance(sampler, HasWidth) else None
 
 
 def aer_options(name: str) -> dict[str, str]:
@@ -225,6 +279,10 @@ def _make_simulator(name: str, rng: np.random.Generator) -> BaseSamplerV2:
     if name == EXACT:
         raise ValueError(f"`sampler` {name!r} is our own engine, which is no BaseSamplerV2")
     raise ValueError(_unknown(name))
+
+
+def _listed(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " ".join(str(list(shape)) for shape in shapes) or "none"
 
 
 def _unknown(name: object) -> str:

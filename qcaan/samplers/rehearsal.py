@@ -138,7 +138,10 @@ class Stage:
             noisy = self._samplers(name, rng)
             assert isinstance(noisy, HasWidth)
             return _FastStandIn(noisy.n_qubits, rng)
-        rehearsal = Rehearsal(self._samplers.vendor(name), rng)
+        vendor = self._samplers.vendor(name)
+        if self.device is not None and self.device.vendor is vendor:
+            return self.device
+        rehearsal = Rehearsal(vendor, rng)
         self.device = self.device or rehearsal
         return rehearsal
 

@@ -1,38 +1,32 @@
-"""Requests to a vendor: bounded in time, repeated after outages, without credentials in errors."""
+"""Requests to a vendor: bounded in time, repeated after outages, with clean errors."""
 
 from __future__ import annotations
 
-import base64
-import os
+import textwrap
 import threading
 import time
-import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
 from typing import TypeVar
 
 import stamina
 
-_SECRETS = (
-    "QISKIT_IBM_TOKEN",
-    "IONQ_API_KEY",
-    "IONQ_API_TOKEN",
-    "QISKIT_IONQ_API_TOKEN",
-    "AQT_TOKEN",
-)
+from qcaan.samplers.credentials import scrub
+
 _TRANSIENT_NAMES = {
-    "IonQRetriableError",
     "ConnectionError",
+    "ChunkedEncodingError",
     "Timeout",
     "TransportError",
     "AQTRequestError",
 }
-# seconds: one answer, and an outage that is waited out
-LONGEST_ANSWER = 300.0
-LONGEST_OUTAGE = 1800.0
+# seconds: one answer, an outage that is waited out, and the same while a device is opened
+LONGEST_ANSWER, LONGEST_OUTAGE = 300.0, 1800.0
+LONGEST_OPENING, OPENING_OUTAGE = 120.0, 10.0
+# characters of an error's text; some texts hold a whole web page
+_LONGEST_TEXT = 500
 
 Answer = TypeVar("Answer")
 
@@ -62,55 +56,106 @@ class TransientError(JobError):
 
     Attributes:
         wait: seconds that the vendor asks to wait, if it does.
+        arrived: whether the vendor may have done what was asked all the same.
     """
 
-    def __init__(self, message: str, job_id: str | None = None, wait: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        job_id: str | None = None,
+        *,
+        wait: float | None = None,
+        arrived: bool = True,
+    ) -> None:
         super().__init__(message, job_id)
-        self.wait = wait
+        self.wait, self.arrived = wait, arrived
+
+
+def opened(name: str, connect: Callable[[], Answer], seconds: float) -> Answer:
+    """Return what `connect` does, which opens a device and submits nothing.
+
+    Args:
+        name: name of the device, for messages.
+        connect: sends the requests.
+        seconds: maximum duration, if it is less than `LONGEST_OPENING`.
+
+    Raises:
+        ValueError: the device is not available. The message holds no credentials.
+    """
+    limit = min(seconds, LONGEST_OPENING)
+    try:
+        return request(name, connect, seconds=limit, outage=OPENING_OUTAGE)
+    except JobError as error:
+        raise ValueError(f"{name} is not available: {error}") from None
 
 
 def request(
     name: str,
-    send: Callable[[int], Answer],
+    send: Callable[[], Answer],
     *,
     seconds: float,
     job_id: str | None = None,
+    outage: float | None = None,
 ) -> Answer:
-    """Return the answer of `send(attempt)`, which is called again after outages.
+    """Return the answer of `send`, which is called again after outages.
 
     Args:
         name: name of the device, for messages.
-        send: one attempt of the request, given its number from 1. It runs in a thread that is
-            abandoned if no answer comes in time.
+        send: one attempt of the request, which must do no harm if it is repeated. It runs in a
+            thread that is abandoned if no answer comes in time.
         seconds: maximum duration of all attempts together.
         job_id: id of the job that the request is about, for messages.
+        outage: seconds of an outage that is waited out; default `LONGEST_OUTAGE`.
 
     Raises:
         JobError: the request was refused, or the outage lasted. Its message holds no credentials.
     """
+    return repeated(
+        lambda left: within(left, name, send, job_id=job_id), seconds=seconds, outage=outage
+    )
+
+
+def repeated(
+    attempt: Callable[[float], Answer], *, seconds: float, outage: float | None = None
+) -> Answer:
+    """Return what `attempt` returns, called again after each `TransientError`.
+
+    Args:
+        attempt: one attempt, given the seconds that are left for it.
+        seconds: maximum duration of all attempts together.
+        outage: seconds of an outage that is waited out; default `LONGEST_OUTAGE`.
+    """
     deadline = time.monotonic() + seconds
 
     def should_retry(error: Exception) -> bool | float:
-        if not isinstance(error, TransientError) or time.monotonic() >= deadline:
+        left = deadline - time.monotonic()
+        if not isinstance(error, TransientError) or left <= 0:
             return False
-        return True if error.wait is None else min(error.wait, deadline - time.monotonic())
+        return True if error.wait is None else min(error.wait, left)
 
     attempts = stamina.retry_context(
         on=should_retry,
         attempts=None,
-        timeout=min(seconds, LONGEST_OUTAGE),
+        timeout=min(seconds, LONGEST_OUTAGE if outage is None else outage),
         wait_initial=0.2,
         wait_max=30,
     )
-    for attempt in attempts:
-        with attempt:
-            left = max(deadline - time.monotonic(), 0.01)
-            return _within(min(left, LONGEST_ANSWER), name, job_id, partial(send, attempt.num))
+    for context in attempts:
+        with context:
+            return attempt(max(deadline - time.monotonic(), 0.01))
     raise AssertionError("stamina ends with an answer or an exception")
 
 
-def _within(seconds: float, name: str, job_id: str | None, send: Callable[[], Answer]) -> Answer:
-    """Return the answer of `send`, or raise its error cleaned, or give it up after some seconds."""
+def within(
+    seconds: float, name: str, send: Callable[[], Answer], *, job_id: str | None = None
+) -> Answer:
+    """Return the answer of `send`, or raise its error cleaned, or give it up after some seconds.
+
+    Args:
+        seconds: maximum duration, if it is less than `LONGEST_ANSWER`.
+        name, send, job_id: see `request`.
+    """
+    seconds = min(seconds, LONGEST_ANSWER)
     answers: list[Answer] = []
     errors: list[BaseException] = []
 
@@ -124,10 +169,10 @@ def _within(seconds: float, name: str, job_id: str | None, send: Callable[[], An
     thread = threading.Thread(target=work, daemon=True, name=f"request to {name}")
     thread.start()
     thread.join(seconds)
-    if thread.is_alive():
-        raise TransientError(f"{name} gave no answer within {seconds:.3g} s", job_id)
     if errors:
         raise errors[0]
+    if not answers:
+        raise TransientError(f"{name} gave no answer within {seconds:.3g} s", job_id)
     return answers[0]
 
 
@@ -139,22 +184,37 @@ def _clean_errors(name: str, job_id: str | None) -> Iterator[None]:
     except JobError:
         raise
     except Exception as error:
-        message = f"{name} refused a request ({_described(error)})"
+        about = "" if job_id is None else f" about job {job_id}"
+        message = f"{name} refused a request{about} ({_described(error)})"
         if is_transient(error):
-            raise TransientError(message, job_id, _retry_after(error)) from None
+            arrived = _status(error) != 429
+            raise TransientError(
+                message, job_id, wait=_retry_after(error), arrived=arrived
+            ) from None
         raise JobError(message, job_id) from None
 
 
 def is_transient(error: BaseException) -> bool:
     """Return whether a request may succeed later: after a rate limit or an outage."""
-    status = getattr(error, "status_code", None)
-    if status is None:
-        status = getattr(getattr(error, "response", None), "status_code", None)
+    status = _status(error)
     if status is not None:
-        return status in (408, 425, 429) or status >= 500
-    if isinstance(error, ConnectionError | TimeoutError):
-        return True
-    return any(kind.__name__ in _TRANSIENT_NAMES for kind in type(error).__mro__)
+        retriable = type(error).__name__ == "IonQRetriableError"
+        return retriable or status in (408, 425, 429) or status >= 500
+    return any(
+        isinstance(one, ConnectionError | TimeoutError)
+        or any(kind.__name__ in _TRANSIENT_NAMES for kind in type(one).__mro__)
+        for one in _chain(error)
+    )
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the HTTP status that an error, or one of its causes, tells."""
+    for one in _chain(error):
+        for holder in (one, getattr(one, "response", None), getattr(one, "http_response", None)):
+            status = getattr(holder, "status_code", None)
+            if isinstance(status, int) and status >= 100:  # IBM's client has -1 for none
+                return status
+    return None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -168,54 +228,36 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _described(error: BaseException) -> str:
-    """Return the class and the message of an error, and those of its first cause."""
+    """Return the class and the message of an error, and those of its first cause, in one line."""
     first, *others = list(_chain(error))
-    text = f"{type(first).__name__}: {first}"
-    return f"{text}; {type(others[-1]).__name__}: {others[-1]}" if others else text
+    # an error of IonQ's client says "Unknown error" instead of its cause
+    told = [one for one in (first, *others[-1:]) if "Unknown error" not in str(one)] or [first]
+    # scrubbed before it is cut, so that no half of a credential is left
+    texts = (scrub(" ".join(f"{type(one).__name__}: {one}".split()).rstrip(":")) for one in told)
+    return "; ".join(textwrap.shorten(text, _LONGEST_TEXT, placeholder=" ...") for text in texts)
 
 
 def _retry_after(error: BaseException) -> float | None:
     """Return the seconds that a response asks to wait, which it gives as a number or as a date."""
     for one in _chain(error):
-        headers = getattr(one, "headers", None)
-        if headers is None:
-            headers = getattr(getattr(one, "response", None), "headers", None)
-        value = (headers or {}).get("Retry-After")
-        if value is None:
-            continue
-        try:
-            if str(value).strip().isdigit():
-                return float(value)
-            moment = parsedate_to_datetime(str(value))
-        except ValueError:
-            return None
-        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+        for holder in (one, getattr(one, "response", None), getattr(one, "http_response", None)):
+            value = (getattr(holder, "headers", None) or {}).get("Retry-After")
+            if value is not None:
+                return _seconds(str(value).strip())
     return None
 
 
-def secret(name: str) -> str | None:
-    """Return a credential from the environment, without the white space of a mounted file."""
-    return (os.environ.get(name) or "").strip() or None
-
-
-def scrub(text: str) -> str:
-    """Return a text without the credentials that the environment holds, in any usual encoding."""
-    for name in _SECRETS:
-        raw = os.environ.get(name)
-        if not raw or not raw.strip():
-            continue
-        forms = set()
-        for value in (raw, raw.strip()):
-            forms |= {
-                value,
-                repr(value)[1:-1],
-                urllib.parse.quote(value),
-                urllib.parse.quote_plus(value),
-            }
-            forms.add(base64.b64encode(value.encode()).decode())
-        for form in sorted(forms, key=len, reverse=True):
-            text = text.replace(form, f"<{name}>")
-    return text
+def _seconds(value: str) -> float | None:
+    """Return the seconds of a value of `Retry-After`, or None if it is neither number nor date."""
+    if value.replace(".", "", 1).isdecimal():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def log_retries(log: Callable[[str], None]) -> None:

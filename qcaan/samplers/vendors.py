@@ -1,8 +1,8 @@
 """Devices by name: the vendor's side of a sampler, see `qcaan.samplers.jobs.Vendor`.
 
 A vendor's package is imported when the vendor is named. Accounts are the vendors' own: IBM's saved
-account or `QISKIT_IBM_TOKEN`; AQT's log-in (`AQT_TOKEN` and others, see qiskit-aqt-provider);
-IonQ's `IONQ_API_KEY`, with `IONQ_API_URL` for another address.
+account or `QISKIT_IBM_TOKEN`; AQT's log-in, or `AQT_CLIENT_ID` and `AQT_CLIENT_SECRET`; IonQ's
+`IONQ_API_KEY`, with `IONQ_API_URL` for another address.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ def make_vendor(name: str, options: DeviceOptions | None = None) -> Vendor:
         options: limits of what may be asked of the device.
 
     Raises:
-        ValueError: the vendor's package is missing, there is no account, or the vendor knows no
-            such device.
+        ValueError: the vendor's package is missing, there is no account, the vendor refuses the
+            account or knows no such device, or it cannot be reached.
     """
     kind, _, device = name.partition(":")
+    options = options or DeviceOptions()
     try:
         if kind == "ibm":
             from qcaan.samplers.ibm import IBM
 
-            return IBM(device, (options or DeviceOptions()).ibm_mode)
+            return IBM(device, options.ibm_mode, options.job_timeout)
         if kind == "aqt":
             from qcaan.samplers.aqt import AQT
 
-            return AQT(device)
+            return AQT(device, options.job_timeout)
         from qcaan.samplers.ionq import IonQ
 
-        return IonQ(device)
+        return IonQ(device, options.job_timeout)
     except ImportError as error:
         extra = "qcaan" if kind == "ibm" else f"qcaan[{kind}]"
         raise ValueError(

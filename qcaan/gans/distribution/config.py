@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from qcaan.checks import check_seed, number, one_of, whole
@@ -159,12 +160,16 @@ def make_qgan(
     """
     known = NAMED_DISTRIBUTIONS.get(config.data)
     bounds, n_qubits = (known.bounds, known.n_qubits) if known else (None, None)
+    n_qubits = n_qubits if config.n_qubits is None else config.n_qubits
     if config.bounds is not None:
         bounds = tuple(zip(config.bounds[::2], config.bounds[1::2], strict=True))
+    total = None if n_qubits is None else sum(n_qubits)
+    # before the grid is made, which has 2**n points
+    open_engine(config.sampler, np.random.default_rng(), make_sampler, n_qubits=total)
     qgan = QGAN(
         samples,
         bounds,
-        n_qubits if config.n_qubits is None else config.n_qubits,
+        n_qubits,
         batch_size=config.batch_size,
         n_epochs=config.epochs,
         seed=config.seed,

@@ -78,7 +78,8 @@ class ImageGAN(nn.Module):
         self.device = torch.device(device)
         self.random = RandomState(config.seed)
         self._rng = np.random.default_rng(config.seed)
-        self._engine = open_engine(config.sampler, self._rng, make_sampler)
+        n_qubits = config.n_qubits
+        self._engine = open_engine(config.sampler, self._rng, make_sampler, n_qubits=n_qubits)
         ansatz = make_ansatz(config.ansatz, config.n_qubits, config.n_layers)
         sees_amplitudes = config.circuit == "none" and config.noise == "amplitudes"
         with isolated(self.random):

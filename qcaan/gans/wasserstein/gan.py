@@ -112,7 +112,8 @@ class WassersteinGAN(nn.Module):
         self.device = torch.device(device)
         self.random = RandomState(config.seed)
         self._rng = np.random.default_rng(config.seed)
-        self._engine = open_engine(config.sampler, self._rng, make_sampler)
+        n_qubits = config.n_qubits
+        self._engine = open_engine(config.sampler, self._rng, make_sampler, n_qubits=n_qubits)
         centre, scale = samples.new_zeros(n_columns), samples.new_ones(n_columns)
         if config.rescale:
             low, high = samples.min(0).values, samples.max(0).values
