@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from qcaan.files import atomic_write
 from qcaan.runs.directory import RunDirectory, RunError
 
 DATA = {"name": "toy", "n_images": 3}
@@ -51,8 +50,9 @@ def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(tmp_path):
     checkpointed(run, 1)
     mine = run.path / ".notes.txt"
     mine.write_text("kept")
-    begun = [atomic_write(run.path / name) for name in ("checkpoint.pt", "samples/epoch_0001.png")]
-    left = {writing.__enter__() for writing in begun}  # and never left
+    left = {run.path / f".{'0' * 16}.part", run.path / "samples" / f".{'a' * 16}.part"}
+    for path in left:
+        path.touch()
     lock = run.path / ".lock"
     assert set(run.path.rglob(".*")) == {lock, mine, *left}
     assert begin(run, resume=True)["epoch"] == 1

@@ -15,7 +15,7 @@ IMPORTS = {
     "optimizers": set(),
     "data": {"checks", "files"},
     "losses": {"bits"},
-    "samplers": {"checks"},
+    "samplers": {"checks", "files"},
     "training": {"checks"},
     "circuits": {"bits", "checks", "samplers"},
     "metrics": {"data", "files"},

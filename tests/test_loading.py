@@ -166,8 +166,10 @@ def test_a_checkpoint_of_other_networks_is_refused(copy, options):
 def test_what_is_not_a_run_is_refused(copy, tmp_path, name):
     with pytest.raises(RunError, match=r"is not a run directory: it has no config\.json"):
         load_run(tmp_path)
-    with pytest.raises(RunError, match=r"is not a run directory: it has no config\.json"):
+    with pytest.raises(RunError, match=rf"{name} is a file; name the directory of a run"):
         load_run(copy / name)
+    with pytest.raises(RunError, match=r"nosuch does not exist; name the directory of a run"):
+        load_run(tmp_path / "nosuch")
 
 
 @pytest.mark.parametrize(

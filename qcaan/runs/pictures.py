@@ -51,8 +51,8 @@ def save_picture(path: Path, pixels: Pixels) -> None:
     """Write uint8 [H, W] or [H, W, 3] as PNG, atomically."""
     import imageio.v3 as iio
 
-    with atomic_write(path) as temporary:
-        iio.imwrite(temporary, pixels, extension=".png")
+    with atomic_write(path) as buffer:
+        iio.imwrite(buffer, pixels, extension=".png")
 
 
 def save_gif(path: Path, frames: Sequence[Pixels], *, seconds: float, comment: str = "") -> None:
@@ -67,9 +67,9 @@ def save_gif(path: Path, frames: Sequence[Pixels], *, seconds: float, comment: s
     import imageio.v3 as iio
 
     durations = [1000 * seconds] * (len(frames) - 1) + [5000 * seconds]
-    with atomic_write(path) as temporary:
+    with atomic_write(path) as buffer:
         iio.imwrite(
-            temporary,
+            buffer,
             np.stack(frames),
             extension=".gif",
             plugin="pillow",

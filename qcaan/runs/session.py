@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -94,11 +95,10 @@ def start_or_resume(
     Returns:
         Whether anything is left to do. If not, that is printed.
     """
-    checkpoint = run.begin(system, gan.config, data, resume=resume, device=gan.device)
-    if checkpoint is not None:
-        restore_checkpoint(run, gan, checkpoint)
-        if gan.epoch >= gan.config.epochs and report_finished(run, gan.epoch, results):
-            return False
+    restore = partial(restore_checkpoint, run, gan.load_training_state)
+    run.begin(system, gan.config, data, resume=resume, device=gan.device, restore=restore)
+    if gan.epoch >= gan.config.epochs and report_finished(run, gan.epoch, results):
+        return False
     journal.begin(gan.epoch)
     return True
 

@@ -18,7 +18,7 @@ from qcaan.bits import all_bitstrings, bits_to_index, histogram, product_probabi
 from qcaan.checks import whole
 from qcaan.circuits.ansatz import Basis
 from qcaan.data.images import load_images
-from qcaan.files import write_csv
+from qcaan.files import check_new_folder, write_csv
 from qcaan.optimizers import OptimizerName
 from qcaan.priors.base import MAX_HISTOGRAM_BITS
 from qcaan.priors.boltzmann import RBM
@@ -74,8 +74,9 @@ def main(
         whole("budgets", budget)
     whole("evaluations", evaluations)
     whole("deep_evaluations", deep_evaluations)
-    bits, n_qubits, bases = _latent_bits(run, seed, data_root)
     folder = out or run / "fits"
+    check_new_folder(folder)
+    bits, n_qubits, bases = _latent_bits(run, seed, data_root)
     folder.mkdir(parents=True, exist_ok=True)
     _compare_optimizers(bits, n_qubits, bases, budgets=budgets, folder=folder, seed=seed)
     if bits.shape[1] % 2 == 0 and bits.shape[1] <= MAX_HISTOGRAM_BITS:

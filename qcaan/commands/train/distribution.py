@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from rich.progress import track
@@ -51,9 +52,8 @@ def main(
 
     with run:
         qgan = make_qgan(config, samples, snapshot_dir=run.path, make_sampler=samplers)
-        checkpoint = run.begin("distribution", config, facts, resume=resume)
-        if checkpoint is not None:
-            restore_checkpoint(run, qgan, checkpoint)
+        restore = partial(restore_checkpoint, run, qgan.load_training_state)
+        run.begin("distribution", config, facts, resume=resume, restore=restore)
         left = 0 if qgan.is_good_enough else config.epochs - qgan.epoch
         if left == 0 and report_finished(run, qgan.epoch, ("scores.json", "report.png")):
             return
