@@ -59,6 +59,14 @@ def _naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
+def reason(error: BaseException) -> str:
+    """Return what an error says, on one line, with the name of the file that it is about."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror is not None:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(text.split())
+
+
 def _flush(path: Path) -> None:
     """Flush a file or a folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
@@ -216,7 +224,8 @@ def check_new_folder(folder: Path) -> None:
     """
     for place in (folder / ("a" * _LONGEST_NAME), folder, *folder.parents):
         try:
-            os.lstat(place)
+            with _naming(folder):
+                os.lstat(place)
         except (FileNotFoundError, NotADirectoryError):
             continue
         if not place.is_dir():

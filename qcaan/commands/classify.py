@@ -141,6 +141,7 @@ def main(
     """
     device = pick_device(config.device)
     run = RunDirectory(out)
+    run.check(resume=resume)
     journal = Journal(run.jobs_path)
     samplers = SamplerFactory(config, journal)
     train_set, test_set = (part.only(config.digits) for part in load_splits(_DATA))

@@ -174,7 +174,7 @@ class RunDirectory:
         self._check_same(record, _plain(config), data)
         checkpoint = self.load_checkpoint(device) if self.checkpoint_path.is_file() else None
         done, planned = checkpoint["epoch"] if checkpoint else 0, record["config"].get("epochs")
-        if not isinstance(planned, int):
+        if not isinstance(planned, int) or planned < 1:
             raise RunError(f"{self._config_path} is damaged: its number of epochs is {planned!r}")
         finished = done >= planned or (checkpoint is not None and checkpoint.get("finished", False))
         if not resume and not finished:

@@ -17,6 +17,8 @@ from qcaan.runs.directory import RunDirectory
 Pixels = NDArray[np.uint8]
 # number of frames; longer runs are thinned out evenly
 _LONGEST_GIF = 60
+# images in a grid; viewers refuse much larger pictures
+MOST_IMAGES = 10_000
 _BORDER = 60  # grey value
 
 

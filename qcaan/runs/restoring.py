@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from types import ModuleType
+from typing import Any, TypeVar
 
 import torch
 
 from qcaan.data.images import ImageSet, load_splits
+from qcaan.files import reason
 from qcaan.runs.directory import RunDirectory, RunError
 from qcaan.samplers.jobs import DeviceOptions
 from qcaan.samplers.journal import Journal
@@ -17,37 +19,24 @@ from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.requests import JobError
 from qcaan.training import is_out_of_memory
 
-
-class Restorable(Protocol):
-    """The networks of a run, as far as loading is concerned."""
-
-    def load_training_state(self, state: dict[str, Any]) -> None:
-        """Restore the state of a checkpoint."""
-
-    def reseed(self, seed: int) -> None:
-        """Seed all draws from now on."""
-
-
-GAN = TypeVar("GAN", bound=Restorable)
 Config = TypeVar("Config", bound=DeviceOptions)
 
 
 def restore(
     directory: RunDirectory,
-    config_class: type[Config],
-    make_gan: Callable[[Config, MakeSampler], GAN],
+    system: ModuleType,
     *,
     device: torch.device | str,
     seed: int,
     data_root: Path | None,
     make_sampler: MakeSampler | None,
-) -> GAN:
+) -> Any:
     """Return the networks of a run as its last checkpoint holds them, ready to draw.
 
     Args:
         directory: directory of the run.
-        config_class: class of its configuration.
-        make_gan: makes the networks from a configuration and a maker of samplers.
+        system: module of `qcaan.runs` for its system. It has the class of the configuration,
+            `CONFIG`, and a function `make_gan` that makes the networks.
         device: device of the networks.
         seed: seed of the draws.
         data_root: folder of the data sets, if it is not the one that the run used.
@@ -56,14 +45,19 @@ def restore(
     Raises:
         RunError: the run has no checkpoint, or its configuration or checkpoint is damaged.
     """
-    config = read_config(directory, config_class, data_root)
+    config = read_config(directory, system.CONFIG, data_root)
+    samplers = make_sampler or draw_samplers(directory, config)
     try:
-        gan = make_gan(config, make_sampler or draw_samplers(directory, config))
+        gan = system.make_gan(
+            directory, config, device=device, data_root=data_root, make_sampler=samplers
+        )
     # facts about the data that were edited fail deep inside torch
-    except (TypeError, RuntimeError) as error:
-        if isinstance(error, JobError) or is_out_of_memory(error):
+    except (ValueError, TypeError, LookupError, RuntimeError) as error:
+        if isinstance(error, RunError | JobError) or is_out_of_memory(error):
             raise
-        raise RunError(f"{directory.path}/config.json does not describe networks") from None
+        raise RunError(
+            f"the networks of {directory.path}/config.json cannot be made: {reason(error)}"
+        ) from None
     restore_checkpoint(directory, gan.load_training_state, directory.load_checkpoint(device))
     gan.reseed(seed)
     return gan
@@ -96,16 +90,16 @@ def restore_checkpoint(
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        reason = " ".join(str(error).split())
         raise RunError(
-            f"{directory.checkpoint_path} does not hold the networks of config.json ({reason})"
+            f"{directory.checkpoint_path} does not hold the networks of config.json "
+            f"({reason(error)})"
         ) from None
 
 
 def load_data(directory: RunDirectory, data_root: Path | None) -> tuple[ImageSet, ImageSet]:
     """Return all training images and all held-out images of a run's data set."""
     # the recorded name is the data set that `auto` stood for
-    return load_splits(directory.config()["data"]["name"], data_root)
+    return load_splits(directory.fact("name"), data_root)
 
 
 def read_config(

@@ -24,7 +24,7 @@ from qcaan.priors.base import MAX_HISTOGRAM_BITS
 from qcaan.priors.boltzmann import RBM
 from qcaan.priors.qcbm import QCBM
 from qcaan.runs import reports
-from qcaan.runs.directory import RunError
+from qcaan.runs.directory import RunDirectory, RunError
 from qcaan.runs.loading import load_run
 from qcaan.runs.session import console
 
@@ -75,6 +75,7 @@ def main(
     whole("evaluations", evaluations)
     whole("deep_evaluations", deep_evaluations)
     folder = out or run / "fits"
+    RunDirectory(run).config()
     check_new_folder(folder)
     bits, n_qubits, bases = _latent_bits(run, seed, data_root)
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from qcaan.data.images import ImageSet, load_splits
 from qcaan.files import check_new_folder, new_folder, parse_json, write_csv, write_json, write_text
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
 from qcaan.metrics.classifier import Classifier, load_classifier
-from qcaan.metrics.images import score_images, shuffled
+from qcaan.metrics.images import check_scorable, score_images, shuffled
 from qcaan.priors.make import make_prior
 from qcaan.runs import reports
 from qcaan.runs.directory import RunError
@@ -111,6 +111,7 @@ def main(
     for name in priors:
         _check_prior(replace(base, **CELLS[name]))  # before anything is read or trained
     everything, held_out = load_splits(data, data_root)
+    check_scorable(everything, held_out, digits)
     train_set, test_set = everything.only(digits), held_out.only(digits)
     base = replace(base, data=everything.name).resolved(len(train_set.images))
     announce_data(train_set.provenance, stands_in=train_set.stands_in)
