@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,13 +217,21 @@ def describe_engine(sampler: str, shots: int, switch_after_epochs: int | None) -
     return f"sampler {sampler}{switched}" + (f", {shots:,} shots" if shots else "")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory did not suffice. Torch has no type for the CPU's."""
+    told = re.search("allocate memory|(enough|insufficient|out of) memory", str(error), re.I)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and told is not None
+    )
+
+
 def read_state(path: Path, device: torch.device | str = "cpu") -> Any:
     """Return what torch saved in a file, on `device`. Only tensors and plain values are unpickled.
 
     Raises:
         ValueError: the file is damaged.
         OSError: it cannot be read.
-        MemoryError, torch.OutOfMemoryError: it does not fit.
+        MemoryError, RuntimeError: it does not fit; see `is_out_of_memory`.
     """
     try:
         # torch does not compare the checksums of what it reads
@@ -230,8 +239,8 @@ def read_state(path: Path, device: torch.device | str = "cpu") -> Any:
             if (record := archive.testzip()) is not None:
                 raise ValueError(f"bad checksum of {record}")
         return torch.load(path, map_location=device, weights_only=True)
-    except (OSError, MemoryError, torch.OutOfMemoryError):
-        raise
     # a file cut short fails in many ways, each deep inside torch or zipfile
     except Exception as error:
+        if isinstance(error, OSError) or is_out_of_memory(error):
+            raise
         raise ValueError(f"{path} is damaged ({type(error).__name__})") from None

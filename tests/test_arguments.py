@@ -186,3 +186,19 @@ def test_wrong_arguments_of_commands_are_one_sentence(encoding, words, message):
         call(main, words[1:], f"qcaan {words[0]}")
     assert message.lower() in str(caught.value).lower()
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["--out", ""], "out"),
+        (["--out", "   "], "out"),
+        (["--out="], "out"),
+        (["--epochs", "2", "--loss", "\t"], "loss"),
+        ([""], "argument"),
+    ],
+)
+def test_empty_values_are_refused(words, option):
+    """An empty path would be the current folder."""
+    with pytest.raises(ValueError, match=f"`{option}` must not be empty"):
+        call(command, words, "toy")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import random
 import subprocess
 import sys
@@ -9,7 +11,6 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from qcaan.files import atomic_write
 from qcaan.runs.directory import RunDirectory, RunError
 
 DATA = {"name": "toy", "n_images": 3}
@@ -51,8 +52,9 @@ def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(tmp_path):
     checkpointed(run, 1)
     mine = run.path / ".notes.txt"
     mine.write_text("kept")
-    begun = [atomic_write(run.path / name) for name in ("checkpoint.pt", "samples/epoch_0001.png")]
-    left = {writing.__enter__() for writing in begun}  # and never left
+    left = {run.path / f".{'0' * 16}.part", run.path / "samples" / f".{'a' * 16}.part"}
+    for path in left:
+        path.touch()
     lock = run.path / ".lock"
     assert set(run.path.rglob(".*")) == {lock, mine, *left}
     assert begin(run, resume=True)["epoch"] == 1
@@ -185,3 +187,124 @@ def test_every_bit_of_a_checkpoint_is_checked(tmp_path):
             assert "checkpoint.pt is damaged" in str(error)
         else:  # padding between the records, which says nothing
             assert loaded["epoch"] == 1 and torch.equal(loaded["weights"], state["weights"])
+
+
+def tree(path):
+    """Return the size and the times of everything in a folder."""
+    found = {"": path.stat().st_mtime_ns}
+    return found | {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in path.rglob("*")}
+
+
+def refuse(state):
+    raise RunError("of other networks")
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_refused_resume_changes_nothing(tmp_path, locked):
+    with RunDirectory(tmp_path / "run") as run:
+        begin(run)
+    checkpointed(run, 1)
+    run.append({"epoch": 2})  # a resumed run would drop it
+    (run.path / f".{'0' * 16}.part").touch()
+    if not locked:  # a run that was copied without its lock
+        (run.path / ".lock").unlink()
+    before = tree(run.path)
+    good = {"system": "image", "config": Config(), "data": DATA, "resume": True}
+    calls = (
+        ({"system": "associative"}, "holds a run of the system image"),
+        ({"config": Config(lr=0.2)}, "lr is 0.1 there"),
+        ({"config": Config(epochs=1)}, "was planned for 2 epochs"),
+        ({"data": {"name": "other", "n_images": 3}}, "data name is 'toy' there"),
+        ({"resume": False}, "holds an unfinished run"),
+        ({"restore": refuse}, "of other networks"),
+        ({"restore": refuse, "config": Config(epochs=3)}, "of other networks"),
+    )
+    for call, message in calls:
+        with pytest.raises(RunError, match=message), RunDirectory(run.path) as again:
+            again.begin(**{**good, **call})
+    assert tree(run.path) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("log.jsonl", b'[1]\n{"epoch": 1}\n', r"log\.jsonl is damaged: line 1 is not a record"),
+        ("log.jsonl", b'{"a": 1}\n', r"log\.jsonl is damaged: line 1 has no epoch"),
+        ("log.jsonl", bytes(range(256)), r"log\.jsonl is damaged: line 1 is not a record"),
+        ("log.jsonl", None, r"log\.jsonl is not a file"),
+        ("checkpoint.pt", None, r"checkpoint\.pt is not a file"),
+        ("checkpoint.pt", b"hello", r"checkpoint\.pt is damaged"),
+        ("config.json", b"[" * 100_000, r"config\.json is damaged"),
+        ("config.json", b"\xff\xfe", r"config\.json is damaged"),
+    ],
+)
+def test_foreign_files_are_refused_by_name_and_left_alone(tmp_path, name, content, message):
+    with RunDirectory(tmp_path / "run") as run:
+        begin(run)
+    checkpointed(run, 1)
+    path = run.path / name
+    path.unlink()
+    path.mkdir() if content is None else path.write_bytes(content)
+    before = tree(run.path)
+    with pytest.raises(RunError, match=message), RunDirectory(run.path) as again:
+        begin(again, resume=True)
+    assert tree(run.path) == before
+
+
+class Code:
+    def __reduce__(self):
+        return (print, ("unpickled",))
+
+
+@pytest.mark.parametrize("state", [[1, 2], torch.ones(3), {}, {"epoch": "one"}, {"epoch": Code()}])
+def test_other_states_of_torch_are_no_checkpoints(tmp_path, state, capsys):
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    run.save_checkpoint(state)
+    with pytest.raises(RunError, match=r"checkpoint\.pt is (damaged|not the checkpoint of a run)"):
+        begin(run, resume=True)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("epochs", ["x", 2.5, None, 0])
+def test_a_wrong_number_of_epochs_is_damage(tmp_path, epochs):
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    record = run.config()
+    record["config"]["epochs"] = epochs
+    (run.path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"config\.json is damaged: its number of epochs is"):
+        begin(run, resume=True)
+
+
+def test_options_that_this_version_does_not_have_are_another_configuration(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    record = run.config()
+    record["config"]["warp"] = 9
+    (run.path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match="warp is 9 there, None here"):
+        begin(run, resume=True)
+
+
+def test_a_run_that_cannot_be_begun_leaves_nothing_behind(tmp_path, monkeypatch):
+    def fail(*paths: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match=r"config\.json"), RunDirectory(tmp_path / "a" / "run") as run:
+        begin(run)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert begin(RunDirectory(tmp_path / "a" / "run")) is None
+
+
+@pytest.mark.parametrize(
+    "content", ["[1]", '{"epoch": 1e999}', '{"epoch": "x"}', "\xff", "[" * 9999]
+)
+def test_results_that_cannot_be_read_are_no_results(tmp_path, content):
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    (run.path / "scores.json").write_text(content)
+    (run.path / "report.png").write_text(content)
+    assert not run.has_results(["scores.json"], 1) and not run.has_results(["report.png"], 1)

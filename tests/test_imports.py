@@ -16,7 +16,7 @@ IMPORTS = {
     "optimizers": set(),
     "data": {"checks", "files"},
     "losses": {"bits"},
-    "samplers": {"checks"},
+    "samplers": {"checks", "files"},
     "training": {"checks", "randomness"},
     "circuits": {"bits", "checks", "samplers"},
     "metrics": {"data", "files", "randomness"},

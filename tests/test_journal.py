@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import pytest
 from device_draws import draw
@@ -58,3 +60,46 @@ def test_other_epochs_other_requests_and_fresh_draws_are_new_jobs(ionq, tmp_path
     draw(make_sampler("ionq:simulator", 0, journal=Journal(path, replay=False)))
     assert len(ionq.jobs) == 4
     assert Journal(path).spent == (4, 630)
+
+
+GOOD = {
+    **{"tag": "qcaan-1", "epoch": 0, "index": 0, "fingerprint": "f", "circuits": 1, "shots": 5},
+    **{"job_id": None, "failed": False},
+}
+
+
+@pytest.mark.parametrize(
+    ("record", "wrong"),
+    [
+        ({"a": 1}, "tag"),
+        ({"tag": ["x"]}, "tag"),
+        ({**GOOD, "warp": 9}, "warp"),
+        ({**GOOD, "shots": "many"}, "shots"),
+        ({name: value for name, value in GOOD.items() if name != "index"}, "index"),
+        ({"tag": "qcaan-1", "job_id": 5}, "job_id"),
+        ({"tag": "qcaan-1", "spent": 0}, "spent"),
+    ],
+)
+def test_a_foreign_journal_is_named(tmp_path, record, wrong):
+    path = tmp_path / "jobs.jsonl"
+    path.write_text(f"{json.dumps(GOOD)}\n{json.dumps(record)}\n")
+    with pytest.raises(ValueError, match=rf"jobs\.jsonl is not the journal .* wrong `{wrong}`"):
+        Journal(path)
+
+
+@pytest.mark.parametrize("content", [b"[1]\n", bytes(range(256)), b"not a record\n"])
+def test_a_damaged_journal_is_named(tmp_path, content):
+    (tmp_path / "jobs.jsonl").write_bytes(content)
+    with pytest.raises(ValueError, match=r"jobs\.jsonl is damaged: line 1 is not a record"):
+        Journal(tmp_path / "jobs.jsonl")
+
+
+def test_a_job_that_cannot_be_recorded_is_not_submitted(ionq, tmp_path, monkeypatch):
+    def fail(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "jobs.jsonl"
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=r"jobs\.jsonl"):
+        draw(make_sampler("ionq:qpu.forte-1", 0, journal=Journal(path)))
+    assert (len(ionq.jobs), path.read_bytes()) == (0, b"")

@@ -165,8 +165,10 @@ def test_a_checkpoint_of_other_networks_is_refused(copy, options):
 def test_what_is_not_a_run_is_refused(copy, tmp_path, name):
     with pytest.raises(RunError, match=r"is not a run directory: it has no config\.json"):
         load_run(tmp_path)
-    with pytest.raises(RunError, match=r"is not a run directory: it has no config\.json"):
+    with pytest.raises(RunError, match=rf"{name} is a file; name the directory of a run"):
         load_run(copy / name)
+    with pytest.raises(RunError, match=r"nosuch does not exist; name the directory of a run"):
+        load_run(tmp_path / "nosuch")
 
 
 @pytest.mark.parametrize(
@@ -198,3 +200,60 @@ def test_a_run_that_draws_nothing_is_refused(copy):
     (copy / "config.json").write_text(json.dumps({**record, "system": "classify"}))
     with pytest.raises(RunError, match="a run of the system classify, which draws nothing"):
         load_run(copy)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": -1}, r"config\.json is damaged: `epochs` must be at least 1, got -1"),
+        ({"epochs": "x"}, r"config\.json is damaged: `epochs`"),
+        ({"seed": "x"}, r"config\.json is damaged: `seed` must be a whole number"),
+        ({"batch_size": {}}, r"config\.json is damaged: `batch_size`"),
+        (
+            {"sampler": "bogus"},
+            r"networks of .*config\.json cannot be made: unknown `sampler` 'bogus'",
+        ),
+    ],
+)
+def test_edited_options_are_refused_with_the_name_of_the_file(
+    runs, tmp_path, system, options, message
+):
+    path = Path(shutil.copytree(runs[system][0], tmp_path / "copy"))
+    change_config(path, **options)
+    with pytest.raises(RunError, match=message):
+        load_run(path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("system", "facts"),
+    [
+        *(("associative", {"image_shape": shape}) for shape in ([1, 2], "abc", None, [1, -28, 28])),
+        *(("image", {"image_shape": shape}) for shape in (7, [1, 28.5, 28], [])),
+        *(("wasserstein", {"range": span}) for span in (5, [[1], [2, 3]], ["a", "b"], [[], []])),
+    ],
+)
+def test_edited_facts_about_the_data_are_refused(runs, tmp_path, system, facts):
+    path = Path(shutil.copytree(runs[system][0], tmp_path / "copy"))
+    record = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**record, "data": {**record["data"], **facts}}))
+    with pytest.raises(RunError, match=r"config\.json"):
+        load_run(path, device="cpu")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_foreign_checkpoints_are_refused_by_name(runs, tmp_path, system):
+    path = Path(shutil.copytree(runs[system][0], tmp_path / "copy"))
+    state = torch.load(path / "checkpoint.pt", weights_only=True)
+    other = SYSTEMS[SYSTEMS.index(system) - 1]
+    foreign = [torch.load(runs[other][0] / "checkpoint.pt", weights_only=True), {"epoch": 1}]
+    foreign += [{name: value for name, value in state.items() if name != key} for key in state]
+    foreign += [{**state, key: 5} for key in state if key not in ("epoch", "step", "finished")]
+    for edited in foreign:
+        torch.save(edited, path / "checkpoint.pt")
+        if "finished" in edited and edited.keys() | {"finished"} == state.keys():
+            continue
+        with pytest.raises(
+            RunError, match=r"checkpoint\.pt (does not hold the networks|is not the)"
+        ):
+            load_run(path, device="cpu")

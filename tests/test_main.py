@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -103,3 +105,40 @@ def test_an_interrupt_while_a_command_is_being_imported_is_one_sentence(number):
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (130, "error: stopped\n")
+
+
+def test_names_that_a_console_cannot_show_are_escaped(tmp_path, capsys):
+    """Names of files may hold other alphabets, control characters, and bytes that are no text."""
+    folder = tmp_path / os.fsdecode("手\x1b[31m[red]".encode() + b"\xff")
+    folder.mkdir()
+    for words in (["generate", str(folder)], ["compare", "qgan", "--cases", str(folder)]):
+        with pytest.raises(SystemExit):
+            main(words)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and line.isprintable()
+        assert r"\x1b[31m[red]\udcff" in line
+
+
+def test_other_alphabets_are_printed_on_a_console_that_lacks_them(tmp_path):
+    program = (
+        "import sys; from qcaan.runs.session import console; from qcaan.commands import main as m;"
+        "m._dispatch = lambda words: console.print('data: 手 [red] ± \\udcff'); m.main([])"
+    )
+    for encoding, printed in (("ascii", rb"\u624b [red] \xb1 \udcff"), ("utf-8", b"[red]")):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        result = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, env=environment
+        )
+        assert (result.returncode, result.stderr) == (0, b"")
+        assert printed in result.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [["--help"], ["samplers", "--names", "exact"]])
+def test_output_onto_a_full_disk_is_one_sentence(words):
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "qcaan", *words], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1 and "No space left on device" in result.stderr

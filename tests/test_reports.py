@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib import cbook
+from matplotlib.figure import Figure
 from PIL import Image
 
 from qcaan.runs import reports
-from qcaan.runs.directory import RunDirectory
+from qcaan.runs.directory import RunDirectory, RunError
 
 
 def texts(axes):
@@ -196,3 +199,55 @@ def test_a_figure_is_saved_whole_or_not_at_all(tmp_path):
     with pytest.raises(MemoryError):
         reports.save_figure(tmp_path / "other.png", SimpleNamespace(savefig=fail))
     assert [file.name for file in tmp_path.iterdir()] == ["fid.png"]
+
+
+NAMES = (
+    "a$b.csv",
+    "$x_$y$",
+    r"a\$b",
+    "line\nbreak\t",
+    "[bold]red[/]",
+    "手書き",
+    "b\udcff",
+    "n" * 250,
+    r"\frac{1}{$",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_users_are_drawn_as_they_are(name):
+    figure = Figure(figsize=(2, 1))
+    title = figure.suptitle(reports._literal(name))
+    figure.savefig(io.BytesIO(), format="png")  # warns of characters that the font lacks
+    assert not cbook.is_math_text(title.get_text())
+    assert max(map(len, title.get_text().splitlines())) <= 125
+
+
+def test_every_report_draws_names_of_users(tmp_path):
+    """A finished training must not end in an error of a title."""
+    name = "a$b 手"
+    config = {
+        **{"sampler": "exact", "shots": 0, "switch_after_epochs": None, "n_qubits": 3},
+        **{"ansatz": "ry-rx", "n_layers": 1, "penalty": "one-sided"},
+    }
+    records = [{**record, "mean": [0.0], "std": [1.0], "w1": [0.1]} for record in image_records()]
+    run = write_run(tmp_path / "run", records, config, {"name": f"/data/{name}"})
+    np.savez(run.path / "samples.npz", real=np.zeros((9, 1)), generated=np.ones((9, 1)))
+    history = {key: [0.1, 0.2] for key in ("d_loss", "g_loss", "rel_entr")}
+    half = np.full(2, 0.5)
+    for figure in (
+        reports.image_figure(run, f"QC-AAN, {name}"),
+        reports.samples_figure(run),
+        reports.distribution_figure([np.arange(2.0)], [half], [half], history=history, title=name),
+    ):
+        assert r"a\$b \u624b" in figure.get_suptitle()
+        assert reports.save_report(run, figure, 2).is_file()
+
+
+def test_a_log_without_the_numbers_of_a_report_is_named(tmp_path):
+    run = write_run(tmp_path / "run", [{"epoch": 1}])
+    with pytest.raises(RunError, match=r"log\.jsonl lacks epochs, or a number of an epoch"):
+        reports.image_figure(run, "a title")
+    run.log_path.write_text("")
+    with pytest.raises(RunError, match=r"log\.jsonl lacks epochs"):
+        reports.image_figure(run, "a title")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from qcaan.runs.session import (
     announce_data,
     announce_plan,
     explain_stop,
+    make_pictures,
     print_scores,
     report_finished,
     start_or_resume,
@@ -283,3 +285,37 @@ def test_data_and_scores_are_printed(capsys):
     assert lines[0].strip() == "scores of a run"
     rows = [[word for word in line.split() if word.isascii()] for line in lines]
     assert ["FID", "12.3", "4.5"] in rows and ["KID", "0.1", "0.0"] in rows
+
+
+# Pictures
+
+
+def test_a_picture_that_fails_ends_neither_the_others_nor_the_run(tmp_path, capsys):
+    def unreadable():
+        raise ValueError("cannot\nparse $x")
+
+    def full():
+        raise OSError(28, "No space left on device", "report.png")
+
+    failed = make_pictures(unreadable, lambda: tmp_path / "progress.gif", full)
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'progress.gif'}\n"
+    assert str(failed) == (
+        "2 of 3 pictures could not be made (ValueError: cannot parse $x; OSError: report.png: No "
+        "space left on device); all else is saved, and the same command makes them again"
+    )
+    assert make_pictures(lambda: tmp_path / "progress.gif") is None
+    for ending in (KeyboardInterrupt, BrokenPipeError):
+        with pytest.raises(ending):
+            make_pictures(MagicMock(side_effect=ending))
+
+
+def test_a_full_disk_says_how_to_continue():
+    error = OSError(28, "No space left on device", "runs/379/checkpoint.pt")
+    with pytest.raises(RunError) as caught, explain_stop(lambda: 3):
+        raise error
+    assert str(caught.value) == (
+        "runs/379/checkpoint.pt: No space left on device; 3 epochs are saved, and --resume "
+        "continues from there"
+    )
+    with pytest.raises(BrokenPipeError), explain_stop(lambda: 3):
+        raise BrokenPipeError

@@ -163,3 +163,24 @@ def test_bad_snapshots_are_named(tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"PK cut short")
     with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged"):
         binomial().load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    ],
+)
+def test_a_snapshot_that_does_not_fit_is_not_called_another(tmp_path, monkeypatch, error):
+    qgan = binomial(n_epochs=1, snapshot_dir=tmp_path)
+    qgan.run()
+
+    def fail(state):
+        raise error
+
+    monkeypatch.setattr(qgan.discriminator, "load_state_dict", fail)
+    with pytest.raises(type(error)) as caught:
+        qgan.load()
+    assert caught.value is error

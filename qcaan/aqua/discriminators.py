@@ -173,8 +173,8 @@ class PyTorchDiscriminator(DiscriminativeNetwork):
 
     def save_model(self, snapshot_dir: str) -> None:
         """Write the weights and the optimiser's state to discriminator.pt in a folder."""
-        with atomic_write(Path(snapshot_dir) / "discriminator.pt") as temporary:
-            torch.save(self.state_dict(), temporary)
+        with atomic_write(Path(snapshot_dir) / "discriminator.pt") as buffer:
+            torch.save(self.state_dict(), buffer)
 
     def load_model(self, load_dir: str) -> None:
         """Load the state that `save_model` wrote.

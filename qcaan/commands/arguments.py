@@ -13,6 +13,7 @@ import sys
 import textwrap
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any
 
 import docstring_parser
@@ -49,6 +50,11 @@ def call(command: Callable[..., None], arguments: Sequence[str], prog: str) -> N
         ValueError: the arguments are not those of the command; the message is one sentence.
         SystemExit: help was asked for and printed.
     """
+    for before, word in pairwise(["", *arguments]):
+        parts = word.partition("=") if word.startswith("--") else (before, "=", word)
+        option, equals, value = parts
+        if equals and not value.strip():
+            raise ValueError(f"`{_name(option.lstrip('-')) or 'argument'}` must not be empty")
     printed, errors = _Captured(), io.StringIO()
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):

@@ -25,6 +25,7 @@ from qcaan.data.images import ImageSet, load_splits
 from qcaan.randomness import RandomState, isolated
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_steps
+from qcaan.runs.restoring import restore_checkpoint
 from qcaan.runs.session import announce_data, announce_plan, console, explain_stop, report_finished
 from qcaan.samplers.jobs import DeviceOptions
 from qcaan.samplers.journal import Journal
@@ -138,6 +139,7 @@ def main(
     """
     device = pick_device(config.device)
     run = RunDirectory(out)
+    run.check(resume=resume)
     journal = Journal(run.jobs_path)
     samplers = SamplerFactory(config, journal)
     train_set, test_set = (part.only(config.digits) for part in load_splits(_DATA))
@@ -159,15 +161,19 @@ def main(
             "n_images": len(train_set.images),
             "fingerprint": train_set.fingerprint,
         }
-        checkpoint = run.begin("classify", config, facts, resume=resume, device=device)
-        done = 0
-        if checkpoint is not None:
-            models.load_state_dict(checkpoint["models"])
-            optimizer.load_state_dict(checkpoint["optimizer"])
-            random.load_state_dict(checkpoint["random"])
-            done = checkpoint["epoch"]
-            if done >= config.epochs and report_finished(run, done, ("scores.json",)):
-                return
+
+        def load_state(state: dict[str, Any]) -> None:
+            models.load_state_dict(state["models"])
+            optimizer.load_state_dict(state["optimizer"])
+            random.load_state_dict(state["random"])
+
+        restore = partial(restore_checkpoint, run, load_state)
+        checkpoint = run.begin(
+            "classify", config, facts, resume=resume, device=device, restore=restore
+        )
+        done = checkpoint["epoch"] if checkpoint else 0
+        if done >= config.epochs and report_finished(run, done, ("scores.json",)):
+            return
         engine = describe_engine(config.sampler, config.shots, None)
         console.print(
             f"run: {run.path}, {len(train_part.x)} digits to train on, {len(test_part.x)} to test "

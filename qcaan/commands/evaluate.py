@@ -7,9 +7,11 @@ from pathlib import Path
 import tyro
 
 from qcaan.checks import whole
-from qcaan.metrics.images import scores_table
+from qcaan.files import check_folder
+from qcaan.metrics.images import check_scorable, scores_table
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.loading import IMAGE_SYSTEMS, load_run_with_plan, system_module
+from qcaan.runs.restoring import load_data
 from qcaan.runs.session import announce_plan, print_scores
 from qcaan.samplers.jobs import DeviceOptions
 
@@ -48,6 +50,7 @@ def main(
         raise ValueError(
             f"{path} holds a run of the system {system}, which draws no images to score"
         )
+    check_folder(path / "scores.json")
     limits = DeviceOptions(max_jobs=max_jobs, max_shots=max_shots)
     run, plan = load_run_with_plan(
         path,
@@ -57,6 +60,8 @@ def main(
         device=device,
         data_root=data_root,
     )
+    config = run.gan.config
+    check_scorable(*load_data(directory, config.data_root), config.digits)
     announce_plan(plan, limits, None, dry_run=dry_run)
     if dry_run:
         return

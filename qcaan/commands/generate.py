@@ -73,8 +73,14 @@ def main(
         out = path / ("sequence.png" if sequence else "grid.png")
     _check_target("out", out, (".png", ".gif") if sequence else (".png",))
     _check_target("npz", npz, (".npz",))
+    if out is not None and not sequence and n is not None and n > pictures.MOST_IMAGES:
+        raise ValueError(
+            f"`n` must be at most {pictures.MOST_IMAGES:,} for a picture, got {n}; for more draws "
+            "name an .npz file by --npz, and no picture"
+        )
 
-    digits = record["config"].get("digits") or sequence
+    digits = record["config"].get("digits")
+    digits = digits if isinstance(digits, list) else sequence  # edited ones are refused below
     if missing := set(sequence) - set(digits):
         known = " ".join(map(str, digits))
         raise ValueError(f"`sequence` must hold digits of the run, {known}, got {min(missing)}")

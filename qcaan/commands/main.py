@@ -7,6 +7,7 @@ A command is a function `main` in a module, which is imported when the command i
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -47,13 +48,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold anything
+            sys.stdout.reconfigure(errors="backslashreplace")
         _dispatch(words)
         sys.stdout.flush()
     except KeyboardInterrupt:  # outside a training, which explains how to continue
         _fail("stopped", 130)
     except BrokenPipeError:  # the reader of our output has ended, as in `qcaan ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:  # its disk is full
+        _fail(f"standard output: {error.strerror}")
+    finally:
+        _drop_unwritten_output()
+
+
+def _drop_unwritten_output() -> None:
+    """Drop output that cannot be written, or Python would complain of it once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(words: list[str]) -> None:
@@ -78,9 +92,11 @@ def _run(module: str, arguments: list[str], prog: str) -> None:
     from rich.logging import RichHandler
 
     from qcaan.commands.arguments import call
+    from qcaan.files import reason
     from qcaan.runs.session import console
     from qcaan.samplers.credentials import ScrubbingFormatter, scrub, scrubbed_warnings
     from qcaan.samplers.requests import JobError, log_retries
+    from qcaan.training import is_out_of_memory
 
     handler = RichHandler(console=console, show_path=False, show_time=False, show_level=False)
     handler.setFormatter(ScrubbingFormatter("%(message)s"))  # vendors' clients log too
@@ -93,12 +109,9 @@ def _run(module: str, arguments: list[str], prog: str) -> None:
     except BrokenPipeError:
         raise  # for `main`
     except (ValueError, OSError, JobError) as error:
-        if isinstance(error, OSError) and error.strerror is not None:
-            _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
-        _fail(scrub(str(error)))
+        _fail(scrub(reason(error)))
     except (MemoryError, RuntimeError) as error:
-        # torch has no error type of its own for the memory of the CPU
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not is_out_of_memory(error):
             _break(scrub(traceback.format_exc()))
         _fail("out of memory; choose smaller batches, networks or numbers of qubits")
     except Exception:
@@ -160,5 +173,8 @@ def _break(report: str) -> NoReturn:
 
 
 def _fail(sentence: str, status: int = 2) -> NoReturn:
-    print(f"error: {sentence}", file=sys.stderr)
+    # a name of a file may hold control characters, or bytes that are no text
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in sentence)
+    with contextlib.suppress(OSError):
+        print(f"error: {shown}", file=sys.stderr)
     raise SystemExit(status) from None

@@ -147,8 +147,8 @@ def _load_or_train(
     # with a read-only cache, each evaluation trains the classifier anew
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as temporary:
-            torch.save(state, temporary)
+        with atomic_write(path) as buffer:
+            torch.save(state, buffer)
     except OSError as error:
         log.warning("cannot cache the classifier in %s (%s)", path.parent, error.strerror)
     return classifier

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from qcaan.data.images import ImageSet, to_pixels
+from qcaan.data.opening import DataError
 from qcaan.metrics.classifier import N_FEATURES, Classifier, load_classifier
 from qcaan.randomness import RandomState, isolated
 
@@ -159,6 +160,35 @@ def score_images(
         "counts": counts,
         "distinct": len({row.tobytes() for row in rows}),
     }
+
+
+def check_scorable(train_set: ImageSet, test_set: ImageSet, classes: Sequence[int]) -> None:
+    """Check, before anything is trained or drawn, that images of `classes` can be scored.
+
+    Args:
+        train_set, test_set: training and held-out images of all classes of the data set.
+        classes: labels that the run learns.
+
+    Raises:
+        DataError: the held-out images have another shape, a class has none, or there are fewer than
+            two training or held-out images.
+    """
+    shapes = [list(part.images.shape[1:]) for part in (train_set, test_set)]
+    if shapes[0] != shapes[1]:
+        raise DataError(
+            f"{train_set.name} has training images {shapes[0]} and test images {shapes[1]}; scores "
+            "need images of the same channels and size"
+        )
+    if missing := [label for label in classes if label not in test_set.class_names]:
+        raise DataError(
+            f"{test_set.name} has no test images of the class {missing[0]}, which scores need"
+        )
+    for part in (train_set, test_set):
+        if len(part.only(classes).images) < 2:
+            raise DataError(
+                f"{part.name} has fewer than two images of these classes in its training or its "
+                "test part, which scores need"
+            )
 
 
 def score_generated(

@@ -14,9 +14,11 @@ from qcaan.priors.make import make_prior
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_prior
-from qcaan.runs.restoring import load_data, restore
+from qcaan.runs.restoring import load_data
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
+
+CONFIG = AssociativeConfig
 
 
 def plan_run(config: AssociativeConfig, samplers: SamplerFactory, n_scored: int) -> Plan | None:
@@ -29,29 +31,17 @@ def plan_run(config: AssociativeConfig, samplers: SamplerFactory, n_scored: int)
     return plan_prior(make, samplers, epochs=config.epochs, draws=n_scored)
 
 
-def load(
+def make_gan(
     directory: RunDirectory,
+    config: AssociativeConfig,
     *,
     device: torch.device | str,
-    seed: int,
-    data_root: Path | None = None,
-    make_sampler: MakeSampler | None = None,
+    data_root: Path | None,
+    make_sampler: MakeSampler,
 ) -> AssociativeGAN:
-    """Load the networks of a run; see `qcaan.runs.restoring.restore`."""
+    """Make the networks of a run, untrained; see `qcaan.runs.restoring.restore`."""
     image_shape = tuple(directory.fact("image_shape"))
-
-    def make(config: AssociativeConfig, samplers: MakeSampler) -> AssociativeGAN:
-        return AssociativeGAN(config, image_shape, device, make_sampler=samplers)
-
-    return restore(
-        directory,
-        AssociativeConfig,
-        make,
-        device=device,
-        seed=seed,
-        data_root=data_root,
-        make_sampler=make_sampler,
-    )
+    return AssociativeGAN(config, image_shape, device, make_sampler=make_sampler)
 
 
 def save_epoch(run: RunDirectory, gan: AssociativeGAN, record: EpochRecord, seconds: float) -> None:
@@ -75,7 +65,7 @@ def save_epoch(run: RunDirectory, gan: AssociativeGAN, record: EpochRecord, seco
 
 def report_title(config: AssociativeConfig, data_name: str) -> str:
     """Return the title of a run's report."""
-    title = f"QC-AAN, {data_name}, prior {config.prior}"
+    title = f"QC-AAN, {Path(data_name).name}, prior {config.prior}"
     if config.prior != "qcbm":
         return title
     circuit = f"{config.n_qubits} qubits, {config.ansatz} {config.n_layers}, {config.sampler}"

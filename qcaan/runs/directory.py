@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import json
+import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,7 +17,18 @@ import torch
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from qcaan.files import atomic_write, delete_temporary_files, write_arrays, write_json
+from qcaan.files import (
+    append_record,
+    atomic_write,
+    check_new_folder,
+    delete_temporary_files,
+    new_folder,
+    parse_json,
+    read_records,
+    write_arrays,
+    write_json,
+    write_text,
+)
 from qcaan.training import read_state
 
 System = Literal["associative", "image", "wasserstein", "distribution", "classify"]
@@ -97,6 +108,27 @@ class RunDirectory:
     def jobs_path(self) -> Path:
         return self.path / "jobs.jsonl"
 
+    def check(self, *, resume: bool) -> None:
+        """Check, before any work, that a new run can be made here or, with `resume`, goes on here.
+
+        Raises:
+            RunError: the directory holds something else or, with `resume`, nothing.
+            ValueError, OSError: it cannot be written.
+        """
+        if self._config_path.is_file():
+            for name in (self.checkpoint_path, self.log_path, self.jobs_path):
+                if os.path.lexists(name) and not name.is_file():
+                    raise RunError(f"{name} is not a file")
+        elif resume:
+            raise RunError(f"{self.path} holds no run to resume")
+        elif os.path.lexists(self.path) and (
+            not self.path.is_dir() or any(file.name != _LOCK for file in self.path.iterdir())
+        ):
+            raise RunError(
+                f"{self.path} exists and holds something else than a run; name another --out"
+            )
+        check_new_folder(self.path)
+
     def begin(
         self,
         system: System,
@@ -105,8 +137,11 @@ class RunDirectory:
         *,
         resume: bool = False,
         device: torch.device | str = "cpu",
+        restore: Callable[[dict[str, Any]], object] = lambda checkpoint: None,
     ) -> dict[str, Any] | None:
         """Make the directory of a new run, or return the checkpoint of an existing one.
+
+        A run that is refused is left as it was.
 
         Args:
             system: name of the system that the run trains.
@@ -114,6 +149,7 @@ class RunDirectory:
             data: facts about the data, which must be the same when a run is resumed.
             resume: whether an unfinished run may continue, and its `epochs` may be raised.
             device: device of the checkpoint's tensors.
+            restore: restores the state of a checkpoint, or raises an error.
 
         Returns:
             The last checkpoint, or None if no epoch has ended yet. A checkpoint whose `finished`
@@ -124,11 +160,13 @@ class RunDirectory:
                 unfinished and `resume` is False, holds nothing and `resume` is True, or is damaged.
             OSError: it cannot be written.
         """
+        self.check(resume=resume)
         if not self._config_path.is_file():
-            self._make(system, config, data, resume)
+            self._make(system, config, data)
             return None
 
-        self.lock()
+        if (self.path / _LOCK).is_file():  # a run that came without one gets it if it goes on
+            self.lock()
         record = self.config()
         if record["system"] != system:
             raise RunError(
@@ -137,38 +175,44 @@ class RunDirectory:
             )
         self._check_same(record, _plain(config), data)
         checkpoint = self.load_checkpoint(device) if self.checkpoint_path.is_file() else None
-        done, planned = checkpoint["epoch"] if checkpoint else 0, record["config"]["epochs"]
+        done, planned = checkpoint["epoch"] if checkpoint else 0, record["config"].get("epochs")
+        if not isinstance(planned, int) or planned < 1:
+            raise RunError(f"{self._config_path} is damaged: its number of epochs is {planned!r}")
         finished = done >= planned or (checkpoint is not None and checkpoint.get("finished", False))
         if not resume and not finished:
             raise RunError(
                 f"{self.path} holds an unfinished run ({done} of {planned} epochs); "
                 "continue it with --resume"
             )
+        if config.epochs != planned and (not resume or config.epochs < planned):
+            raise RunError(
+                f"{self.path} was planned for {planned} epochs, {config.epochs} asked for; "
+                "--resume may raise --epochs"
+            )
+        kept = [entry for entry in self.records() if entry["epoch"] <= done]
+        if checkpoint is not None:
+            restore(checkpoint)
+        self.lock()
+        # nothing is refused, and so nothing is changed, before this line
         if config.epochs != planned:
-            if not resume or config.epochs < planned:
-                raise RunError(
-                    f"{self.path} was planned for {planned} epochs, {config.epochs} asked for; "
-                    "--resume may raise --epochs"
-                )
             write_json(self._config_path, {**record, "config": _plain(config)})
-        self._keep_records(done)
+        self._keep_records(kept)
         delete_temporary_files(self.path)
         return checkpoint
 
-    def _make(self, system: System, config: Any, data: dict[str, Any], resume: bool) -> None:
-        if resume:
-            raise RunError(f"{self.path} holds no run to resume")
-        if self.path.exists() and (
-            not self.path.is_dir() or any(file.name != _LOCK for file in self.path.iterdir())
-        ):
-            raise RunError(
-                f"{self.path} exists and holds something else than a run; name another --out"
-            )
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.lock()
-        (self.path / "samples").mkdir(exist_ok=True)
+    def _make(self, system: System, config: Any, data: dict[str, Any]) -> None:
         record = {"system": system, "format": FORMAT, "config": _plain(config), "data": data}
-        write_json(self._config_path, {**record, "versions": _versions()})
+        samples = self.path / "samples"
+        with new_folder(self.path):
+            self.lock()
+            if self._config_path.is_file():
+                raise RunError(f"{self.path} was made by another process just now")
+            try:
+                with new_folder(samples):
+                    write_json(self._config_path, {**record, "versions": _versions()})
+            except OSError:
+                (self.path / _LOCK).unlink()
+                raise
 
     @property
     def _config_path(self) -> Path:
@@ -181,11 +225,11 @@ class RunDirectory:
             RunError: there is none, it is damaged, or it is of another version.
         """
         if not self._config_path.is_file():
+            if not self.path.is_dir():
+                what = "is a file" if os.path.lexists(self.path) else "does not exist"
+                raise RunError(f"{self.path} {what}; name the directory of a run")
             raise RunError(f"{self.path} is not a run directory: it has no config.json")
-        try:
-            record = json.loads(self._config_path.read_text())
-        except ValueError:
-            record = None
+        record = parse_json(self._config_path.read_bytes())
         parts = ("config", "data")
         if not isinstance(record, dict) or not all(
             isinstance(record.get(part), dict) for part in parts
@@ -218,14 +262,18 @@ class RunDirectory:
         old = {**record["config"], **_named_facts(record["data"])}
         new = {**config, **_named_facts(facts)}
         passed_over = (*_CHANGEABLE, "data provenance")
-        differing = [key for key in new if key not in passed_over and old.get(key) != new[key]]
+        differing = [
+            key
+            for key in {**new, **record["config"]}
+            if key not in passed_over and old.get(key) != new.get(key)
+        ]
         if "fingerprint" in data and not set(differing) - set(_DERIVED):
             self.check_fingerprint(data["fingerprint"])
         if differing:
             key = differing[0]
             raise RunError(
                 f"{self.path} belongs to another configuration "
-                f"({key} is {old.get(key)!r} there, {new[key]!r} here); name another --out"
+                f"({key} is {old.get(key)!r} there, {new.get(key)!r} here); name another --out"
             )
 
     def check_fingerprint(self, fingerprint: str) -> None:
@@ -248,29 +296,29 @@ class RunDirectory:
             )
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the records of log.jsonl, without a last line that a crash cut short."""
-        if not self.log_path.is_file():
-            return []
-        records = []
-        for line in self.log_path.read_text().splitlines():
-            with contextlib.suppress(ValueError):
-                records.append(json.loads(line))
+        """Return the records of log.jsonl, without a last line that a crash cut short.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        try:
+            records = read_records(self.log_path)
+        except ValueError as error:
+            raise RunError(str(error)) from None
+        for number, record in enumerate(records, 1):
+            if not isinstance(record.get("epoch"), int):
+                raise RunError(f"{self.log_path} is damaged: line {number} has no epoch")
         return records
 
     def append(self, record: dict[str, Any]) -> None:
         """Append a record to log.jsonl."""
-        with self.log_path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        append_record(self.log_path, record)
 
-    def _keep_records(self, last_epoch: int) -> None:
-        """Drop the log records after `last_epoch`, whose checkpoints were never written."""
-        if not self.log_path.is_file():
-            return
-        kept = [record for record in self.records() if record["epoch"] <= last_epoch]
-        if len(kept) == len(self.log_path.read_text().splitlines()):
-            return
-        with atomic_write(self.log_path) as temporary:
-            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+    def _keep_records(self, kept: list[dict[str, Any]]) -> None:
+        """Drop all other records of the log, those of epochs that were never finished."""
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        if self.log_path.is_file() and self.log_path.read_bytes() != text.encode():
+            write_text(self.log_path, text)
 
     def save_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Write named arrays as an .npz file, atomically."""
@@ -287,7 +335,8 @@ class RunDirectory:
     def _epoch_of(self, name: str) -> int | None:
         """Return the epoch that a file of results carries; None if there is no such file."""
         path = self.path / name
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        # a file that cannot be read is made again
+        with contextlib.suppress(Exception):
             if path.suffix == ".json":
                 return int(json.loads(path.read_text())["epoch"])
             with Image.open(path) as picture:
@@ -297,10 +346,8 @@ class RunDirectory:
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write the checkpoint, atomically. It is the last file of an epoch to be written."""
-        buffer = io.BytesIO()  # torch itself would report a full disk as a RuntimeError
-        torch.save(state, buffer)
-        with atomic_write(self.checkpoint_path) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
+        with atomic_write(self.checkpoint_path) as buffer:
+            torch.save(state, buffer)
 
     def load_checkpoint(self, device: torch.device | str = "cpu") -> dict[str, Any]:
         """Return the checkpoint, tensors on `device`. Only tensors and plain values are unpickled.
@@ -311,9 +358,14 @@ class RunDirectory:
         if not self.checkpoint_path.is_file():
             raise RunError(f"{self.path} has no checkpoint yet: its first epoch has not ended")
         try:
-            return read_state(self.checkpoint_path, device)
+            state = read_state(self.checkpoint_path, device)
         except ValueError as error:
             raise RunError(f"{error}; nothing was changed") from None
+        if not isinstance(state, dict) or not isinstance(state.get("epoch"), int):
+            raise RunError(
+                f"{self.checkpoint_path} is not the checkpoint of a run; nothing was changed"
+            )
+        return state
 
 
 def _named_facts(data: dict[str, Any]) -> dict[str, Any]:

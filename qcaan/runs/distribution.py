@@ -17,12 +17,13 @@ from qcaan.gans.distribution.qgan import QGAN, train
 from qcaan.runs import reports
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_steps
-from qcaan.runs.restoring import restore
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 
 # smallest p-value with which a Kolmogorov-Smirnov test accepts at 95 %
 KS_ACCEPTS = 0.05
+
+CONFIG = DistributionConfig
 
 
 def plan_run(config: DistributionConfig, samples: Floats, samplers: SamplerFactory) -> Plan | None:
@@ -55,15 +56,15 @@ def data_facts(config: DistributionConfig, samples: Samples) -> dict[str, Any]:
     }
 
 
-def load(
+def make_gan(
     directory: RunDirectory,
+    config: DistributionConfig,
     *,
     device: torch.device | str,
-    seed: int,
-    data_root: Path | None = None,
-    make_sampler: MakeSampler | None = None,
+    data_root: Path | None,
+    make_sampler: MakeSampler,
 ) -> QGAN:
-    """Load the QGAN of a run; see `qcaan.runs.restoring.restore`.
+    """Make the QGAN of a run, untrained; see `qcaan.runs.restoring.restore`.
 
     The samples are drawn or read again: a file from `data_root`, if that is given, or from its old
     place.
@@ -71,30 +72,25 @@ def load(
     Raises:
         RunError: as of `restore`, or the samples are not those that the run began with.
     """
-
-    def make(config: DistributionConfig, samplers: MakeSampler) -> QGAN:
-        samples = configured_samples(config, data_root)
-        directory.check_fingerprint(samples.fingerprint)
-        return make_qgan(config, samples.values, make_sampler=samplers)
-
-    return restore(
-        directory,
-        DistributionConfig,
-        make,
-        device=device,
-        seed=seed,
-        data_root=data_root,
-        make_sampler=make_sampler,
-    )
+    samples = configured_samples(config, data_root)
+    directory.check_fingerprint(samples.fingerprint)
+    return make_qgan(config, samples.values, make_sampler=make_sampler)
 
 
-def save_results(run: RunDirectory, qgan: QGAN, config: DistributionConfig) -> dict[str, Any]:
-    """Score a trained QGAN, write scores.json and report.png, and return the scores.
+def score_run(run: RunDirectory, qgan: QGAN) -> dict[str, Any]:
+    """Score a trained QGAN, write scores.json, and return the scores.
 
     On a device the scores are jobs that may be paid for.
     """
     scores = _scores(qgan)
     run.save_scores(scores, qgan.epoch)
+    return scores
+
+
+def save_report(
+    run: RunDirectory, qgan: QGAN, scores: dict[str, Any], config: DistributionConfig
+) -> Path:
+    """Write the report of a trained QGAN with its scores, and return its path."""
     figure = reports.distribution_figure(
         qgan.grid.axes,
         qgan.grid.marginals(qgan.data_probs),
@@ -103,8 +99,7 @@ def save_results(run: RunDirectory, qgan: QGAN, config: DistributionConfig) -> d
         title=f"QGAN, {Path(config.data).name}, {qgan.grid.total_qubits} qubits, "
         f"ry-cz {config.n_layers}, {config.sampler}",
     )
-    reports.save_report(run, figure, qgan.epoch)
-    return scores
+    return reports.save_report(run, figure, qgan.epoch)
 
 
 def _scores(qgan: QGAN) -> dict[str, Any]:

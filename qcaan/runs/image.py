@@ -17,10 +17,12 @@ from qcaan.metrics.images import score_generated
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_steps
-from qcaan.runs.restoring import load_data, restore
+from qcaan.runs.restoring import load_data
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 from qcaan.training import EpochRecord, describe_engine
+
+CONFIG = ImageConfig
 
 
 def plan_run(
@@ -60,29 +62,17 @@ def plan_run(
     )
 
 
-def load(
+def make_gan(
     directory: RunDirectory,
+    config: ImageConfig,
     *,
     device: torch.device | str,
-    seed: int,
-    data_root: Path | None = None,
-    make_sampler: MakeSampler | None = None,
+    data_root: Path | None,
+    make_sampler: MakeSampler,
 ) -> ImageGAN:
-    """Load the networks of a run; see `qcaan.runs.restoring.restore`."""
+    """Make the networks of a run, untrained; see `qcaan.runs.restoring.restore`."""
     image_shape = tuple(directory.fact("image_shape"))
-
-    def make(config: ImageConfig, samplers: MakeSampler) -> ImageGAN:
-        return ImageGAN(config, image_shape, device, make_sampler=samplers)
-
-    return restore(
-        directory,
-        ImageConfig,
-        make,
-        device=device,
-        seed=seed,
-        data_root=data_root,
-        make_sampler=make_sampler,
-    )
+    return ImageGAN(config, image_shape, device, make_sampler=make_sampler)
 
 
 def save_epoch(run: RunDirectory, gan: ImageGAN, record: EpochRecord, seconds: float) -> None:
@@ -114,8 +104,8 @@ def report_title(config: ImageConfig, data_name: str) -> str:
             f"{engine})"
         )
     return (
-        f"Image QGAN, {data_name}, noise {config.noise}, {circuit}, {config.decoder} decoder, "
-        f"{config.discriminator}"
+        f"Image QGAN, {Path(data_name).name}, noise {config.noise}, {circuit}, "
+        f"{config.decoder} decoder, {config.discriminator}"
     )
 
 

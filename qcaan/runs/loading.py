@@ -14,7 +14,7 @@ import torch
 
 from qcaan.checks import check_seed
 from qcaan.runs.directory import RunDirectory, RunError, System
-from qcaan.runs.restoring import draw_samplers
+from qcaan.runs.restoring import draw_samplers, restore
 from qcaan.samplers.jobs import DeviceOptions
 from qcaan.samplers.names import MakeSampler, is_device
 from qcaan.samplers.rehearsal import Plan, Stage
@@ -75,8 +75,9 @@ def load_run(
     directory = RunDirectory(Path(path))
     root = None if data_root is None else Path(data_root)
     check_seed(seed)
-    gan = system_module(directory).load(
+    gan = restore(
         directory,
+        system_module(directory),
         device=pick_device(device),
         seed=seed,
         data_root=root,

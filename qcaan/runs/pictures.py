@@ -17,6 +17,8 @@ from qcaan.runs.directory import RunDirectory
 Pixels = NDArray[np.uint8]
 # number of frames; longer runs are thinned out evenly
 _LONGEST_GIF = 60
+# images in a grid; viewers refuse much larger pictures
+MOST_IMAGES = 10_000
 _BORDER = 60  # grey value
 
 
@@ -51,8 +53,8 @@ def save_picture(path: Path, pixels: Pixels) -> None:
     """Write uint8 [H, W] or [H, W, 3] as PNG, atomically."""
     import imageio.v3 as iio
 
-    with atomic_write(path) as temporary:
-        iio.imwrite(temporary, pixels, extension=".png")
+    with atomic_write(path) as buffer:
+        iio.imwrite(buffer, pixels, extension=".png")
 
 
 def save_gif(path: Path, frames: Sequence[Pixels], *, seconds: float, comment: str = "") -> None:
@@ -67,9 +69,9 @@ def save_gif(path: Path, frames: Sequence[Pixels], *, seconds: float, comment: s
     import imageio.v3 as iio
 
     durations = [1000 * seconds] * (len(frames) - 1) + [5000 * seconds]
-    with atomic_write(path) as temporary:
+    with atomic_write(path) as buffer:
         iio.imwrite(
-            temporary,
+            buffer,
             np.stack(frames),
             extension=".gif",
             plugin="pillow",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcaan.files import atomic_write
-from qcaan.runs.directory import RunDirectory
+from qcaan.files import atomic_write, read_arrays
+from qcaan.runs.directory import RunDirectory, RunError
 from qcaan.training import describe_engine
 
 # matplotlib is imported in the functions that draw, so that command lines answer at once
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 _MOST_STRINGS = 40  # bitstrings in a histogram
+_LONGEST_LINE = 120  # characters of a line of a title
 _MOST_COLUMNS = 4  # columns of samples whose histograms and moments are plotted
 
 
@@ -34,9 +36,33 @@ def save_report(run: RunDirectory, figure: Figure, epoch: int) -> Path:
 
 
 def _save_png(path: Path, figure: Figure, metadata: dict[str, str]) -> Path:
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=90, metadata=metadata)
+    with atomic_write(path) as buffer:
+        figure.savefig(buffer, format="png", dpi=90, metadata=metadata)
     return path
+
+
+def _literal(text: str) -> str:
+    """Return text with names of the user's as matplotlib draws it literally, in short lines.
+
+    Characters that its font lacks are escaped as in Python.
+    """
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    drawn = get_font(findfont(FontProperties())).get_charmap()
+    escaped = (c if c.isprintable() and ord(c) in drawn else ascii(c)[1:-1] for c in text)
+    return textwrap.fill("".join(escaped), _LONGEST_LINE).replace("$", r"\$")
+
+
+def _records(run: RunDirectory, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the records of a run's log, one at least.
+
+    Raises:
+        RunError: there are none, or one of them lacks a key.
+    """
+    records = run.records()
+    if not records or not all(key in record for record in records for key in keys):
+        raise RunError(f"{run.log_path} lacks epochs, or a number of an epoch")
+    return records
 
 
 def image_figure(run: RunDirectory, title: str, *, cross_entropies: bool = True) -> Figure:
@@ -53,7 +79,7 @@ def image_figure(run: RunDirectory, title: str, *, cross_entropies: bool = True)
     import imageio.v3 as iio
     from matplotlib.figure import Figure
 
-    records, data = run.records(), run.config()["data"]
+    records, data = _records(run, ("epoch", "loss_d", "loss_g")), run.config()["data"]
     fitted = "fit" in records[0]
     figure = Figure(figsize=(13, 11 if fitted else 9), layout="constrained")
     heights = (1, 1, 1.7) if fitted else (1, 1.7)
@@ -74,6 +100,7 @@ def image_figure(run: RunDirectory, title: str, *, cross_entropies: bool = True)
         axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None, vmin=0, vmax=255)
         axes.set_title(caption)
         axes.axis("off")
+    title = _literal(title)
     if data.get("stands_in"):
         title += f"\n{data['name']} STANDS IN for a data set that is not available"
     figure.suptitle(title)
@@ -90,9 +117,10 @@ def samples_figure(run: RunDirectory) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    config, records = run.config(), run.records()
-    with np.load(run.path / "samples.npz", allow_pickle=False) as saved:
-        generated, real = saved["generated"], saved["real"]  # (n, k), (m, k)
+    config = run.config()
+    records = _records(run, ("step", "loss_d", "loss_g", "mean", "std", "w1"))
+    # (n, k), (m, k)
+    generated, real = read_arrays(run.path / "samples.npz", ("generated", "real"))
     steps = [record["step"] for record in records]
     n_columns = min(real.shape[1], _MOST_COLUMNS)
     figure = Figure(figsize=(13, 9), layout="constrained")
@@ -123,11 +151,12 @@ def samples_figure(run: RunDirectory) -> Figure:
         axes.legend()
     settings = config["config"]
     engine = (settings["sampler"], settings["shots"], settings["switch_after_epochs"])
-    figure.suptitle(
-        f"Hybrid WGAN-GP QGAN, {config['data']['name']}, {settings['n_qubits']} qubits, "
+    title = (
+        f"Hybrid WGAN-GP QGAN, {Path(config['data']['name']).name}, {settings['n_qubits']} qubits, "
         f"{settings['ansatz']} {settings['n_layers']}, {settings['penalty']} penalty, "
         f"{describe_engine(*engine)}"
     )
+    figure.suptitle(_literal(title))
     return figure
 
 
@@ -173,7 +202,7 @@ def distribution_figure(
     entropy.plot(history["rel_entr"])
     entropy.set(title="relative entropy KL(circuit || data)", xlabel="epoch", ylabel="nats")
     entropy.set_yscale("log")
-    figure.suptitle(title)
+    figure.suptitle(_literal(title))
     return figure
 
 
@@ -261,8 +290,7 @@ def _plot_bitstrings(figure: SubFigure, path: Path) -> None:
     if not path.is_file():
         figure.subplots(1, 1).axis("off")
         return
-    with np.load(path, allow_pickle=False) as saved:
-        bases, targets, models = saved["bases"], saved["target"], saved["model"]
+    bases, targets, models = read_arrays(path, ("bases", "target", "model"))
     n_qubits = targets.shape[1].bit_length() - 1
     panels = np.atleast_1d(figure.subplots(1, len(bases)))
     for axes, basis, target, model in zip(panels, bases, targets, models, strict=True):

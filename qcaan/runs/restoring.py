@@ -5,47 +5,38 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from types import ModuleType
+from typing import Any, TypeVar
 
 import torch
 
 from qcaan.data.images import ImageSet, load_splits
+from qcaan.files import reason
 from qcaan.runs.directory import RunDirectory, RunError
 from qcaan.samplers.jobs import DeviceOptions
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.names import MakeSampler, SamplerFactory
+from qcaan.samplers.requests import JobError
+from qcaan.training import is_out_of_memory
 
-
-class Restorable(Protocol):
-    """The networks of a run, as far as loading is concerned."""
-
-    def load_training_state(self, state: dict[str, Any]) -> None:
-        """Restore the state of a checkpoint."""
-
-    def reseed(self, seed: int) -> None:
-        """Seed all draws from now on."""
-
-
-GAN = TypeVar("GAN", bound=Restorable)
 Config = TypeVar("Config", bound=DeviceOptions)
 
 
 def restore(
     directory: RunDirectory,
-    config_class: type[Config],
-    make_gan: Callable[[Config, MakeSampler], GAN],
+    system: ModuleType,
     *,
     device: torch.device | str,
     seed: int,
     data_root: Path | None,
     make_sampler: MakeSampler | None,
-) -> GAN:
+) -> Any:
     """Return the networks of a run as its last checkpoint holds them, ready to draw.
 
     Args:
         directory: directory of the run.
-        config_class: class of its configuration.
-        make_gan: makes the networks from a configuration and a maker of samplers.
+        system: module of `qcaan.runs` for its system. It has the class of the configuration,
+            `CONFIG`, and a function `make_gan` that makes the networks.
         device: device of the networks.
         seed: seed of the draws.
         data_root: folder of the data sets, if it is not the one that the run used.
@@ -54,10 +45,20 @@ def restore(
     Raises:
         RunError: the run has no checkpoint, or its configuration or checkpoint is damaged.
     """
-    options = _options(directory, config_class, data_root)
-    config = config_class(**options)
-    gan = make_gan(config, make_sampler or draw_samplers(directory, config))
-    restore_checkpoint(directory, gan, directory.load_checkpoint(device))
+    config = read_config(directory, system.CONFIG, data_root)
+    samplers = make_sampler or draw_samplers(directory, config)
+    try:
+        gan = system.make_gan(
+            directory, config, device=device, data_root=data_root, make_sampler=samplers
+        )
+    # facts about the data that were edited fail deep inside torch
+    except (ValueError, TypeError, LookupError, RuntimeError) as error:
+        if isinstance(error, RunError | JobError) or is_out_of_memory(error):
+            raise
+        raise RunError(
+            f"the networks of {directory.path}/config.json cannot be made: {reason(error)}"
+        ) from None
+    restore_checkpoint(directory, gan.load_training_state, directory.load_checkpoint(device))
     gan.reseed(seed)
     return gan
 
@@ -69,21 +70,29 @@ def draw_samplers(directory: RunDirectory, options: DeviceOptions) -> SamplerFac
 
 
 def restore_checkpoint(
-    directory: RunDirectory, gan: Restorable, checkpoint: dict[str, Any]
+    directory: RunDirectory,
+    load_state: Callable[[dict[str, Any]], object],
+    checkpoint: dict[str, Any],
 ) -> None:
     """Restore the networks of a run from its checkpoint.
+
+    Args:
+        directory: directory of the run.
+        load_state: loads the state into the networks.
+        checkpoint: the state.
 
     Raises:
         RunError: the checkpoint is of other networks than those of config.json.
     """
     try:
-        gan.load_training_state(checkpoint)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        load_state(checkpoint)
+    # the state of other networks fails in many ways, each deep inside torch
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise RunError(
-            f"{directory.checkpoint_path} does not hold the networks of config.json ({reason})"
+            f"{directory.checkpoint_path} does not hold the networks of config.json "
+            f"({reason(error)})"
         ) from None
 
 
@@ -100,10 +109,19 @@ def load_data(directory: RunDirectory, data_root: Path | None) -> tuple[ImageSet
     return train_set, test_set
 
 
-def _options(
-    directory: RunDirectory, config_class: type[Any], data_root: Path | None
-) -> dict[str, Any]:
-    """Return the options in config.json, with lists as tuples, checked against the class."""
+def read_config(
+    directory: RunDirectory, config_class: type[Config], data_root: Path | None
+) -> Config:
+    """Return the configuration in config.json.
+
+    Args:
+        directory: directory of the run.
+        config_class: class of the configuration.
+        data_root: folder of the data sets, if it is not the one that the run used.
+
+    Raises:
+        RunError: it is damaged, or of another version.
+    """
     recorded = directory.config()["config"]
     fields = {field.name for field in dataclasses.fields(config_class)}
     if set(recorded) != fields:
@@ -112,9 +130,12 @@ def _options(
             f"{directory.path} holds a configuration of another version: it has other options "
             f"than this one ({wrong})"
         )
-    options = {
+    options: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()
     }
     if data_root is not None and "data_root" in fields:
         options["data_root"] = data_root
-    return options
+    try:
+        return config_class(**options)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{directory.path}/config.json is damaged: {error}") from None

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from qcaan.files import reason
 from qcaan.runs.directory import RunDirectory, RunError, System
 from qcaan.runs.restoring import restore_checkpoint
 from qcaan.samplers.jobs import DeviceOptions
@@ -94,11 +97,10 @@ def start_or_resume(
     Returns:
         Whether anything is left to do. If not, that is printed.
     """
-    checkpoint = run.begin(system, gan.config, data, resume=resume, device=gan.device)
-    if checkpoint is not None:
-        restore_checkpoint(run, gan, checkpoint)
-        if gan.epoch >= gan.config.epochs and report_finished(run, gan.epoch, results):
-            return False
+    restore = partial(restore_checkpoint, run, gan.load_training_state)
+    run.begin(system, gan.config, data, resume=resume, device=gan.device, restore=restore)
+    if gan.epoch >= gan.config.epochs and report_finished(run, gan.epoch, results):
+        return False
     journal.begin(gan.epoch)
     return True
 
@@ -169,10 +171,38 @@ def explain_stop(epochs_saved: Callable[[], int]) -> Iterator[None]:
             style="bold red",
         )
         raise SystemExit(1) from None
-    except JobError as error:
+    except BrokenPipeError:
+        raise
+    except (JobError, OSError) as error:
         raise RunError(
-            f"{error}; {epochs_saved()} epochs are saved, and --resume continues from there"
+            f"{reason(error)}; {epochs_saved()} epochs are saved, and --resume continues from there"
         ) from None
+
+
+def make_pictures(*makers: Callable[[], Path]) -> RunError | None:
+    """Make the pictures of a finished run, which end neither the run nor each other if they fail.
+
+    Args:
+        makers: functions that make a picture each, and return its path.
+
+    Returns:
+        The error to raise at the very end if a picture could not be made.
+    """
+    failed = []
+    for make in makers:
+        try:
+            console.print(f"wrote {make()}")
+        except BrokenPipeError:
+            raise
+        # whatever fails in a library that draws, what was learnt is worth more than a picture
+        except Exception as error:
+            failed.append(f"{type(error).__name__}: {reason(error)}")
+    if not failed:
+        return None
+    return RunError(
+        f"{len(failed)} of {len(makers)} pictures could not be made ({'; '.join(failed)}); all "
+        "else is saved, and the same command makes them again"
+    )
 
 
 def print_scores(rows: list[tuple[str, str, str]], title: str) -> None:

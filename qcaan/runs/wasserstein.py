@@ -19,7 +19,6 @@ from qcaan.gans.wasserstein.gan import EpochRecord, WassersteinGAN, train
 from qcaan.metrics.samples import column_scores, sliced_wasserstein
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_steps
-from qcaan.runs.restoring import restore
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 
@@ -27,6 +26,8 @@ from qcaan.samplers.rehearsal import Plan
 _NAMED_SAMPLES = 100_000
 # every fifth sample is held out for the scores
 _HELD_OUT = 5
+
+CONFIG = WassersteinConfig
 
 
 class SampleSplit(NamedTuple):
@@ -132,29 +133,20 @@ def plan_run(
     )
 
 
-def load(
+def make_gan(
     directory: RunDirectory,
+    config: WassersteinConfig,
     *,
     device: torch.device | str,
-    seed: int,
-    data_root: Path | None = None,
-    make_sampler: MakeSampler | None = None,
+    data_root: Path | None,
+    make_sampler: MakeSampler,
 ) -> WassersteinGAN:
-    """Load the networks of a run, without its data; see `qcaan.runs.restoring.restore`."""
+    """Make the networks of a run, untrained; see `qcaan.runs.restoring.restore`.
+
+    The data are not read.
+    """
     extremes = torch.tensor(directory.fact("range"), dtype=torch.float64)  # (2, k)
-
-    def make(config: WassersteinConfig, samplers: MakeSampler) -> WassersteinGAN:
-        return WassersteinGAN(config, extremes, device, make_sampler=samplers)
-
-    return restore(
-        directory,
-        WassersteinConfig,
-        make,
-        device=device,
-        seed=seed,
-        data_root=data_root,
-        make_sampler=make_sampler,
-    )
+    return WassersteinGAN(config, extremes, device, make_sampler=make_sampler)
 
 
 def save_epoch(run: RunDirectory, gan: WassersteinGAN, record: EpochRecord, seconds: float) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from qiskit.primitives.containers.sampler_pub import SamplerPub
+
+from qcaan.files import append_record, read_records
 
 
 @dataclass
@@ -40,6 +40,9 @@ class Journal:
         path: path of the file; None keeps the journal in memory.
         replay: whether earlier jobs are found, and count as spent. False for draws that must be
             new; they are recorded all the same.
+
+    Raises:
+        ValueError: the file is damaged, or is not a journal.
     """
 
     def __init__(self, path: Path | None = None, *, replay: bool = True) -> None:
@@ -48,16 +51,10 @@ class Journal:
         self._entries: dict[str, Entry] = {}
         self._epoch: int | None = None
         self._index = 0
-        # whether a crash cut the last line short; the job that it announced was never submitted
-        self._torn = False
+        # the job that a line cut short announced was never submitted
         if path is not None and path.is_file():
-            text = path.read_text()
-            self._torn = bool(text) and not text.endswith("\n")
-            for line in text.splitlines():
-                try:
-                    record = json.loads(line)
-                except ValueError:
-                    continue
+            for record in read_records(path):
+                _check(record, path)
                 if "fingerprint" in record:
                     self._entries[record["tag"]] = Entry(**record)
                 elif record["tag"] in self._entries:
@@ -99,13 +96,22 @@ class Journal:
         self._write({"tag": entry.tag, **news})
 
     def _write(self, record: dict[str, Any]) -> None:
-        if self._path is None:
-            return
-        with self._path.open("a") as file:
-            file.write(("\n" if self._torn else "") + json.dumps(record) + "\n")
-            self._torn = False
-            file.flush()
-            os.fsync(file.fileno())  # the line must survive a failure of the machine too
+        if self._path is not None:
+            append_record(self._path, record)
+
+
+def _check(record: dict[str, Any], path: Path) -> None:
+    """Check that a line announces a job, or tells news of one.
+
+    Raises:
+        ValueError: it does something else.
+    """
+    types = get_type_hints(Entry)
+    needed = types if "fingerprint" in record else ("tag",)
+    wrong = [name for name in needed if name not in record]
+    wrong += [name for name in record if not isinstance(record[name], types.get(name, ()))]
+    if wrong:
+        raise ValueError(f"{path} is not the journal of a run: a line has a wrong `{wrong[0]}`")
 
 
 def fingerprint(pubs: Sequence[SamplerPub]) -> str:

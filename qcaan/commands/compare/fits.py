@@ -17,13 +17,13 @@ from torch import Tensor
 from qcaan.bits import all_bitstrings, bits_to_index, histogram, product_probabilities
 from qcaan.checks import whole
 from qcaan.circuits.ansatz import Basis
-from qcaan.files import write_csv
+from qcaan.files import check_new_folder, write_csv
 from qcaan.optimizers import OptimizerName
 from qcaan.priors.base import MAX_HISTOGRAM_BITS
 from qcaan.priors.boltzmann import RBM
 from qcaan.priors.qcbm import QCBM
 from qcaan.runs import reports
-from qcaan.runs.directory import RunError
+from qcaan.runs.directory import RunDirectory, RunError
 from qcaan.runs.loading import load_run
 from qcaan.runs.restoring import load_data
 from qcaan.runs.session import console
@@ -74,8 +74,10 @@ def main(
         whole("budgets", budget)
     whole("evaluations", evaluations)
     whole("deep_evaluations", deep_evaluations)
-    bits, n_qubits, bases = _latent_bits(run, seed, data_root)
     folder = out or run / "fits"
+    RunDirectory(run).config()
+    check_new_folder(folder)
+    bits, n_qubits, bases = _latent_bits(run, seed, data_root)
     folder.mkdir(parents=True, exist_ok=True)
     _compare_optimizers(bits, n_qubits, bases, budgets=budgets, folder=folder, seed=seed)
     if bits.shape[1] % 2 == 0 and bits.shape[1] <= MAX_HISTOGRAM_BITS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Sequence
@@ -14,10 +13,10 @@ import torch
 
 from qcaan.checks import check_seed, one_of, whole
 from qcaan.data.images import ImageSet, load_splits
-from qcaan.files import atomic_write, write_csv, write_json
+from qcaan.files import check_new_folder, new_folder, parse_json, write_csv, write_json, write_text
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
 from qcaan.metrics.classifier import Classifier, load_classifier
-from qcaan.metrics.images import score_images, shuffled
+from qcaan.metrics.images import check_scorable, score_images, shuffled
 from qcaan.priors.make import make_prior
 from qcaan.runs import reports
 from qcaan.runs.directory import RunError
@@ -57,6 +56,7 @@ CELLS: dict[str, dict[str, Any]] = {
     "bernoulli-16 skip": {"prior": "bernoulli", "latent_dim": 16, "latent": "skip"},
     "qcbm-8 z+o skip": {"latent": "skip", **_TWO_BASES},
 }
+_BUDGET = "budget.json"
 SCORES = ("fid", "kid", "inception_score", "precision", "recall", "unread", "distinct", "seconds")
 
 
@@ -103,6 +103,7 @@ def main(
     whole("epochs", epochs)
     whole("images", images, 2)
     where = pick_device(device)
+    _check_folder(out)
     # no dither, unless a cell says otherwise
     base = AssociativeConfig(
         digits=digits, epochs=epochs, steps_per_epoch=steps_per_epoch, width=width, dither=0.0
@@ -110,6 +111,7 @@ def main(
     for name in priors:
         _check_prior(replace(base, **CELLS[name]))  # before anything is read or trained
     everything, held_out = load_splits(data, data_root)
+    check_scorable(everything, held_out, digits)
     train_set, test_set = everything.only(digits), held_out.only(digits)
     base = replace(base, data=everything.name).resolved(len(train_set.images))
     announce_data(train_set.provenance, stands_in=train_set.stands_in)
@@ -141,11 +143,23 @@ def _check_prior(config: AssociativeConfig) -> None:
     make_prior(config, config, seed=0)
 
 
+def _check_folder(out: Path) -> None:
+    """Check that a folder is new, or that of a comparison, and takes files.
+
+    Raises:
+        RunError: it holds something else.
+        ValueError, OSError: it cannot be written.
+    """
+    check_new_folder(out)
+    if out.is_dir() and any(out.iterdir()) and not (out / _BUDGET).is_file():
+        raise RunError(f"{out} holds something else than a comparison; name another --out")
+
+
 def _open_folder(out: Path, base: AssociativeConfig, images: int, fingerprint: str) -> None:
     """Make the folder of a comparison, or check that its cells have the same options.
 
     Raises:
-        RunError: they have others.
+        RunError: they have others, or cannot be read.
     """
     options = {
         "data": base.data,
@@ -157,11 +171,11 @@ def _open_folder(out: Path, base: AssociativeConfig, images: int, fingerprint: s
         "batch_size": base.batch_size,
         "width": base.width,
     }
-    path = out / "budget.json"
+    path = out / _BUDGET
     if not path.is_file():
-        (out / "cells").mkdir(parents=True, exist_ok=True)
-        write_json(path, options)
-    elif (there := json.loads(path.read_text())) != options:
+        with new_folder(out / "cells"):
+            write_json(path, options)
+    elif (there := _read(path)) != options:
         differing = [name for name in options if there.get(name) != options[name]]
         raise RunError(
             f"{out} holds a comparison with other options ("
@@ -193,15 +207,26 @@ def _train_and_score(
     return {**scores, "seconds": seconds, "kl": fits[-1].kl, "kl_product": fits[-1].kl_product}
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """Return a record of a comparison.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    record = parse_json(path.read_bytes())
+    if not isinstance(record, dict):
+        raise RunError(f"{path} is damaged: it is not a record of a comparison")
+    return record
+
+
 def _report(out: Path) -> None:
     """Write table.md, table.csv and fid.png from all cells in the folder."""
-    cells = [json.loads(path.read_text()) for path in sorted((out / "cells").glob("* seed *.json"))]
-    real = json.loads((out / "cells" / "real.json").read_text())
+    cells = [_read(path) for path in sorted((out / "cells").glob("* seed *.json"))]
+    real = _read(out / "cells" / "real.json")
     header = ["prior", "seed", *SCORES, "kl", "kl_product", "collapsed"]
     write_csv(out / "table.csv", header, [[cell.get(key) for key in header] for cell in cells])
     table = _markdown_table(cells, real)
-    with atomic_write(out / "table.md") as temporary:
-        temporary.write_text(table)
+    write_text(out / "table.md", table)
     fids = {name: [cell["fid"] for cell in _finished(cells, name)] for name in CELLS}
     figure = reports.spread_figure({name: found for name, found in fids.items() if found}, "FID")
     plot = reports.save_figure(out / "fid.png", figure)

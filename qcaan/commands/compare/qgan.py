@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
 import time
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from qcaan.files import atomic_write
+from qcaan.files import check_new_folder, write_csv
 from qcaan.gans.distribution.config import DistributionConfig, configured_samples, make_qgan
 from qcaan.runs.distribution import KS_ACCEPTS
 from qcaan.runs.session import console
@@ -45,6 +44,8 @@ def main(
         raise ValueError(f"unknown case {min(unknown)!r}; choose from {'; '.join(CASES)}")
     if not cases or not seeds:
         raise ValueError("`cases` and `seeds` must not be empty")
+    if out is not None:
+        check_new_folder(out)
     table = Table(
         "case",
         "untrained",
@@ -74,9 +75,7 @@ def main(
     console.print(table)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        path = out / "measure_qgan.csv"
-        with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-            csv.writer(file).writerows([["case", "seed", *_MEASURED], *rows])
+        write_csv(out / "measure_qgan.csv", ["case", "seed", *_MEASURED], rows)
 
 
 def measure(config: DistributionConfig) -> dict[str, float]:

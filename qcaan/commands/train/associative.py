@@ -7,7 +7,7 @@ from pathlib import Path
 from qcaan.checks import whole
 from qcaan.data.images import load_images
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
-from qcaan.metrics.images import scores_table
+from qcaan.metrics.images import check_scorable, scores_table
 from qcaan.priors.make import make_prior
 from qcaan.runs import pictures, reports
 from qcaan.runs.associative import plan_run, report_title, save_epoch, score_run
@@ -17,6 +17,7 @@ from qcaan.runs.session import (
     announce_plan,
     console,
     explain_stop,
+    make_pictures,
     print_scores,
     start_or_resume,
     train_with_progress,
@@ -47,12 +48,16 @@ def main(
         whole("eval_images", eval_images, 2)
     device = pick_device(config.device)
     run = RunDirectory(out or Path("runs") / "".join(map(str, config.digits)))
+    run.check(resume=resume)
     journal = Journal(run.jobs_path)
     samplers = SamplerFactory(config, journal)
     # refuses bad options before any data are read
     make_prior(config, config, seed=config.seed, make_sampler=samplers)
     data = load_images(config.data, root=config.data_root)
     train_set = data.only(config.digits)
+    if eval_images:
+        test_set = load_images(data.name, root=config.data_root, split="test")
+        check_scorable(data, test_set, config.digits)
     config = config.resolved(len(train_set.images))
     assert config.epochs is not None
     announce_data(data.provenance, stands_in=data.stands_in)
@@ -89,10 +94,14 @@ def main(
             gan, records, epoch_record=EpochRecord, end_epoch=end_epoch, journal=journal
         )
 
-        figure = reports.image_figure(run, report_title(config, data.name))
-        report = reports.save_report(run, figure, gan.epoch)
-        console.print(f"pictures: {pictures.progress_gif(run)} {report}")
+        title = report_title(config, data.name)
+        failed = make_pictures(
+            lambda: pictures.progress_gif(run),
+            lambda: reports.save_report(run, reports.image_figure(run, title), gan.epoch),
+        )
         if scored:
             with explain_stop(lambda: gan.epoch):
                 scores = score_run(run, gan, eval_images)
             print_scores(scores_table(scores), f"scores of {run.path} ({scores['features']})")
+        if failed:
+            raise failed

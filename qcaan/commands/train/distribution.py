@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from rich.progress import track
@@ -10,13 +11,14 @@ from rich.table import Table
 from qcaan.gans.distribution.config import DistributionConfig, configured_samples, make_qgan
 from qcaan.gans.distribution.qgan import train
 from qcaan.runs.directory import RunDirectory
-from qcaan.runs.distribution import data_facts, plan_run, save_results
+from qcaan.runs.distribution import data_facts, plan_run, save_report, score_run
 from qcaan.runs.restoring import restore_checkpoint
 from qcaan.runs.session import (
     announce_data,
     announce_plan,
     console,
     explain_stop,
+    make_pictures,
     report_finished,
 )
 from qcaan.samplers.journal import Journal
@@ -39,6 +41,7 @@ def main(
         dry_run: Check everything, print what the run would ask of a device, and write nothing.
     """
     run = RunDirectory(out or Path("runs") / f"qgan-{Path(config.data).stem}")
+    run.check(resume=resume)
     journal = Journal(run.jobs_path)
     samplers = SamplerFactory(config, journal)
     data = configured_samples(config)
@@ -51,9 +54,8 @@ def main(
 
     with run:
         qgan = make_qgan(config, samples, snapshot_dir=run.path, make_sampler=samplers)
-        checkpoint = run.begin("distribution", config, facts, resume=resume)
-        if checkpoint is not None:
-            restore_checkpoint(run, qgan, checkpoint)
+        restore = partial(restore_checkpoint, run, qgan.load_training_state)
+        run.begin("distribution", config, facts, resume=resume, restore=restore)
         left = 0 if qgan.is_good_enough else config.epochs - qgan.epoch
         if left == 0 and report_finished(run, qgan.epoch, ("scores.json", "report.png")):
             return
@@ -62,10 +64,13 @@ def main(
             f"run: {run.path}, {qgan.n_samples} of {len(samples)} samples within the bounds, "
             f"{qgan.grid.total_qubits} qubits, {qgan.generator.n_params} angles on {config.sampler}"
         )
-        with explain_stop(lambda: qgan.epoch):
+        saved = qgan.epoch  # while an epoch is being saved, the QGAN is one ahead
+        with explain_stop(lambda: saved):
             for record in track(train(qgan, left), "training", left, console=console):
-                journal.begin(record.epoch)
-            scores = save_results(run, qgan, config)
+                saved = record.epoch
+                journal.begin(saved)
+            scores = score_run(run, qgan)
+        failed = make_pictures(lambda: save_report(run, qgan, scores, config))
 
         test = scores["ks_test_500"]
         verdict = "accepts" if test["accepts"] else "REJECTS"
@@ -76,4 +81,6 @@ def main(
         table.add_row("Wasserstein-1, units of the data", f"{scores['wasserstein']:.4f}")
         table.add_row("KS test on 500 samples", outcome)
         console.print(table)
-        console.print(f"wrote {run.path / 'report.png'}, scores.json, output.csv")
+        console.print(f"wrote {run.path / 'scores.json'}, output.csv")
+        if failed:
+            raise failed

@@ -10,7 +10,7 @@ from qcaan.commands.arguments import Presets
 from qcaan.data.images import load_images
 from qcaan.gans.image.config import PRESETS, ImageConfig, PresetName
 from qcaan.gans.image.gan import ImageGAN, train
-from qcaan.metrics.images import scores_table
+from qcaan.metrics.images import check_scorable, scores_table
 from qcaan.runs import pictures, reports
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.image import plan_run, report_title, save_epoch, score_run
@@ -19,6 +19,7 @@ from qcaan.runs.session import (
     announce_plan,
     console,
     explain_stop,
+    make_pictures,
     print_scores,
     start_or_resume,
     train_with_progress,
@@ -52,10 +53,14 @@ def main(
         whole("eval_images", eval_images, 2)
     device = pick_device(config.device)
     run = RunDirectory(out or Path("runs") / f"image-{''.join(map(str, config.digits))}")
+    run.check(resume=resume)
     journal = Journal(run.jobs_path)
     samplers = SamplerFactory(config, journal)
     data = load_images(config.data, root=config.data_root)
     train_set = data.only(config.digits)
+    if eval_images:
+        test_set = load_images(data.name, root=config.data_root, split="test")
+        check_scorable(data, test_set, config.digits)
     config = config.resolved(len(train_set.images))
     channels, height, width = train_set.images.shape[1:]
     image_shape = channels, height, width
@@ -92,10 +97,14 @@ def main(
             gan, records, epoch_record=EpochRecord, end_epoch=end_epoch, journal=journal
         )
 
-        figure = reports.image_figure(run, title, cross_entropies=config.loss == "bce")
-        report = reports.save_report(run, figure, gan.epoch)
-        console.print(f"pictures: {pictures.progress_gif(run)} {report}")
+        def save_report() -> Path:
+            figure = reports.image_figure(run, title, cross_entropies=config.loss == "bce")
+            return reports.save_report(run, figure, gan.epoch)
+
+        failed = make_pictures(lambda: pictures.progress_gif(run), save_report)
         if scored:
             with explain_stop(lambda: gan.epoch):
                 scores = score_run(run, gan, eval_images)
             print_scores(scores_table(scores), f"scores of {run.path} ({scores['features']})")
+        if failed:
+            raise failed

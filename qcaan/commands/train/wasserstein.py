@@ -16,6 +16,7 @@ from qcaan.runs.session import (
     announce_plan,
     console,
     explain_stop,
+    make_pictures,
     start_or_resume,
     train_with_progress,
 )
@@ -45,6 +46,7 @@ def main(
     whole("eval_samples", eval_samples, 2)
     device = pick_device(config.device)
     run = RunDirectory(out or Path("runs") / Path(config.data).stem)
+    run.check(resume=resume)
     journal = Journal(run.jobs_path)
     samplers = SamplerFactory(config, journal)
     data = load_data(config)
@@ -81,13 +83,16 @@ def main(
 
         with explain_stop(lambda: gan.epoch):
             scores = score_run(run, gan, eval_samples)
-        figure = reports.samples_figure(run)
-        console.print(f"picture: {reports.save_report(run, figure, gan.epoch)}")
+        failed = make_pictures(
+            lambda: reports.save_report(run, reports.samples_figure(run), gan.epoch)
+        )
         title = f"scores of {run.path} against held-out samples"
         table = Table("score", "generated", "training samples", title=title)
         for key, value in scores["real"].items():
             table.add_row(key, _listed(scores[key]), _listed(value))
         console.print(table)
+        if failed:
+            raise failed
 
 
 def _listed(values: float | list[float]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 
 from qcaan import training
 from qcaan.checks import Floats
-from qcaan.files import atomic_write
+from qcaan.files import append_line, atomic_write, write_csv
 from qcaan.gans.distribution.discriminator import Adversary
 from qcaan.gans.distribution.generator import CircuitGenerator
 from qcaan.gans.distribution.grid import Grid
@@ -87,15 +88,15 @@ class Snapshots:
         row = [number, record.loss_d, record.loss_g, angles, record.rel_entr]
         path = self.folder / "output.csv"
         if path.is_file() and self._left == (record.epoch - 1, path.stat().st_size):
-            with path.open("a", newline="") as file:
-                csv.writer(file).writerow(row)
+            line = io.StringIO(newline="")
+            csv.writer(line).writerow(row)
+            append_line(path, line.getvalue().encode())
         else:
             kept = _rows_before(number, path) if path.is_file() else []
-            with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
-                csv.writer(file).writerows([COLUMNS, *kept, row])
+            write_csv(path, COLUMNS, [*kept, row])
         self._left = (record.epoch, path.stat().st_size)
-        with atomic_write(self.folder / "checkpoint.pt") as temporary:
-            torch.save(state, temporary)
+        with atomic_write(self.folder / "checkpoint.pt") as buffer:
+            torch.save(state, buffer)
 
 
 def _rows_before(number: int, path: Path) -> list[list[str]]:
@@ -104,7 +105,9 @@ def _rows_before(number: int, path: Path) -> list[list[str]]:
         with path.open(newline="") as file:
             header, *rows = csv.reader(file)
             if tuple(header) == COLUMNS:
-                return [row for row in rows if int(row[0]) < number]
+                # the row of an epoch that was cut short has no checkpoint
+                whole = [row for row in rows if len(row) == len(COLUMNS)]
+                return [row for row in whole if int(row[0]) < number]
     except (ValueError, IndexError, csv.Error):
         pass
     raise ValueError(f"{path} is not the history of a QGAN; name another `snapshot_dir`")
@@ -150,10 +153,10 @@ def load_training_state(qgan: Resumable, state: object) -> None:
             raise ValueError(f"the snapshot has the {name} {state[name]}, expected {before[name]}")
     try:
         _restore(qgan, state)
-    except MemoryError:
-        raise
     # players of another kind fail deep inside torch or the user's own code
     except Exception as error:
+        if training.is_out_of_memory(error):
+            raise
         _restore(qgan, before)
         what = str(error) if isinstance(error, ValueError) else type(error).__name__
         raise ValueError(
