@@ -18,6 +18,8 @@ from typing import Annotated, Any
 import docstring_parser
 import tyro
 
+from qcaan.checks import of_type
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Presets:
@@ -49,6 +51,7 @@ def call(command: Callable[..., None], arguments: Sequence[str], prog: str) -> N
         ValueError: the arguments are not those of the command; the message is one sentence.
         SystemExit: help was asked for and printed.
     """
+    _check_words(arguments)
     printed, errors = _Captured(), io.StringIO()
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
@@ -65,7 +68,7 @@ def call(command: Callable[..., None], arguments: Sequence[str], prog: str) -> N
             raise
         raise ValueError(_sentence(errors.getvalue())) from None
     sys.stderr.write(errors.getvalue())
-    command(**_keyword_arguments(command, options))
+    command(**_keyword_arguments(command, options, arguments))
 
 
 class _Captured(io.TextIOWrapper):
@@ -185,15 +188,41 @@ def _parameters(command: Callable[..., None]) -> Mapping[str, inspect.Parameter]
     return inspect.signature(command, eval_str=True).parameters
 
 
-def _keyword_arguments(command: Callable[..., None], options: Any) -> dict[str, Any]:
+def _check_words(words: Sequence[str]) -> None:
+    """Check that no word is empty, and that no option's value is.
+
+    Raises:
+        ValueError: one is.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        if word.startswith("--") and word.endswith("="):
+            raise ValueError(f"`{_name(word[2:-1])}` must not be empty")
+        if not word:
+            option = f"`{_name(before[2:])}`" if before.startswith("--") else "an argument"
+            raise ValueError(f"{option} must not be empty")
+
+
+def _keyword_arguments(
+    command: Callable[..., None], options: Any, words: Sequence[str]
+) -> dict[str, Any]:
+    """Return the arguments of a command for the values of its options.
+
+    Raises:
+        ValueError: an option that takes several values was given none, or a value is out of range.
+    """
+    parameters = _parameters(command)
     arguments = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    config = _parameters(command).get("config")
-    if config is None:
-        return arguments
-    values: dict[str, Any] = {}
-    for name in option_groups(config.annotation):
-        values |= vars(arguments.pop(name))
-    return {**arguments, "config": config.annotation(**values)}
+    config, values = parameters.get("config"), dict[str, Any]()
+    if config is not None:
+        for name in option_groups(config.annotation):
+            values |= vars(arguments.pop(name))
+    for name, value in {**arguments, **values}.items():
+        if value == () and f"--{name.replace('_', '-')}" in words:
+            raise ValueError(f"`{name}` needs one or more values")
+    arguments = {
+        name: of_type(name, value, parameters[name].annotation) for name, value in arguments.items()
+    }
+    return arguments if config is None else {**arguments, "config": config.annotation(**values)}
 
 
 def _sentence(box: str) -> str:
@@ -212,6 +241,10 @@ def _sentence(box: str) -> str:
         return (
             f"`{_name(option)}` cannot be read from {value.replace(chr(39) + ', ' + chr(39), ' ')}"
         )
+    if missing := re.search(r"Missing value for argument '--(\S+)'", first):
+        return f"`{_name(missing[1])}` needs a value"
+    if missing := re.search(r"Missing from .*?: (\S+) (.*?) ?\(required\)", first):
+        return f"{missing[1]} is missing: {missing[2]}"
     if guess := re.search(r"Perhaps you meant: (--\S+)", " ".join(others)):
         first += f"; perhaps you meant {guess[1]}"
     return first

@@ -18,6 +18,7 @@ from qcaan import losses
 from qcaan.bits import BitsLike, as_bits, index_to_bits, product_probabilities, target_probabilities
 from qcaan.checks import number, whole
 from qcaan.priors.schedule import Schedule
+from qcaan.training import reseed
 
 # nats: a product distribution this near to the target means that the target's bits are independent
 INDEPENDENT = 0.05
@@ -139,6 +140,19 @@ class Prior(nn.Module, ABC):
         """
         return self.sample(n)
 
+    @property
+    def n_undrawn(self) -> int:
+        """Number of shots of a device in the bank that `draw` has not returned yet."""
+        return 0
+
+    def draw(self, n: int) -> Tensor:
+        """Draw n samples, for pictures and scores: no shot of a device is drawn twice.
+
+        Shots of a device that the bank holds are drawn first, in random order, since they are paid
+        for. The rest is measured, by jobs that may be paid for.
+        """
+        return self.measure(n)
+
     def distances(self, bits: BitsLike) -> dict[str, Any]:
         """Return `kl`, `kl_product` and `tvd` to bits [m, dim], see `FitReport`.
 
@@ -218,10 +232,14 @@ class BankedPrior(BitPrior):
     Attributes:
         bank: the shots uint8 [bank_shots, n_bits].
         banked: whether the bank was drawn since the last fit.
+        rng: random state of the order in which `draw` takes shots from the bank.
     """
 
     bank: Tensor
     banked: Tensor
+    rng: np.random.Generator
+    # places in the bank that `draw` takes next; None: all of them, in an order not drawn yet
+    _undrawn: Tensor | None = None
 
     def __init__(
         self, n_bits: int, dither: float, noise_dims: int, *, bank_shots: int, n_bases: int
@@ -238,6 +256,7 @@ class BankedPrior(BitPrior):
         """
         self.bank.copy_(self.measure(self.bank_shots))
         self.banked.fill_(True)
+        self._undrawn = None
         return self.bank_shots * self.n_bases
 
     def sample(self, n: int) -> Tensor:
@@ -248,6 +267,30 @@ class BankedPrior(BitPrior):
         if not self.banked:
             self.draw_bank()
         return self.bank[torch.randint(len(self.bank), (n,), device=self.bank.device)].float()
+
+    @property
+    @abstractmethod
+    def is_drawn_on_device(self) -> bool:
+        """Whether the shots of the bank come from a device."""
+
+    @property
+    def n_undrawn(self) -> int:
+        if not (self.banked and self.is_drawn_on_device):
+            return 0
+        return len(self.bank if self._undrawn is None else self._undrawn)
+
+    def draw(self, n: int) -> Tensor:
+        if not self.n_undrawn:
+            return self.measure(n)
+        if self._undrawn is None:
+            self._undrawn = torch.from_numpy(self.rng.permutation(len(self.bank)))
+        taken, self._undrawn = self._undrawn[:n], self._undrawn[n:]
+        bits = self.bank[taken.to(self.device)].float()
+        return bits if len(bits) == n else torch.cat([bits, self.measure(n - len(bits))])
+
+    def reseed(self, seed: int) -> None:
+        reseed(self.rng, seed)
+        self._undrawn = None
 
 
 class TabulatedPrior(BitPrior):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 import numpy as np
 from qiskit import QuantumCircuit
@@ -13,7 +13,7 @@ from qiskit.primitives import BaseSamplerV2, PrimitiveJob, PrimitiveResult, Samp
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from qcaan.checks import number, one_of, whole
+from qcaan.checks import check_fields, number, whole
 from qcaan.samplers.journal import Entry, Journal, fingerprint
 from qcaan.samplers.requests import Answer, JobError, JobFailed, request
 from qcaan.samplers.simulators import DEFAULT_SHOTS, check_width, finished, pub_result
@@ -50,7 +50,7 @@ class DeviceOptions:
     """Maximum time to wait for one job, in seconds."""
 
     def __post_init__(self) -> None:
-        one_of("ibm_mode", self.ibm_mode, get_args(IBMMode))
+        check_fields(self)  # those of the configurations that inherit from this class too
         for name in ("max_jobs", "max_shots"):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name))

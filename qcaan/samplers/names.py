@@ -128,6 +128,11 @@ class SamplerFactory:
             self._vendors[name] = make_vendor(name, self._options)
         return self._vendors[name]
 
+    @property
+    def spent(self) -> tuple[int, int]:
+        """Numbers of jobs and of shots that devices were asked so far; see `Journal.spent`."""
+        return self._journal.spent
+
 
 def make_sampler(
     name: str,

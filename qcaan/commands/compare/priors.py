@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from qcaan.checks import check_seed, one_of, whole
+from qcaan.checks import SEEDS, one_of, whole
 from qcaan.data.images import ImageSet, load_splits
 from qcaan.files import atomic_write, write_csv, write_json
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
@@ -99,7 +99,7 @@ def main(
     if not seeds:
         raise ValueError("`seeds` must be one or more seeds, got none")
     for seed in seeds:
-        check_seed(seed)
+        whole("seeds", seed, 0, SEEDS)
     whole("epochs", epochs)
     whole("images", images, 2)
     where = pick_device(device)

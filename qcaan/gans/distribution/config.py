@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 from numpy.typing import ArrayLike
 
-from qcaan.checks import Floats, check_seed, number, one_of, whole
+from qcaan.checks import Floats, check_seed, number, whole
 from qcaan.data.samples import NAMED_DISTRIBUTIONS, load_samples
 from qcaan.gans.distribution.circuit import InitialState
 from qcaan.gans.distribution.discriminator import (
@@ -113,12 +112,8 @@ class DistributionConfig(
                 "`bounds` must be a minimum and a maximum for each dimension, "
                 f"got {len(self.bounds)} numbers"
             )
-        one_of("loss", self.loss, get_args(GridLoss))
-        one_of("initial_state", self.initial_state, get_args(InitialState))
         whole("n_layers", self.n_layers, 0)
         whole("shots", self.shots, 0)
-        if self.gradient is not None:
-            one_of("gradient", self.gradient, get_args(GradientName))
 
 
 def configured_samples(config: DistributionConfig, data_root: Path | None = None) -> Floats:
