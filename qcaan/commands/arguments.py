@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import itertools
 import re
 import shutil
 import sys
@@ -18,7 +19,7 @@ from typing import Annotated, Any
 import docstring_parser
 import tyro
 
-from qcaan.checks import of_type
+from qcaan.checks import of_type, shown
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ def call(command: Callable[..., None], arguments: Sequence[str], prog: str) -> N
         if not ended.code:
             print(_with_wrapped_usage(printed.getvalue()), end="")
             raise
-        raise ValueError(_sentence(errors.getvalue())) from None
+        raise ValueError(_sentence(errors.getvalue(), arguments)) from None
     sys.stderr.write(errors.getvalue())
     command(**_keyword_arguments(command, options, arguments))
 
@@ -195,7 +196,7 @@ def _check_words(words: Sequence[str]) -> None:
         ValueError: one is.
     """
     for before, word in zip(["", *words], words, strict=False):
-        if word.startswith("--") and word.endswith("="):
+        if re.fullmatch("--[^=]+=", word):
             raise ValueError(f"`{_name(word[2:-1])}` must not be empty")
         if not word:
             option = f"`{_name(before[2:])}`" if before.startswith("--") else "an argument"
@@ -225,8 +226,8 @@ def _keyword_arguments(
     return arguments if config is None else {**arguments, "config": config.annotation(**values)}
 
 
-def _sentence(box: str) -> str:
-    """Return tyro's error, a box of lines in Unicode or ASCII, as one sentence."""
+def _sentence(box: str, words: Sequence[str]) -> str:
+    """Return tyro's error, a box of lines in Unicode or ASCII, as one sentence about the words."""
     lines = [re.sub("[│╭╮╰╯─]", " ", line).strip() for line in box.splitlines()]
     # the first line is a title; empty lines and rules separate what follows
     sections = re.split(r"\n(?:-{3,})?(?=\n|$)", "\n".join(lines[1:]).strip("-\n") + "\n")
@@ -234,20 +235,24 @@ def _sentence(box: str) -> str:
     if choice := re.search(r"invalid choice '(.*)' for argument '--(.*)'.*one of \((.*)\)", first):
         value, option, allowed = choice.groups()
         return f"unknown `{_name(option)}` {value!r}; choose from {allowed.replace(chr(39), '')}"
-    if wrong := re.search(
-        r"Error parsing --(\S+):.*?(?:from |for arguments: |: )\[?('[^]]*')(?=\]|\.?$)", first
-    ):
-        option, value = wrong.groups()
-        return (
-            f"`{_name(option)}` cannot be read from {value.replace(chr(39) + ', ' + chr(39), ' ')}"
-        )
-    if missing := re.search(r"Missing value for argument '--(\S+)'", first):
+    if wrong := re.search(r"Error parsing --(\S+):", first):
+        given = _values_of(f"--{wrong[1]}", words)
+        return f"`{_name(wrong[1])}` cannot be read from {shown(' '.join(given))}"
+    if missing := re.search(r"Missing value for argument '(?:--)?(\S+)'", first):
         return f"`{_name(missing[1])}` needs a value"
     if missing := re.search(r"Missing from .*?: (\S+) (.*?) ?\(required\)", first):
         return f"{missing[1]} is missing: {missing[2]}"
     if guess := re.search(r"Perhaps you meant: (--\S+)", " ".join(others)):
         first += f"; perhaps you meant {guess[1]}"
     return first
+
+
+def _values_of(flag: str, words: Sequence[str]) -> list[str]:
+    """Return the values that a command line gives an option the last time that it is named."""
+    last = max(i for i, word in enumerate(words) if word.partition("=")[0] == flag)
+    _, equals, value = words[last].partition("=")
+    following = itertools.takewhile(lambda word: not word.startswith("--"), words[last + 1 :])
+    return [value] if equals else list(following)
 
 
 def _name(option: str) -> str:

@@ -160,6 +160,8 @@ def make_sampler(
     Raises:
         ValueError: the name is unknown, or its package, account or hardware is missing.
     """
+    if not isinstance(name, str):
+        raise ValueError(_unknown(name))
     return SamplerFactory(options, journal)(name, np.random.default_rng(seed))
 
 
