@@ -5,11 +5,14 @@ Each function returns the value that it was given, so that a check and an assign
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 import os
-from collections.abc import Iterable
-from typing import Any, TypeVar
+import typing
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -20,33 +23,67 @@ Choice = TypeVar("Choice", bound=str)
 
 SEEDS = 2**63  # seeds of torch and NumPy alike are below
 
+# largest counts, by name: more would take more memory than machines have, or never end
+_MOST = {
+    "batch_size": 100_000,
+    "bank_shots": 10_000_000,
+    "critic_width": 10_000,
+    "deep_evaluations": 1_000_000,
+    "dim": 10_000,
+    "discriminator_qubits": 10_000,
+    "epochs": 1_000_000,
+    "eval_images": 1_000_000,
+    "eval_samples": 1_000_000,
+    "evaluations": 1_000_000,
+    "fit_evals": 1_000_000,
+    "gradient_draws": 1_000,
+    "hidden": 10_000,
+    "images": 1_000_000,
+    "latent_dim": 10_000,
+    "max_jobs": 2**63 - 1,
+    "max_shots": 2**63 - 1,
+    "n": 1_000_000,
+    "n_bits": 10_000,
+    "n_chains": 100_000,
+    "n_critic": 1_000,
+    "n_epochs": 1_000_000,
+    "n_hidden": 10_000,
+    "n_layers": 1_000,
+    "n_qubits": 10_000,
+    "n_samples": 1_000_000,
+    "noise_dims": 10_000,
+    "num_epochs": 1_000_000,
+    "reps": 1_000,
+    "shots": 10_000_000,
+    "uploads": 1_000,
+    "width": 500,
+}
+_MOST_OF_OTHERS = 1_000_000_000
+
 
 def whole(name: str, value: Any, least: int = 1, below: int | None = None) -> int:
     """Return `value` as int.
+
+    The value may be a Python or NumPy integer, or a tensor of one. If no `below` is given, each
+    name has an upper limit beyond which no machine could go.
 
     Raises:
         ValueError: the value is not a whole number of at least `least` and less than `below`.
     """
     limit = "" if below is None else f" and below {_power_of_two(below)}"
-    try:
-        # Python and torch count True as 1
-        if isinstance(value, bool) or (
-            isinstance(value, torch.Tensor) and value.dtype == torch.bool
-        ):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
+    number = _integer(value)
+    if number is None:
         raise ValueError(
-            f"`{name}` must be a whole number of at least {least}{limit}, got {value!r}"
-        ) from None
+            f"`{name}` must be a whole number of at least {least}{limit}, got {shown(value)}"
+        )
     if number < least or (below is not None and number >= below):
-        raise ValueError(f"`{name}` must be at least {least}{limit}, got {value}")
-    return number
+        raise ValueError(f"`{name}` must be at least {least}{limit}, got {shown(number)}")
+    return number if below is not None else _checked_most(name, number)
 
 
 def number(
     name: str,
-    value: float,
+    value: Any,
     *,
     least: float | None = None,
     above: float | None = None,
@@ -55,24 +92,29 @@ def number(
     """Return `value`, a finite number within the bounds: `least` is included, the others are not.
 
     Raises:
-        ValueError: the value is not finite or out of bounds.
+        ValueError: the value is not a number, is not finite, or is out of bounds.
     """
+    plain = value.detach() if isinstance(value, torch.Tensor) else value
+    if _is_bool(value) or getattr(plain, "ndim", None):
+        plain = None
     try:
-        finite = math.isfinite(value)
-    except TypeError:
-        raise ValueError(f"`{name}` must be a number, got {value!r}") from None
-    if not finite:
-        raise ValueError(f"`{name}` must be finite, got {value}")
+        converted = float("x" if isinstance(plain, str | bytes) else plain)
+    except OverflowError:
+        converted = math.inf
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"`{name}` must be a number, got {shown(value)}") from None
+    if not math.isfinite(converted):
+        raise ValueError(f"`{name}` must be finite, got {shown(value)}")
     inside = (
-        (least is None or value >= least)
-        and (above is None or value > above)
-        and (below is None or value < below)
+        (least is None or converted >= least)
+        and (above is None or converted > above)
+        and (below is None or converted < below)
     )
     if not inside:
         bounds = (("at least", least), ("above", above), ("below", below))
         allowed = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-        raise ValueError(f"`{name}` must be {allowed}, got {value}")
-    return value
+        raise ValueError(f"`{name}` must be {allowed}, got {shown(value)}")
+    return converted
 
 
 def one_of(name: str, value: Any, allowed: Iterable[Choice]) -> Choice:
@@ -82,9 +124,129 @@ def one_of(name: str, value: Any, allowed: Iterable[Choice]) -> Choice:
         ValueError: the value is another.
     """
     choices = tuple(allowed)
-    if value not in choices:
-        raise ValueError(f"unknown `{name}` {value!r}; choose from {', '.join(choices)}")
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"unknown `{name}` {shown(value)}; choose from {', '.join(choices)}")
+    return choices[choices.index(value)]
+
+
+def path_of(name: str, value: Any) -> Path:
+    """Return a path, given as a string or as a path.
+
+    Raises:
+        ValueError: the value is something else, or empty.
+    """
+    try:
+        place = os.fspath(value)
+    except TypeError:
+        place = None
+    if not isinstance(place, str):
+        raise ValueError(f"`{name}` must be a path, got {shown(value)}")
+    if not place:
+        raise ValueError(f"`{name}` must not be empty")
+    return Path(place)
+
+
+def check_fields(config: Any) -> None:
+    """Check the types of all fields of a frozen dataclass, and replace their values by plain ones.
+
+    NumPy's numbers become Python's, lists and arrays become tuples, and strings become paths or
+    paths strings as the field says. So the values can be compared, hashed and written as JSON.
+
+    Raises:
+        ValueError: the value of a field is not of its type.
+    """
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value = of_type(field.name, getattr(config, field.name), hints[field.name])
+        object.__setattr__(config, field.name, value)
+
+
+def of_type(name: str, value: Any, hint: Any) -> Any:
+    """Return a value as its type hint says: a number, text, a path, a tuple, a choice, or None.
+
+    Raises:
+        ValueError: the value is not of that type; or it is a number that is not finite, or a count
+            beyond all machines.
+    """
+    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+    if kind is typing.Annotated:
+        return of_type(name, value, parts[0])
+    if type(None) in parts:
+        if value is None:
+            return None
+        (hint,) = (part for part in parts if part is not type(None))
+        return of_type(name, value, hint)
+    if kind is tuple:
+        return tuple(of_type(name, item, parts[0]) for item in _items(name, value))
+    if kind is Literal:
+        return one_of(name, value, parts)
+    if hint is bool:
+        if not _is_bool(value):
+            raise ValueError(f"`{name}` must be true or false, got {shown(value)}")
+        return bool(value)
+    if hint is int:
+        if name in ("seed", "seeds"):
+            return whole(name, value, 0, SEEDS)
+        if (count := _integer(value)) is None:
+            raise ValueError(f"`{name}` must be a whole number, got {shown(value)}")
+        return _checked_most(name, count)
+    if hint is float:
+        return number(name, value)
+    if hint is Path:
+        return path_of(name, value)
+    if hint is str:
+        if not isinstance(value, str | Path | torch.device):
+            raise ValueError(f"`{name}` must be text, got {shown(value)}")
+        return str(value)
     return value
+
+
+def different(name: str, values: Sequence[Any]) -> None:
+    """Check that there are one or more values, all of them different.
+
+    Raises:
+        ValueError: there are none, or one of them is repeated.
+    """
+    if not values or len(set(values)) < len(values):
+        given = " ".join(map(str, values)) or "none"
+        raise ValueError(f"`{name}` must be one or more different values, got {given}")
+
+
+def shown(value: Any) -> str:
+    """Return a value as it appears in a message: short, and on one line."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**20:
+        return "a number of more than 20 digits"
+    text = repr(value)
+    return text if len(text) <= 100 and "\n" not in text else f"a {type(value).__name__}"
+
+
+def _items(name: str, values: Any) -> list[Any]:
+    """Return the elements of a list, a tuple, a range, or an array of one dimension."""
+    if isinstance(values, torch.Tensor | np.ndarray) and values.ndim == 1:
+        return list(values.tolist())
+    if not isinstance(values, list | tuple | range):
+        raise ValueError(f"`{name}` must be a list of values, got {shown(values)}")
+    return list(values)
+
+
+def _integer(value: Any) -> int | None:
+    """Return an integer of Python, NumPy or torch as int; None if the value is something else."""
+    try:
+        return None if _is_bool(value) else operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def _checked_most(name: str, number: int) -> int:
+    """Return a count, which must not be beyond all machines."""
+    most = _MOST.get(name, _MOST_OF_OTHERS)
+    if number > most:
+        raise ValueError(f"`{name}` must be at most {most:,}, got {shown(number)}")
+    return number
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == torch.bool
 
 
 def check_seed(value: Any) -> int:
@@ -104,6 +266,8 @@ def reals(values: ArrayLike | torch.Tensor) -> Floats:
     """
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
+    if np.ma.is_masked(values):  # NumPy would take the masked values for numbers
+        raise TypeError
     array = np.array(values)
     if array.dtype.kind == "c":  # NumPy would only warn, and drop the imaginary parts
         raise TypeError
@@ -134,8 +298,12 @@ def memory_of(device: torch.device | str = "cpu") -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def check_memory(n_qubits: int) -> None:
+def check_memory(n_qubits: int, name: str = "n_qubits") -> None:
     """Check that a state of `n_qubits` and its probabilities fit into half of the memory.
+
+    Args:
+        n_qubits: number of qubits.
+        name: name of the option or argument that says it.
 
     Raises:
         ValueError: they do not; the message names the most qubits that do.
@@ -146,7 +314,7 @@ def check_memory(n_qubits: int) -> None:
     most = (memory // (2 * bytes_per_amplitude)).bit_length() - 1
     if n_qubits > most:
         raise ValueError(
-            f"`n_qubits` must be at most {most} on this machine ({memory / 2**30:.0f} GiB), "
+            f"`{name}` must be at most {most} on this machine ({memory / 2**30:.0f} GiB), "
             f"got {n_qubits}"
         )
 

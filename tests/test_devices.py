@@ -12,12 +12,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from conftest import ROOT, TOY, assert_same_checkpoint
 
+import qcaan
 from qcaan.samplers import names, vendors
 
-# KILLS=20 for the whole trial
+# KILLS=50 for the whole trial, on every system
 KILLS = int(os.environ.get("KILLS", "2"))
 DEVICE = (
     *TOY,
@@ -36,14 +39,32 @@ DEVICE = (
 )
 
 
-def command(*arguments):
-    return [
-        sys.executable,
-        "-W",
-        "error",
-        str(ROOT / "scripts" / "train_mnist.py"),
-        *map(str, (*DEVICE, *arguments)),
-    ]
+# so many that each kill can find a new job
+EPOCHS = ("--epochs", max(2, KILLS // 2))
+TINY = (*EPOCHS, "--batch-size", 2, "--n-qubits", 1, "--n-layers", 1)
+# a small run of each system, for which a device is asked in each step
+KILLED = {
+    "train_mnist.py": (*DEVICE, *EPOCHS, "--eval-images", 0),
+    "train_image_qgan.py": (
+        *(*TINY, "--data", "digits8x8", "--decoder", "dense", "--shots", 30),
+        *("--steps-per-epoch", 2, "--eval-images", 0),
+    ),
+    "train_gaussian.py": (
+        *(*TINY, "--steps-per-epoch", 2, "--n-critic", 1, "--shots", 30, "--eval-samples", 20),
+    ),
+    "classify_digits.py": (
+        *(*EPOCHS, "--batch-size", 100, "--n-qubits", 1, "--n-layers", 1),
+        *("--uploads", 1, "--shots", 20, "--digits", 3),
+    ),
+    "train_qgan.py": (
+        *("--data", "binomial", "--n-samples", 300, "--batch-size", 100, "--shots", 50),
+        *EPOCHS,
+    ),
+}
+
+
+def command(script, *arguments):
+    return [sys.executable, "-W", "error", str(ROOT / "scripts" / script), *map(str, arguments)]
 
 
 def everything_written(path: Path) -> bytes:
@@ -91,21 +112,58 @@ def test_a_run_on_a_device_is_planned_to_the_job_and_keeps_credentials_to_itself
 
 
 def check_draws_are_planned(call_script, ionq, run):
-    """Check that commands which draw from a run say what they ask, and obey the limits."""
+    """Check that draws from a run are planned, obey limits, and use the shots in the bank first."""
     before = everything_written(run)
     n_jobs = len(ionq.jobs)
     for name in ("generate.py", "evaluate.py"):
-        dry = call_script(name, run, "--n", 30, "--dry-run")
+        dry = call_script(name, run, "--n", 230, "--dry-run")
         assert dry.returncode == 0, dry.stderr
+        assert "200 of the 230 draws are shots that the run has measured already" in dry.stdout
         assert "the draws: 1 jobs, 2 circuits, 60 shots" in dry.stdout
-        refused = call_script(name, run, "--n", 30, "--max-shots", 59)
+        refused = call_script(name, run, "--n", 230, "--max-shots", 59)
         assert refused.returncode == 2
         assert "plans 60 shots on ionq:simulator, --max-shots is 59" in refused.stderr
-    missing = call_script("generate.py", run, "--n", 30, "--sequence", 3, 5)
+    missing = call_script("generate.py", run, "--n", 230, "--sequence", 3, 5)
     assert (missing.returncode, len(ionq.jobs)) == (2, n_jobs)
     assert everything_written(run) == before
-    drawn = call_script("generate.py", run, "--n", 30, "--max-jobs", 1)
+    drawn = call_script("generate.py", run, "--n", 200, "--npz", run.parent / "drawn.npz")
     assert drawn.returncode == 0, drawn.stderr
+    assert "200 of the 200 draws" in drawn.stdout and "nothing is asked of it" in drawn.stdout
+    scored = call_script("evaluate.py", run, "--n", 30, "--max-jobs", 1)
+    assert scored.returncode == 0, scored.stderr
+    assert len(ionq.jobs) == n_jobs
+    with np.load(run.parent / "drawn.npz") as arrays:
+        assert_same_rows(arrays["bits"], bank_of(run))
+
+
+def bank_of(run):
+    """Return the bank of shots in a run's checkpoint."""
+    return torch.load(run / "checkpoint.pt", weights_only=True)["model"]["prior.bank"].numpy()
+
+
+def assert_same_rows(one, other):
+    """Check that two arrays hold the same rows, in any order."""
+    one, other = (rows[np.lexsort(rows.T)] for rows in (one, other))
+    np.testing.assert_array_equal(one, other)
+
+
+def check_draws_of_a_loaded_run(ionq, run):
+    """Check that draws from Python are planned together, and that no shot is drawn twice."""
+    n_jobs = len(ionq.jobs)
+    loaded = qcaan.load_run(run, device="cpu", max_shots=60)
+    state = torch.get_rng_state()
+    assert loaded.plan(200).run.jobs == 0
+    assert (loaded.plan(230).run.jobs, loaded.plan(230).run.shots) == (1, 60)
+    assert torch.equal(torch.get_rng_state(), state)
+    bits = np.concatenate([loaded.generate(n)[1].numpy() for n in (150, 50)])
+    assert_same_rows(bits, bank_of(run))
+    assert (loaded.n_banked, len(ionq.jobs)) == (0, n_jobs)
+    with pytest.raises(ValueError, match="plans 62 shots on ionq:simulator, --max-shots is 60"):
+        loaded.generate(31)
+    assert len(ionq.jobs) == n_jobs
+    assert len(loaded.generate(20)[1]) == 20
+    with pytest.raises(ValueError, match=r"plans 80 shots \(40 of them done\) on ionq:simulator"):
+        loaded.generate(20)
     assert len(ionq.jobs) == n_jobs + 1
 
 
@@ -139,6 +197,7 @@ def test_fitted_on_the_exact_engine_and_drawn_from_a_device(
     assert switched.returncode == 0, switched.stderr
     assert len(ionq.jobs) == 4  # the bank after the second epoch
     check_draws_are_planned(call_script, ionq, tmp_path / "run")
+    check_draws_of_a_loaded_run(ionq, tmp_path / "run")
 
 
 def test_a_failed_job_is_one_sentence_and_the_run_goes_on_from_the_epochs_start(
@@ -163,9 +222,10 @@ def test_a_failed_job_is_one_sentence_and_the_run_goes_on_from_the_epochs_start(
     assert run_script(*run, "--resume").returncode == 0
 
 
-def test_killed_at_random_moments_nothing_is_lost_or_paid_twice(run_script, ionq, tmp_path):
-    options = ("--sampler", "ionq:simulator", "--eval-images", 0)
-    whole = run_script("train_mnist.py", *DEVICE, *options, "--out", tmp_path / "whole")
+@pytest.mark.parametrize("script", KILLED if "KILLS" in os.environ else ["train_mnist.py"])
+def test_killed_at_random_moments_nothing_is_lost_or_paid_twice(run_script, ionq, tmp_path, script):
+    options = (*KILLED[script], "--sampler", "ionq:simulator")
+    whole = run_script(script, *options, "--out", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     paid = len(ionq.jobs)
     ionq.jobs.clear()
@@ -176,7 +236,7 @@ def test_killed_at_random_moments_nothing_is_lost_or_paid_twice(run_script, ionq
     for _ in range(KILLS):
         resume = ["--resume"] if (run / "config.json").exists() else []
         process = subprocess.Popen(
-            [*command(*options, "--out", run), *resume],
+            [*command(script, *options, "--out", run), *resume],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -190,7 +250,7 @@ def test_killed_at_random_moments_nothing_is_lost_or_paid_twice(run_script, ionq
         process.kill()
         process.wait()
     ionq.latency = 0
-    resumed = run_script("train_mnist.py", *DEVICE, *options, "--out", run, "--resume")
+    resumed = run_script(script, *options, "--out", run, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert_same_checkpoint(tmp_path / "whole", run)
     assert len(ionq.jobs) == paid
@@ -222,7 +282,7 @@ def test_interrupted_while_waiting_for_a_job_the_run_can_be_resumed(run_script, 
     options = ("--sampler", "ionq:simulator", "--eval-images", 0, "--out", tmp_path / "run")
     ionq.latency = 600
     process = subprocess.Popen(
-        command(*options),
+        command("train_mnist.py", *DEVICE, *options),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

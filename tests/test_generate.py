@@ -121,11 +121,15 @@ def test_damaged_runs_and_other_folders_are_named(call_script, associative_run, 
 def test_samples_of_real_numbers_are_an_array(tmp_path, monkeypatch, capsys, system, draw):
     path = write_config(tmp_path / "run", system)
 
-    def load_run(path, _, limits, *, seed, **options):
+    def load_run(path, *, seed, **options):
         rng = np.random.default_rng(seed)
-        return SimpleNamespace(generate=lambda n: draw(rng.normal(size=(n, 2)))), None
+        return SimpleNamespace(
+            generate=lambda n: draw(rng.normal(size=(n, 2))),
+            plan=lambda n, scores: None,
+            limits=None,
+        )
 
-    monkeypatch.setattr(generate, "load_run_with_plan", load_run)
+    monkeypatch.setattr(generate, "load_run", load_run)
     generate.main(path, npz=tmp_path / "samples.npz", seed=3)
     assert "samples.npz" in capsys.readouterr().out
     with np.load(tmp_path / "samples.npz", allow_pickle=False) as arrays:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "qcaan"
@@ -71,3 +75,24 @@ def test_imports_point_downward_only():
     for name, imports in IMPORTS.items():
         assert imports <= below, f"{name} imports {imports - below}, which stand above it"
         below.add(name)
+
+
+def test_every_package_that_is_imported_is_declared_with_bounds():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *extras["aqt"], *extras["ionq"], *extras["bench"]]
+    names = {re.split(r"[\[<>=!;]", line)[0].lower().replace("_", "-") for line in declared}
+    imported: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").partition(".")[0])
+    known = packages_distributions()
+    for module in imported - set(sys.stdlib_module_names) - {"qcaan"}:
+        # a package of the extra `bench` need not be installed; its name is that of its module
+        owners = {name.lower().replace("_", "-") for name in known.get(module, [module])}
+        assert {name.replace("_", "-") for name in owners} & names, module
+    for line in project["dependencies"]:
+        assert ">=" in line and ("<" in line or line.startswith("stamina")), line

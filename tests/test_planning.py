@@ -44,7 +44,7 @@ def test_a_schedule_says_who_fits_and_who_draws_in_each_epoch():
         {"bases": ("z", "o"), "mitigate_readout": True},
         {"train_sampler": "exact"},
         {"train_sampler": "exact", "mitigate_readout": True},
-        {"switch_after_epochs": 1},
+        {"switch_after_epochs": 1, "prior": "shuffled"},
         {"switch_after_epochs": 3},
         {"switch_after_epochs": 2, "optimizer": "spsa", "fit_evals": 40},
         {"switch_after_epochs": 2, "train_sampler": "aer"},
@@ -57,11 +57,11 @@ def test_what_is_planned_is_asked(options):
         **{**small, **circuit, "sampler": "ibm:fake_manila", "optimizer": "cma-es", **options}
     ).resolved(len(IMAGES))
     samplers = SamplerFactory(config, journal := Journal())
-    plan = plan_run(config, samplers, n_scored=25)
+    plan = plan_run(config, samplers, n_scored=45)
     assert plan is not None and journal.spent == (0, 0)
     gan = AssociativeGAN(config, (1, 28, 28), make_sampler=samplers)
     list(train(gan, IMAGES))
-    gan.generate(25)
+    gan.generate(45)  # 15 more than the bank holds
     assert journal.spent == (plan.run.jobs, plan.run.shots)
     with pytest.raises(ValueError, match=f"--max-jobs is {plan.run.jobs - 1}"):
         plan.check(DeviceOptions(max_jobs=plan.run.jobs - 1))

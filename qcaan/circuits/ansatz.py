@@ -30,7 +30,7 @@ from typing import Literal, get_args
 
 from qiskit.circuit import Parameter, ParameterVector, QuantumCircuit
 
-from qcaan.checks import one_of, whole
+from qcaan.checks import check_fields, one_of, whole
 
 AnsatzName = Literal["ion-trap", "seed", "ry-rx", "hardware-efficient"]
 Basis = Literal["z", "o", "t"]
@@ -57,6 +57,7 @@ class Ansatz:
     layers: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        check_fields(self)
         whole("n_qubits", self.n_qubits)
         prepared = self.layers[:1] == (PREPARATION,)
         for layer in self.layers[prepared:]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -26,6 +25,8 @@ Gradient = Literal["backprop", "parameter-shift", "finite-difference"]
 AMPLITUDES = "amplitudes"
 # step of finite differences in float64, whose error is about the square of the step
 _STEP = 1e-4
+# more layers of gates take minutes to build
+MAX_LAYERS = 10_000
 
 
 class QuantumLayer(nn.Module):
@@ -63,6 +64,7 @@ class QuantumLayer(nn.Module):
         sampler, shots, gradient, seed: engine and gradient; see `use`.
 
     Raises:
+        TypeError: `ansatz` is no `Ansatz`.
         ValueError: an argument is out of range. When the layer is called: the inputs have another
             shape or dtype, or a row of amplitudes is zero.
     """
@@ -84,9 +86,14 @@ class QuantumLayer(nn.Module):
         seed: int | np.random.Generator | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(ansatz, Ansatz):
+            raise TypeError(
+                "`ansatz` must be an Ansatz, as qcaan.make_ansatz returns it or as "
+                f"qcaan.Ansatz(n_qubits, layers), got {type(ansatz).__name__}"
+            )
         n = ansatz.n_qubits
         check_memory(n)  # before the angles are made
-        layers = (embedding,) if isinstance(embedding, str) else tuple(embedding)
+        layers = (embedding,) if isinstance(embedding, str) else tuple(map(str, embedding))
         self._as_amplitudes = layers == (AMPLITUDES,)
         if not self._as_amplitudes and not (
             set(layers) <= {"h", *ROTATIONS} and set(layers) & set(ROTATIONS)
@@ -96,6 +103,11 @@ class QuantumLayer(nn.Module):
                 f"at least one rotation, got {' '.join(layers) or 'none'}"
             )
         whole("uploads", uploads)
+        if uploads * len(ansatz.layers) > MAX_LAYERS:
+            raise ValueError(
+                f"`uploads` times the {len(ansatz.layers)} layers of gates of the ansatz must be "
+                f"at most {MAX_LAYERS:,}, got {uploads}"
+            )
         if self._as_amplitudes and uploads > 1:
             raise ValueError(f"`uploads` must be 1 for amplitudes, got {uploads}")
         self.ansatz, self.uploads = ansatz, uploads
@@ -104,7 +116,7 @@ class QuantumLayer(nn.Module):
         # number of inputs that the embedding takes
         self._room = 2**n if self._as_amplitudes else self.embedding.n_params
         self.n_in = self._room if n_in is None else whole("n_in", n_in, 1, self._room + 1)
-        self.qubits = tuple(range(n) if qubits is None else map(operator.index, qubits))
+        self.qubits = tuple(whole("qubits", i, 0) for i in (range(n) if qubits is None else qubits))
         different = set(self.qubits)
         if not self.qubits or len(different) < len(self.qubits) or not different <= set(range(n)):
             raise ValueError(

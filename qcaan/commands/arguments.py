@@ -7,17 +7,19 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import itertools
 import re
 import shutil
 import sys
 import textwrap
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import Annotated, Any
 
 import docstring_parser
 import tyro
+
+from qcaan.checks import of_type, shown
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,11 +52,7 @@ def call(command: Callable[..., None], arguments: Sequence[str], prog: str) -> N
         ValueError: the arguments are not those of the command; the message is one sentence.
         SystemExit: help was asked for and printed.
     """
-    for before, word in pairwise(["", *arguments]):
-        parts = word.partition("=") if word.startswith("--") else (before, "=", word)
-        option, equals, value = parts
-        if equals and not value.strip():
-            raise ValueError(f"`{_name(option.lstrip('-')) or 'argument'}` must not be empty")
+    _check_words(arguments)
     printed, errors = _Captured(), io.StringIO()
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
@@ -69,9 +67,9 @@ def call(command: Callable[..., None], arguments: Sequence[str], prog: str) -> N
         if not ended.code:
             print(_with_wrapped_usage(printed.getvalue()), end="")
             raise
-        raise ValueError(_sentence(errors.getvalue())) from None
+        raise ValueError(_sentence(errors.getvalue(), arguments)) from None
     sys.stderr.write(errors.getvalue())
-    command(**_keyword_arguments(command, options))
+    command(**_keyword_arguments(command, options, arguments))
 
 
 class _Captured(io.TextIOWrapper):
@@ -191,19 +189,45 @@ def _parameters(command: Callable[..., None]) -> Mapping[str, inspect.Parameter]
     return inspect.signature(command, eval_str=True).parameters
 
 
-def _keyword_arguments(command: Callable[..., None], options: Any) -> dict[str, Any]:
+def _check_words(words: Sequence[str]) -> None:
+    """Check that no word is empty, and that no option's value is.
+
+    Raises:
+        ValueError: one is.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        if re.fullmatch(r"--[^=]+=\s*", word):
+            raise ValueError(f"`{_name(word[2:].partition('=')[0])}` must not be empty")
+        if not word.strip():
+            option = f"`{_name(before[2:])}`" if before.startswith("--") else "an argument"
+            raise ValueError(f"{option} must not be empty")
+
+
+def _keyword_arguments(
+    command: Callable[..., None], options: Any, words: Sequence[str]
+) -> dict[str, Any]:
+    """Return the arguments of a command for the values of its options.
+
+    Raises:
+        ValueError: an option that takes several values was given none, or a value is out of range.
+    """
+    parameters = _parameters(command)
     arguments = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    config = _parameters(command).get("config")
-    if config is None:
-        return arguments
-    values: dict[str, Any] = {}
-    for name in option_groups(config.annotation):
-        values |= vars(arguments.pop(name))
-    return {**arguments, "config": config.annotation(**values)}
+    config, values = parameters.get("config"), dict[str, Any]()
+    if config is not None:
+        for name in option_groups(config.annotation):
+            values |= vars(arguments.pop(name))
+    for name, value in {**arguments, **values}.items():
+        if value == () and f"--{name.replace('_', '-')}" in words:
+            raise ValueError(f"`{name}` needs one or more values")
+    arguments = {
+        name: of_type(name, value, parameters[name].annotation) for name, value in arguments.items()
+    }
+    return arguments if config is None else {**arguments, "config": config.annotation(**values)}
 
 
-def _sentence(box: str) -> str:
-    """Return tyro's error, a box of lines in Unicode or ASCII, as one sentence."""
+def _sentence(box: str, words: Sequence[str]) -> str:
+    """Return tyro's error, a box of lines in Unicode or ASCII, as one sentence about the words."""
     lines = [re.sub("[│╭╮╰╯─]", " ", line).strip() for line in box.splitlines()]
     # the first line is a title; empty lines and rules separate what follows
     sections = re.split(r"\n(?:-{3,})?(?=\n|$)", "\n".join(lines[1:]).strip("-\n") + "\n")
@@ -211,16 +235,24 @@ def _sentence(box: str) -> str:
     if choice := re.search(r"invalid choice '(.*)' for argument '--(.*)'.*one of \((.*)\)", first):
         value, option, allowed = choice.groups()
         return f"unknown `{_name(option)}` {value!r}; choose from {allowed.replace(chr(39), '')}"
-    if wrong := re.search(
-        r"Error parsing --(\S+):.*?(?:from |for arguments: |: )\[?('[^]]*')(?=\]|\.?$)", first
-    ):
-        option, value = wrong.groups()
-        return (
-            f"`{_name(option)}` cannot be read from {value.replace(chr(39) + ', ' + chr(39), ' ')}"
-        )
+    if wrong := re.search(r"Error parsing --(\S+):", first):
+        given = _values_of(f"--{wrong[1]}", words)
+        return f"`{_name(wrong[1])}` cannot be read from {shown(' '.join(given))}"
+    if missing := re.search(r"Missing value for argument '(?:--)?(\S+)'", first):
+        return f"`{_name(missing[1])}` needs a value"
+    if missing := re.search(r"Missing from .*?: (\S+) (.*?) ?\(required\)", first):
+        return f"{missing[1]} is missing: {missing[2]}"
     if guess := re.search(r"Perhaps you meant: (--\S+)", " ".join(others)):
         first += f"; perhaps you meant {guess[1]}"
     return first
+
+
+def _values_of(flag: str, words: Sequence[str]) -> list[str]:
+    """Return the values that a command line gives an option the last time that it is named."""
+    last = max(i for i, word in enumerate(words) if word.partition("=")[0] == flag)
+    _, equals, value = words[last].partition("=")
+    following = itertools.takewhile(lambda word: not word.startswith("--"), words[last + 1 :])
+    return [value] if equals else list(following)
 
 
 def _name(option: str) -> str:

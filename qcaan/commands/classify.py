@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from qcaan.checks import check_memory, number, whole
+from qcaan.checks import check_memory, different, number, whole
 from qcaan.circuits.ansatz import AnsatzName, make_ansatz
 from qcaan.circuits.layers import QuantumLayer
 from qcaan.data.images import ImageSet, load_splits
@@ -106,6 +106,7 @@ class ClassifyConfig(
             whole(name, getattr(self, name))
         whole("shots", self.shots, 0)
         number("lr", self.lr, above=0, below=1)
+        different("digits", self.digits)
         check_memory(self.n_qubits)
 
 

@@ -10,10 +10,9 @@ from qcaan.checks import whole
 from qcaan.files import check_folder
 from qcaan.metrics.images import check_scorable, scores_table
 from qcaan.runs.directory import RunDirectory
-from qcaan.runs.loading import IMAGE_SYSTEMS, load_run_with_plan, system_module
+from qcaan.runs.loading import IMAGE_SYSTEMS, load_run, system_module
 from qcaan.runs.restoring import load_data
-from qcaan.runs.session import announce_plan, print_scores
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.runs.session import announce_draws, print_scores
 
 
 def main(
@@ -51,18 +50,17 @@ def main(
             f"{path} holds a run of the system {system}, which draws no images to score"
         )
     check_folder(path / "scores.json")
-    limits = DeviceOptions(max_jobs=max_jobs, max_shots=max_shots)
-    run, plan = load_run_with_plan(
+    run = load_run(
         path,
-        lambda rehearsed: rehearsed.generate(n),
-        limits,
         seed=seed,
         device=device,
         data_root=data_root,
+        max_jobs=max_jobs,
+        max_shots=max_shots,
     )
     config = run.gan.config
     check_scorable(*load_data(directory, config.data_root), config.digits)
-    announce_plan(plan, limits, None, dry_run=dry_run)
+    announce_draws(run, n, scores=True, dry_run=dry_run)
     if dry_run:
         return
     scores = system_module(directory).score_run(directory, run.gan, n)

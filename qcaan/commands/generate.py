@@ -13,10 +13,9 @@ from qcaan.metrics.classifier import load_classifier
 from qcaan.metrics.images import choose_sequence
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
-from qcaan.runs.loading import IMAGE_SYSTEMS, load_run_with_plan
+from qcaan.runs.loading import IMAGE_SYSTEMS, load_run
 from qcaan.runs.restoring import load_data
-from qcaan.runs.session import announce_plan, console
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.runs.session import announce_draws, console
 
 
 def main(
@@ -86,16 +85,15 @@ def main(
         raise ValueError(f"`sequence` must hold digits of the run, {known}, got {min(missing)}")
     n = n or (64 if draws_images and not sequence else 1000)
 
-    limits = DeviceOptions(max_jobs=max_jobs, max_shots=max_shots)
-    run, plan = load_run_with_plan(
+    run = load_run(
         path,
-        lambda rehearsed: rehearsed.generate(n),
-        limits,
         seed=seed,
         device=device,
         data_root=data_root,
+        max_jobs=max_jobs,
+        max_shots=max_shots,
     )
-    announce_plan(plan, limits, None, dry_run=dry_run)
+    announce_draws(run, n, dry_run=dry_run)
     if dry_run:
         return
     if not draws_images:

@@ -74,9 +74,7 @@ class ImageSet:
             return self
         present = _named(self.class_names)
         if unknown := [label for label in classes if label not in self.class_names]:
-            raise DataError(
-                f"`classes`: {unknown[0]} is not a label of {self.name}; its labels are {present}"
-            )
+            raise DataError(f"{unknown[0]} is not a label of {self.name}; its labels are {present}")
         if not classes or len(set(classes)) < len(classes):
             raise DataError(
                 f"`classes` must be one or more different labels of {self.name}, got "

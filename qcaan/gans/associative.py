@@ -12,13 +12,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from qcaan import losses, training
-from qcaan.checks import number, one_of, whole
+from qcaan.checks import different, number, whole
 from qcaan.data.images import ImageDataOptions
 from qcaan.networks import Discriminator, Generator
 from qcaan.optimizers import DecayingAdam
@@ -109,9 +109,7 @@ class AssociativeConfig(
         RunOptions.__post_init__(self)
         DeviceOptions.__post_init__(self)
         check_prior_options(self, self)
-        one_of("latent", self.latent, get_args(Latent))
-        one_of("binarize", self.binarize, get_args(Binarize))
-        one_of("precision", self.precision, get_args(Precision))
+        different("digits", self.digits)
         for name in ("epochs", "steps_per_epoch"):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name))
@@ -234,11 +232,11 @@ class AssociativeGAN(nn.Module):
     def generate(self, n: int) -> tuple[Tensor, Tensor]:
         """Draw n images [n, C, H, W] in [-1, 1] from new samples of the prior.
 
-        Returns the images and the samples [n, dim], both on the CPU. On a device, the samples are
-        jobs that may be paid for.
+        Returns the images and the samples [n, dim], both on the CPU. On a device, the samples that
+        the prior's bank of shots does not hold are jobs that may be paid for.
         """
         with self.isolated():
-            samples = self.prior.measure(n)
+            samples = self.prior.draw(n)
             latents = self.prior.embed(samples)
         return self.draw(latents), samples.cpu()
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from qcaan.checks import whole
 from qcaan.priors.base import BitPrior, check_draws
+from qcaan.training import reseed
 
 
 class BankedPrior(BitPrior):
@@ -20,10 +24,14 @@ class BankedPrior(BitPrior):
     Attributes:
         bank: the shots uint8 [bank_shots, n_bits].
         banked: whether the bank was drawn since the last fit.
+        rng: random state of the order in which `draw` takes shots from the bank.
     """
 
     bank: Tensor
     banked: Tensor
+    rng: np.random.Generator
+    # places in the bank that `draw` takes next; None: all of them, in an order not drawn yet
+    _undrawn: Tensor | None = None
 
     def __init__(
         self, n_bits: int, dither: float, noise_dims: int, *, bank_shots: int, n_bases: int
@@ -41,6 +49,7 @@ class BankedPrior(BitPrior):
         """
         self.bank.copy_(self.measure(self.bank_shots))
         self.banked.fill_(True)
+        self._undrawn = None
         return self.bank_shots * self.n_bases
 
     def _draw(self, n: int) -> Tensor:
@@ -48,3 +57,27 @@ class BankedPrior(BitPrior):
         if not self.banked:
             self.draw_bank()
         return self.bank[torch.randint(len(self.bank), (n,), device=self.bank.device)].float()
+
+    @property
+    @abstractmethod
+    def is_drawn_on_device(self) -> bool:
+        """Whether the shots of the bank come from a device."""
+
+    @property
+    def n_undrawn(self) -> int:
+        if not (self.banked and self.is_drawn_on_device):
+            return 0
+        return len(self.bank if self._undrawn is None else self._undrawn)
+
+    def draw(self, n: int) -> Tensor:
+        if not (self._count(n) and self.n_undrawn):
+            return self.measure(n)
+        if self._undrawn is None:
+            self._undrawn = torch.from_numpy(self.rng.permutation(len(self.bank)))
+        taken, self._undrawn = self._undrawn[:n], self._undrawn[n:]
+        bits = self.bank[taken.to(self.device)].float()
+        return bits if len(bits) == n else torch.cat([bits, self.measure(n - len(bits))])
+
+    def reseed(self, seed: int) -> None:
+        reseed(self.rng, seed)
+        self._undrawn = None

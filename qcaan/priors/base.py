@@ -203,6 +203,19 @@ class Prior(nn.Module, ABC):
         yield generator.device, generator
         self._random_state.copy_(generator.get_state())
 
+    @property
+    def n_undrawn(self) -> int:
+        """Number of shots of a device in the bank that `draw` has not returned yet."""
+        return 0
+
+    def draw(self, n: int) -> Tensor:
+        """Draw n samples, for pictures and scores: no shot of a device is drawn twice.
+
+        Shots of a device that the bank holds are drawn first, in random order, since they are paid
+        for. The rest is measured, by jobs that may be paid for.
+        """
+        return self.measure(n)
+
     def distances(self, bits: BitsLike) -> dict[str, Any]:
         """Return `kl`, `kl_product` and `tvd` to bits [m, dim], see `FitReport`.
 

@@ -22,8 +22,7 @@ from qcaan.priors.marginals import angles_at_marginals
 from qcaan.priors.objective import BornObjective, gradient_evaluations
 from qcaan.priors.schedule import Schedule
 from qcaan.priors.starts import LAST, RANDOM, Search, Target, random_angles
-from qcaan.samplers.names import EXACT, EngineLike, MakeSampler, open_engine
-from qcaan.training import reseed
+from qcaan.samplers.names import EXACT, EngineLike, MakeSampler, is_device, open_engine
 
 FitLoss = Literal["kl", "nll", "mmd"]
 Initial = Literal["marginals", "random"]
@@ -302,6 +301,10 @@ class QCBM(BankedPrior):
         """The Born machine that draws now."""
         return self.schedule.drawer(int(self.fits))
 
+    @property
+    def is_drawn_on_device(self) -> bool:
+        return is_device(self.drawer.engine.name)
+
     def _read(self, born: BornMachine, frequencies: Tensor) -> Tensor:
         """Correct frequencies [..., 2**n] of `born` for its readout errors, if asked to."""
         if not self.mitigate_readout or born is not self.born:
@@ -312,10 +315,6 @@ class QCBM(BankedPrior):
 
     def resume_at(self, n_fits: int) -> None:
         self.fits.fill_(n_fits)
-
-    def reseed(self, seed: int) -> None:
-        """Reseed the generator that shots and pairings are drawn from."""
-        reseed(self.rng, seed)
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"rng": self.rng.bit_generator.state}

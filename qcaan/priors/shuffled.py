@@ -27,7 +27,7 @@ class Shuffled(BankedPrior):
         super().__init__(
             qcbm.dim, qcbm.dither, qcbm.noise_dims, bank_shots=qcbm.bank_shots, n_bases=qcbm.n_bases
         )
-        self.qcbm = qcbm
+        self.qcbm, self.rng = qcbm, qcbm.rng
         self.schedule = qcbm.schedule
 
     def _fit(self, bits: Tensor) -> FitReport:
@@ -69,5 +69,6 @@ class Shuffled(BankedPrior):
     def resume_at(self, n_fits: int) -> None:
         self.qcbm.resume_at(n_fits)
 
-    def reseed(self, seed: int) -> None:
-        self.qcbm.reseed(seed)
+    @property
+    def is_drawn_on_device(self) -> bool:
+        return self.qcbm.is_drawn_on_device

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from qcaan.checks import check_seed
+from qcaan.checks import check_seed, path_of, whole
 from qcaan.runs.directory import RunDirectory, RunError, System
 from qcaan.runs.restoring import draw_samplers, restore
 from qcaan.samplers.jobs import DeviceOptions
-from qcaan.samplers.names import MakeSampler, is_device
+from qcaan.samplers.names import MakeSampler, SamplerFactory, is_device
 from qcaan.samplers.rehearsal import Plan, Stage
 from qcaan.training import pick_device
 
 # systems that draw images; the others draw real numbers or nothing
 IMAGE_SYSTEMS = ("associative", "image")
 # options of a device that draws take from their run
-_RECORDED_OPTIONS = ("ibm_mode", "job_timeout")
+_RECORDED = ("ibm_mode", "job_timeout")
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,80 @@ class Run:
         directory: its directory.
         system: name of its system.
         gan: the trained system, as its last checkpoint holds it.
+        limits: limits of what the draws may ask of a device.
     """
 
     directory: RunDirectory
     system: System
     gan: Any
+    limits: DeviceOptions
+    _load: Callable[[MakeSampler], Any] = field(repr=False)
+    # None: the samplers are made by the caller, who limits them
+    _samplers: SamplerFactory | None = field(repr=False)
 
     def generate(self, n: int) -> Any:
         """Draw n samples.
 
         Runs on images return two tensors: images [n, C, H, W] in [-1, 1], and what they were drawn
-        from. Runs on real numbers return a tensor of samples float64 [n, k]. On a device, the draws
-        are jobs that may be paid for.
+        from. Runs on real numbers return a tensor of samples float64 [n, k].
+
+        On a device, the draws are jobs that may be paid for. They are planned first, and nothing is
+        submitted if they are beyond the limits. The shots that the run has measured and not drawn
+        yet are used first; see `n_banked`.
+
+        Raises:
+            ValueError: n is not a whole number of at least 1, or the draws are beyond the limits.
         """
+        if plan := self.plan(n):
+            assert self._samplers is not None
+            plan.check(self.limits, self._samplers.spent)
         drawn = self.gan.generate(n)
         return torch.from_numpy(drawn) if isinstance(drawn, np.ndarray) else drawn
+
+    def plan(self, n: int, *, scores: bool = False) -> Plan | None:
+        """Plan the device jobs of n draws. Nothing is submitted.
+
+        Args:
+            n: number of draws.
+            scores: whether the draws of a run on images are to be scored too.
+
+        Returns:
+            The plan; None if the draws use no device.
+
+        Raises:
+            ValueError: n is not a whole number of at least 1.
+        """
+        n = whole("n", n)
+        config = self.directory.config()["config"]
+        names = (config.get("sampler"), config.get("train_sampler"))
+        if self._samplers is None or not any(is_device(name or "") for name in names):
+            return None
+        stage = Stage(self._samplers)
+        # the rehearsal must not change what is drawn
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            gan = self._load(stage)
+            if stage.device is None:
+                return None
+
+            def draw() -> None:
+                if self.system != "associative":
+                    gan.generate(n)
+                    return
+                if n > self.n_banked:
+                    gan.prior.measure(n - self.n_banked)
+                if scores and gan.prior.n_bits:
+                    gan.prior.distances(torch.zeros(1, gan.prior.dim))
+
+            counts = stage.spent(draw)
+        return stage.plan(counts, counts)
+
+    @property
+    def n_banked(self) -> int:
+        """Number of draws for which the run has measured shots on a device already.
+
+        They are the shots in the bank of a QC-AAN's last checkpoint, each of which is drawn once.
+        """
+        return self.gan.prior.n_undrawn if self.system == "associative" else 0
 
 
 def load_run(
@@ -57,6 +116,8 @@ def load_run(
     seed: int = 0,
     device: str = "auto",
     data_root: str | Path | None = None,
+    max_jobs: int | None = None,
+    max_shots: int | None = None,
     make_sampler: MakeSampler | None = None,
 ) -> Run:
     """Load a run from its directory.
@@ -66,68 +127,40 @@ def load_run(
         seed: seed of the draws.
         device: device of the networks: auto, cpu, cuda or cuda:N.
         data_root: folder of the data sets, if it is not the one that the run used.
-        make_sampler: maker of the samplers by name; default one with the run's limits and journal.
+        max_jobs: maximum number of jobs of all draws on a device; default 1,000 on paid devices,
+            no limit on others.
+        max_shots: maximum number of shots of all draws on a device; default 1,000,000 on paid
+            devices, no limit on others.
+        make_sampler: maker of the samplers by name, whose draws are then neither planned nor
+            limited; default one with the limits above and the run's journal.
 
     Raises:
-        ValueError: the seed or the device is out of range.
+        ValueError: the seed, the device or a limit is out of range.
         RunError: the directory holds no run, the run has no checkpoint yet, or is damaged.
     """
-    directory = RunDirectory(Path(path))
-    root = None if data_root is None else Path(data_root)
+    directory = RunDirectory(path_of("path", path))
+    root = None if data_root is None else path_of("data_root", data_root)
     check_seed(seed)
-    gan = restore(
-        directory,
-        system_module(directory),
-        device=pick_device(device),
-        seed=seed,
-        data_root=root,
-        make_sampler=make_sampler,
-    )
-    return Run(directory, directory.config()["system"], gan)
-
-
-def load_run_with_plan(
-    path: Path,
-    draw: Callable[[Run], object],
-    limits: DeviceOptions,
-    *,
-    seed: int,
-    device: str,
-    data_root: Path | None,
-) -> tuple[Run, Plan | None]:
-    """Load a run, and plan the device jobs of draws from it. Nothing is submitted.
-
-    Args:
-        path: path of the run's directory.
-        draw: draws from the run; it is rehearsed.
-        limits: limits of the draws. How jobs are run and waited for is as the run has it.
-        seed, device, data_root: see `load_run`.
-
-    Returns:
-        The run, and the plan; None if the draws use no device.
-
-    Raises:
-        ValueError, RunError: as of `load_run`.
-    """
-    directory = RunDirectory(path)
-    recorded = directory.config()["config"]
-    as_recorded = {name: recorded[name] for name in _RECORDED_OPTIONS if name in recorded}
+    where = pick_device(device)
+    record = directory.config()
+    options = {name: record["config"][name] for name in _RECORDED if name in record["config"]}
+    limits = DeviceOptions(max_jobs=max_jobs, max_shots=max_shots, **options)
     # one factory, so that the vendor is opened once
-    samplers = draw_samplers(directory, replace(limits, **as_recorded))
+    ours = draw_samplers(directory, limits)
 
-    def load(make_sampler: MakeSampler) -> Run:
-        return load_run(
-            path, seed=seed, device=device, data_root=data_root, make_sampler=make_sampler
+    def load(maker: MakeSampler) -> Any:
+        return restore(
+            directory,
+            system_module(directory),
+            device=where,
+            seed=seed,
+            data_root=root,
+            make_sampler=maker,
         )
 
-    plan = None
-    if any(is_device(recorded.get(name) or "") for name in ("sampler", "train_sampler")):
-        stage = Stage(samplers)
-        rehearsed = load(stage)
-        if stage.device is not None:
-            counts = stage.spent(lambda: draw(rehearsed))
-            plan = stage.plan(counts, counts)
-    return load(samplers), plan
+    gan = load(make_sampler or ours)
+    samplers = None if make_sampler else ours
+    return Run(directory, record["system"], gan, limits, load, samplers)
 
 
 def system_module(directory: RunDirectory) -> ModuleType:

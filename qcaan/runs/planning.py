@@ -28,7 +28,7 @@ def plan_prior(
         make_prior: makes the run's prior from a maker of its samplers.
         samplers: the factory of the run's samplers, which opens the vendor.
         epochs: number of epochs of the run.
-        draws: number of shots per basis drawn after the run, for scores.
+        draws: number of draws after the run, for scores; those in the bank ask nothing.
     """
     stage = Stage(samplers)
     prior = make_prior(stage)
@@ -52,7 +52,7 @@ def plan_prior(
             epoch = epoch_counts(first + place)
             total = total.plus(epoch, max(1, n_epochs - 1) if place else 1)
     if draws:
-        total = total.plus(stage.spent(partial(prior.measure, draws)))
+        total = total.plus(stage.spent(partial(prior.draw, draws)))
     return stage.plan(epoch, total)
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from qcaan.files import reason
 from qcaan.runs.directory import RunDirectory, RunError, System
+from qcaan.runs.loading import Run
 from qcaan.runs.restoring import restore_checkpoint
 from qcaan.samplers.jobs import DeviceOptions
 from qcaan.samplers.journal import Journal
@@ -40,7 +41,9 @@ def announce_plan(
     Raises:
         ValueError: the plan is beyond the limits.
     """
-    if plan is not None:
+    if plan is not None and not plan.run.jobs:
+        console.print(f"plan for {plan.name}: nothing is asked of it")
+    elif plan is not None:
         limits = plan.limits
         console.print(
             f"plan for {plan.name}: {plan.two_qubit_gates} two-qubit gates, depth {plan.depth}; "
@@ -65,6 +68,17 @@ def announce_plan(
         )
     if dry_run:
         console.print("dry run: nothing was written")
+
+
+def announce_draws(run: Run, n: int, *, scores: bool = False, dry_run: bool) -> None:
+    """Print the plan of n draws from a run, and check it; see `Run.plan` and `announce_plan`."""
+    plan = run.plan(n, scores=scores)
+    if plan is not None and run.n_banked:
+        console.print(
+            f"{min(n, run.n_banked):,} of the {n:,} draws are shots that the run has measured "
+            f"already; its bank holds {run.n_banked:,}"
+        )
+    announce_plan(plan, run.limits, None, dry_run=dry_run)
 
 
 def announce_data(provenance: str, *, stands_in: bool = False) -> None:

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from qiskit import QuantumCircuit
@@ -15,7 +15,7 @@ from qiskit.primitives import BaseSamplerV2, PrimitiveJob, PrimitiveResult, Samp
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from qcaan.checks import number, one_of, whole
+from qcaan.checks import check_fields, number, whole
 from qcaan.samplers.credentials import scrub, shown
 from qcaan.samplers.journal import Entry, Journal, fingerprint
 from qcaan.samplers.requests import (
@@ -75,7 +75,7 @@ class DeviceOptions:
     """Maximum time for one job, in seconds: to submit it, to wait for it, and to fetch it."""
 
     def __post_init__(self) -> None:
-        one_of("ibm_mode", self.ibm_mode, get_args(IBMMode))
+        check_fields(self)  # those of the configurations that inherit from this class too
         for name in ("max_jobs", "max_shots"):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name))

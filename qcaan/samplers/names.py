@@ -158,6 +158,11 @@ class SamplerFactory:
             self._vendors[name] = make_vendor(name, self._options)
         return self._vendors[name]
 
+    @property
+    def spent(self) -> tuple[int, int]:
+        """Numbers of jobs and of shots that devices were asked so far; see `Journal.spent`."""
+        return self._journal.spent
+
 
 def make_sampler(
     name: str,
@@ -185,6 +190,8 @@ def make_sampler(
     Raises:
         ValueError: the name is unknown, or its package, account or hardware is missing.
     """
+    if not isinstance(name, str):
+        raise ValueError(_unknown(name))
     return SamplerFactory(options, journal)(name, np.random.default_rng(seed))
 
 

@@ -50,18 +50,25 @@ class Plan:
     two_qubit_gates: int
     depth: int
 
-    def check(self, options: DeviceOptions) -> None:
+    def check(self, options: DeviceOptions, spent: tuple[int, int] = (0, 0)) -> None:
         """Check that the run stays within the limits of its options.
+
+        Args:
+            options: the limits.
+            spent: numbers of jobs and shots that count too, since they were asked before.
 
         Raises:
             ValueError: it does not.
         """
+        before = dict(zip(("jobs", "shots"), spent, strict=True))
         for what, most in options.limits(self.paid).items():
-            planned = getattr(self.run, what)
+            planned = before[what] + getattr(self.run, what)
             if most is not None and planned > most:
+                done = f" ({before[what]:,} of them done)" if before[what] else ""
                 raise ValueError(
-                    f"the run plans {planned:,} {what} on {self.name}, --max-{what} is {most:,}; "
-                    "plan less (fewer shots, evaluations, steps or epochs on it) or allow more"
+                    f"the run plans {planned:,} {what}{done} on {self.name}, --max-{what} is "
+                    f"{most:,}; plan less (fewer draws, shots, evaluations, steps or epochs on it) "
+                    "or allow more"
                 )
 
 

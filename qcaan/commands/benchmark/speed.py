@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from qcaan.checks import whole
+from qcaan.checks import check_memory, whole
 from qcaan.commands.benchmark.engines import cost_evaluations, engine_goals, exact_engines
 from qcaan.commands.benchmark.layers import BATCH, layer_goals, quantum_layers
 from qcaan.commands.benchmark.timing import Goal, Row
@@ -53,7 +53,7 @@ def main(
     whole("qgan_steps", qgan_steps, 0)
     for name, sizes in (("qubits", qubits), ("layer_qubits", layer_qubits)):
         for size in sizes:
-            whole(name, size)
+            check_memory(whole(name, size), name)
     if json:
         check_folder(json)
     where = pick_device(device)

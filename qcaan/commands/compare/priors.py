@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from qcaan.checks import check_seed, one_of, whole
+from qcaan.checks import SEEDS, one_of, whole
 from qcaan.data.images import ImageSet, load_splits
 from qcaan.files import check_new_folder, new_folder, parse_json, write_csv, write_json, write_text
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
@@ -99,7 +99,7 @@ def main(
     if not seeds:
         raise ValueError("`seeds` must be one or more seeds, got none")
     for seed in seeds:
-        check_seed(seed)
+        whole("seeds", seed, 0, SEEDS)
     whole("epochs", epochs)
     whole("images", images, 2)
     where = pick_device(device)

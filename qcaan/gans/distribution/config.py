@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qcaan.checks import check_seed, number, one_of, whole
+from qcaan.checks import check_seed, number, whole
 from qcaan.data.samples import NAMED_DISTRIBUTIONS, Samples, read_samples
 from qcaan.gans.distribution.circuit import InitialState
 from qcaan.gans.distribution.discriminator import (
@@ -115,12 +114,8 @@ class DistributionConfig(
                 "`bounds` must be a minimum and a maximum for each dimension, "
                 f"got {len(self.bounds)} numbers"
             )
-        one_of("loss", self.loss, get_args(GridLoss))
-        one_of("initial_state", self.initial_state, get_args(InitialState))
         whole("n_layers", self.n_layers, 0)
         whole("shots", self.shots, 0)
-        if self.gradient is not None:
-            one_of("gradient", self.gradient, get_args(GradientName))
 
 
 def configured_samples(config: DistributionConfig, data_root: Path | None = None) -> Samples:

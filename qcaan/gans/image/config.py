@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from qcaan import training
-from qcaan.checks import number, one_of, whole
+from qcaan.checks import different, number, whole
 from qcaan.circuits.ansatz import AnsatzName
 from qcaan.circuits.layers import Gradient
 from qcaan.data.images import ImageDataOptions
@@ -123,11 +123,7 @@ class ImageConfig(
     def __post_init__(self) -> None:
         RunOptions.__post_init__(self)
         DeviceOptions.__post_init__(self)
-        one_of("loss", self.loss, get_args(Loss))
-        one_of("noise", self.noise, get_args(Noise))
-        one_of("circuit", self.circuit, get_args(Circuit))
-        one_of("decoder", self.decoder, get_args(DecoderName))
-        one_of("discriminator", self.discriminator, get_args(DiscriminatorName))
+        different("digits", self.digits)
         for name in (
             "epochs",
             "n_critic",

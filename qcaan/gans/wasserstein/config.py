@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from qcaan.checks import number, one_of, whole
+from qcaan.checks import number, whole
 from qcaan.circuits.ansatz import AnsatzName
 from qcaan.circuits.layers import Gradient
 from qcaan.samplers.jobs import DeviceOptions
@@ -109,7 +109,6 @@ class WassersteinConfig(
     def __post_init__(self) -> None:
         RunOptions.__post_init__(self)
         DeviceOptions.__post_init__(self)
-        one_of("penalty", self.penalty, get_args(Penalty))
         for name in (
             "epochs",
             "steps_per_epoch",
