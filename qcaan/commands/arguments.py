@@ -195,12 +195,13 @@ def _check_words(words: Sequence[str]) -> None:
     Raises:
         ValueError: one is.
     """
-    for before, word in zip(["", *words], words, strict=False):
-        if re.fullmatch(r"--[^=]+=\s*", word):
-            raise ValueError(f"`{_name(word[2:].partition('=')[0])}` must not be empty")
-        if not word.strip():
-            option = f"`{_name(before[2:])}`" if before.startswith("--") else "an argument"
-            raise ValueError(f"{option} must not be empty")
+    for before, word in itertools.pairwise(["", *words]):
+        option, equals, value = (
+            word.partition("=") if word.startswith("--") else (before, "=", word)
+        )
+        if equals and not value.strip():
+            name = _name(option.removeprefix("--")) if option.startswith("--") else "argument"
+            raise ValueError(f"`{name}` must not be empty")
 
 
 def _keyword_arguments(
