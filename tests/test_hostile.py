@@ -155,7 +155,7 @@ def server(monkeypatch):
         yield server
 
 
-@settings(max_examples=18, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=14, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schedule=schedules, lag=st.sampled_from((0.0, 0.2)))
 def test_whatever_a_server_answers_nothing_is_lost_leaked_or_paid_twice(
     server, tmp_path, schedule, lag
