@@ -22,6 +22,8 @@ def test_whole_numbers_of_any_kind_are_returned_as_int(value):
         (9, {"least": 0, "below": 9}, "`n` must be at least 0 and below 9, got 9"),
         (1.5, {}, "`n` must be a whole number of at least 1, got 1.5"),
         ("3", {}, "`n` must be a whole number of at least 1, got '3'"),
+        (True, {}, "`n` must be a whole number of at least 1, got True"),
+        (torch.tensor(True), {}, "`n` must be a whole number of at least 1, got tensor(True)"),
         (None, {}, "`n` must be a whole number of at least 1, got None"),
     ],
 )

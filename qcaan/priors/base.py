@@ -107,7 +107,7 @@ class Prior(nn.Module, ABC):
 
     Args:
         seed: seed of the prior's own random state, which its fits and draws then use; default
-            torch's global random state. Both are the same on every device only with a seed.
+            torch's global random state.
 
     Attributes:
         dim: width of a sample.
