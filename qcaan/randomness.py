@@ -20,8 +20,10 @@ _DRAWS = {
     "cauchy_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_",
     "xavier_normal_", "orthogonal_", "sparse_",
 }  # fmt: skip
+# names of functions that make tensors of the default dtype, and on the default device
 _OF_DEFAULT_DTYPE = {"empty", "zeros", "ones", "rand", "randn", "eye", "linspace"}
 _ON_DEFAULT_DEVICE = _OF_DEFAULT_DTYPE | {"arange", "full", "tensor", "randint", "randperm"}
+_CHANGED = _DRAWS | _ON_DEFAULT_DEVICE
 
 
 class RandomState:
@@ -103,8 +105,9 @@ class isolated(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        name = getattr(func, "__name__", "")
-        given = dict(kwargs or {})
+        name, given = getattr(func, "__name__", ""), dict(kwargs or {})
+        if name not in _CHANGED:  # all but a few functions
+            return func(*args, **given)
 
         def default(key: str, value: object) -> None:
             if given.get(key) is None:

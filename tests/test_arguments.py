@@ -160,7 +160,7 @@ def test_help_shows_the_groups_with_their_texts_and_the_defaults_of_the_preset(e
         (["--labels", "--epochs", "3"], "`labels` needs one or more values"),
         (["--loss", ""], "`loss` must not be empty"),
         (["--batch-size="], "`batch_size` must not be empty"),
-        ([""], "an argument must not be empty"),
+        ([""], "`argument` must not be empty"),
         (["digits"], "Unrecognized options: digits"),
         (["--epochs", "0"], "`epochs` must be at least 1, got 0"),
     ],

@@ -84,6 +84,7 @@ SYSTEMS = {
     "image": image,
     "image, wgan-gp": lambda seed: image(seed, loss="wgan-gp", theta_noise=0.1),
     "image, amplitudes": lambda seed: image(seed, noise="amplitudes", discriminator="quantum"),
+    "image, exact shots": lambda seed: image(seed, noise="shots", shots=5),
     "wasserstein": real_numbers,
     "distribution": lambda seed: distribution(seed, loss="wgan-gp"),
     "distribution, aer": lambda seed: distribution(seed, sampler="aer", shots=50),

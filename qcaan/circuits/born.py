@@ -17,7 +17,7 @@ from qiskit_aer import AerSimulator
 from torch import Tensor
 
 from qcaan.bits import bits_to_index, index_to_bits
-from qcaan.checks import as_tensor
+from qcaan.checks import SEEDS, as_tensor
 from qcaan.circuits.ansatz import ROTATIONS, Ansatz, basis_params, check_bases
 from qcaan.circuits.statevector import all_probabilities
 from qcaan.samplers.names import EngineLike, open_engine
@@ -30,10 +30,10 @@ class BornMachine:
     Args:
         ansatz: the circuit U.
         bases: names of measurement bases; `t` adds n_qubits angles to the end of theta.
-        engine: `exact` for our differentiable engine, which draws shots on theta's device from
-            torch's global random state; or a name of `qcaan.make_sampler`, a `BaseSamplerV2`, a
-            Qiskit backend, or an `Engine`.
-        rng: random state of named samplers and of the pairing of shots.
+        engine: `exact` for our differentiable engine, which draws shots on theta's device; or a
+            name of `qcaan.make_sampler`, a `BaseSamplerV2`, a Qiskit backend, or an `Engine`.
+        rng: random state of the exact engine's shots, of named samplers and of the pairing of
+            shots.
 
     Attributes:
         n_params: number of angles, those of basis `t` included.
@@ -89,7 +89,8 @@ class BornMachine:
         theta = as_tensor("theta", theta)
         if self.engine.sampler is None:
             probs = all_probabilities(self.ansatz, theta.detach(), self.bases)  # (K, n_bases, 2**n)
-            drawn = torch.multinomial(probs.flatten(0, 1), shots, replacement=True)
+            rng = torch.Generator(theta.device).manual_seed(int(self._rng.integers(SEEDS)))
+            drawn = torch.multinomial(probs.flatten(0, 1), shots, replacement=True, generator=rng)
             return drawn.unflatten(0, (len(theta), -1)).transpose(0, 1)
         values = theta.detach().cpu().numpy()
         pubs = [(circuit, values[:, : circuit.num_parameters], shots) for circuit in self._circuits]

@@ -145,8 +145,7 @@ class QuantumLayer(nn.Module):
             gradient: `backprop` (on the exact engine without shots), `parameter-shift`, or
                 `finite-difference` (without shots, in double precision); default `backprop` if it
                 is available, else `parameter-shift`.
-            seed: seed of named samplers. The exact engine draws shots from torch's global random
-                state.
+            seed: seed of named samplers and of the shots of the exact engine.
 
         Raises:
             ValueError: the sampler or the gradient is unknown or unavailable with the others.

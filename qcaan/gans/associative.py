@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -335,7 +336,8 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
         # latent -> bits -> fit -> bank: the fit ends the epoch, so that a saved prior belongs to
         # the saved discriminator
         bits = gan.latent_bits(images)  # (N, dim)
-        with gan.isolated():
+        # a quantum prior draws from its own random state, and the context would slow its fit
+        with gan.isolated() if prior.schedule is None else nullcontext():
             report = prior.fit(bits)
             start = time.perf_counter()
             shots = prior.draw_bank()
