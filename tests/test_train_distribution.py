@@ -214,11 +214,12 @@ def test_bad_input_is_one_sentence_and_status_2(run_script, tmp_path, options, m
 def test_a_real_limit_of_file_sizes_is_one_sentence(run_script, tmp_path):
     """The system refuses to write more than 8,000 bytes into a file, as it does on a full disk."""
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
-
-    command = ("train_qgan.py", *TOY, "--epochs", 1, "--out", tmp_path / "run")
-    result = run_script(*command, preexec_fn=limit)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))  # the command inherits it
+    try:
+        result = run_script("train_qgan.py", *TOY, "--epochs", 1, "--out", tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert result.returncode == 2
     assert result.stderr == (
         f"error: {tmp_path / 'run' / 'checkpoint.pt'}: File too large; 0 epochs are saved, and "
