@@ -238,6 +238,8 @@ def read_state(path: Path, device: torch.device | str = "cpu") -> Any:
         with ZipFile(path) as archive:
             if (record := archive.testzip()) is not None:
                 raise ValueError(f"bad checksum of {record}")
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise ValueError("a TorchScript archive, of which torch would only warn")
         return torch.load(path, map_location=device, weights_only=True)
     # a file cut short fails in many ways, each deep inside torch or zipfile
     except Exception as error:

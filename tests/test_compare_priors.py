@@ -85,3 +85,12 @@ def test_every_cell_makes_a_prior_as_wide_as_its_name_says(name):
     assert prior.latent_dim == prior.dim + (16 if "noise" in rest else 0)
     assert bool(config.dither) == ("dither" in rest)
     assert len(set(SCORES)) == len(SCORES)
+
+
+def test_a_folder_of_other_things_is_refused_and_left_alone(call_script, tmp_path):
+    (tmp_path / "table.md").write_text("years of work")
+    result = call_script("compare_priors.py", "--data", "digits8x8", "--out", tmp_path)
+    assert result.returncode == 2
+    assert "holds something else than a comparison; name another --out" in result.stderr
+    assert (tmp_path / "table.md").read_text() == "years of work"
+    assert [path.name for path in tmp_path.iterdir()] == ["table.md"]

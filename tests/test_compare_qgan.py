@@ -59,3 +59,11 @@ def test_a_comparison_of_nothing_is_refused(option, capsys):
         main(["compare", "qgan", option])
     assert ended.value.code == 2
     assert capsys.readouterr().err == "error: `cases` and `seeds` must not be empty\n"
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_training(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", "qgan", "--out", str(tmp_path / "file" / "below")])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'file'} is not a folder to write into\n"

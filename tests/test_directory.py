@@ -234,6 +234,7 @@ def test_a_refused_resume_changes_nothing(tmp_path, locked):
         ("log.jsonl", None, r"log\.jsonl is not a file"),
         ("checkpoint.pt", None, r"checkpoint\.pt is not a file"),
         ("checkpoint.pt", b"hello", r"checkpoint\.pt is damaged"),
+        ("samples", b"", r"samples is not a folder"),
         ("config.json", b"[" * 100_000, r"config\.json is damaged"),
         ("config.json", b"\xff\xfe", r"config\.json is damaged"),
     ],
@@ -243,7 +244,7 @@ def test_foreign_files_are_refused_by_name_and_left_alone(tmp_path, name, conten
         begin(run)
     checkpointed(run, 1)
     path = run.path / name
-    path.unlink()
+    path.rmdir() if path.is_dir() else path.unlink()
     path.mkdir() if content is None else path.write_bytes(content)
     before = tree(run.path)
     with pytest.raises(RunError, match=message), RunDirectory(run.path) as again:

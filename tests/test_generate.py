@@ -91,6 +91,9 @@ def test_a_sequence_that_is_not_among_the_draws_is_refused(call_script, associat
         (("--npz", "images.png"), "`npz` must end in .npz, got images.png"),
         (("--npz", "nowhere/images.npz"), "nowhere is not a folder to write images.npz into"),
         (("--device", "tpu"), "unknown `device` 'tpu'"),
+        (("--n", 10_001), "`n` must be at most 10,000 for a picture, got 10001"),
+        (("--out", f"{'n' * 300}.png"), "File name too long"),
+        (("--npz", ""), "`npz` must not be empty"),
     ],
 )
 def test_bad_options_are_one_sentence(
@@ -144,3 +147,16 @@ def test_runs_on_real_numbers_draw_no_pictures(tmp_path, options):
     with pytest.raises(ValueError, match="the system wasserstein, which draws no pictures; name"):
         generate.main(path, **({"npz": tmp_path / "samples.npz", **options} if options else {}))
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_folder_is_no_target_and_no_run(call_script, associative_run, tmp_path):
+    (tmp_path / "grid.png").mkdir()
+    (tmp_path / "file").write_text("")
+    for words, message in (
+        ((associative_run, "--out", tmp_path / "grid.png"), "is a folder, not a file to write"),
+        ((tmp_path / "nosuch",), "nosuch does not exist; name the directory of a run"),
+        ((tmp_path / "file",), "file is a file; name the directory of a run"),
+        ((tmp_path,), "is not a run directory: it has no config.json"),
+    ):
+        result = call_script("generate.py", *words)
+        assert result.returncode == 2 and message in result.stderr

@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 
+from qcaan.data.images import ImageSet
+from qcaan.data.readers import DataError
 from qcaan.metrics import images as metrics
 from qcaan.metrics.classifier import Classifier, ClassifierNetwork
 
@@ -108,3 +110,23 @@ def test_the_shuffled_reference_is_always_the_same_and_mixed():
     assert torch.equal(shuffled, metrics.shuffled(images))
     assert not torch.equal(shuffled, images)
     assert torch.equal(shuffled.flatten().sort().values, images.flatten())
+
+
+def image_set(n: int, *, channels: int = 1, labels: tuple[int, ...] = (0, 1)) -> ImageSet:
+    chosen = torch.tensor([labels[index % len(labels)] for index in range(n)])
+    names = {label: str(label) for label in labels}
+    return ImageSet(torch.zeros(n, channels, 28, 28), chosen, "toys", "toys", names)
+
+
+@pytest.mark.parametrize(
+    ("test", "classes", "message"),
+    [
+        (image_set(8, channels=3), (0, 1), r"training images \[1, 28, 28\] and test images \[3,"),
+        (image_set(8, labels=(0,)), (0, 1), "has no test images of the class 1"),
+        (image_set(1, labels=(0,)), (0,), "fewer than two images"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(test, classes, message):
+    metrics.check_scorable(image_set(8), image_set(8), (0, 1))
+    with pytest.raises(DataError, match=message):
+        metrics.check_scorable(image_set(8), test, classes)

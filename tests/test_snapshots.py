@@ -184,3 +184,12 @@ def test_a_snapshot_that_does_not_fit_is_not_called_another(tmp_path, monkeypatc
     with pytest.raises(type(error)) as caught:
         qgan.load()
     assert caught.value is error
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", bytes(range(256)), b""])
+def test_a_foreign_history_is_named_before_the_training_goes_on(tmp_path, content):
+    snapshots = distribution_snapshots.Snapshots(tmp_path)
+    snapshots.check()
+    (tmp_path / "output.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"output\.csv is not the history of a QGAN"):
+        snapshots.check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -208,3 +209,28 @@ def test_bad_input_is_one_sentence_and_status_2(run_script, tmp_path, options, m
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_real_limit_of_file_sizes_is_one_sentence(run_script, tmp_path):
+    """The system refuses to write more than 8,000 bytes into a file, as it does on a full disk."""
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))  # the command inherits it
+    try:
+        result = run_script("train_qgan.py", *TOY, "--epochs", 1, "--out", tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"error: {tmp_path / 'run' / 'checkpoint.pt'}: File too large; 0 epochs are saved, and "
+        "--resume continues from there\n"
+    )
+
+
+def test_a_name_of_a_file_is_no_formula(call_script, tmp_path):
+    data = tmp_path / "returns $x_{.npy"
+    np.save(data, np.random.default_rng(0).normal(size=100))
+    options = ("--data", data, "--batch-size", 50, "--epochs", 1, "--out", tmp_path / "run")
+    result = call_script("train_qgan.py", *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert {"report.png", "scores.json"} <= {path.name for path in (tmp_path / "run").iterdir()}

@@ -176,3 +176,27 @@ def test_bad_input_is_one_sentence_and_status_2(call_script, tmp_path, options, 
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("test_shape", "test_labels", "message"),
+    [
+        ((8, 28, 28), [0, 1] * 4, "training images [3, 32, 32] and test images [1, 28, 28]"),
+        ((4, 28, 28, 3), [0] * 4, "has no test images of the class 1, which scores need"),
+    ],
+)
+def test_what_scores_need_is_checked_before_the_training(
+    call_script, tmp_path, test_shape, test_labels, message
+):
+    rng = np.random.default_rng(0)
+    parts = {"train": ((40, 28, 28, 3), [0, 1] * 20), "test": (test_shape, test_labels)}
+    arrays = {}
+    for part, (shape, labels) in parts.items():
+        arrays[f"x_{part}"] = rng.integers(0, 256, shape, dtype=np.uint8)
+        arrays[f"y_{part}"] = np.array(labels)
+    np.savez(tmp_path / "data.npz", **arrays)
+    options = (*TOY, "--data", tmp_path / "data.npz", "--digits", 0, 1, "--out", tmp_path / "run")
+    result = call_script(SCRIPT, *options)
+    assert result.returncode == 2 and message in result.stderr
+    assert not (tmp_path / "run").exists()
+    assert call_script(SCRIPT, *options, "--eval-images", 0, "--dry-run").returncode == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -133,3 +135,32 @@ def test_bad_input_is_one_sentence_and_status_2(run_script, tmp_path, options, m
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "checkpoint.pt", "samples.npz", "report.png"])
+def test_a_full_disk_is_one_sentence_and_what_was_saved_goes_on(
+    call_script, run_dir, tmp_path, monkeypatch, name
+):
+    """The disk is full when a file of this name is written, and has room again later."""
+    command = ("train_gaussian.py", *TOY, "--epochs", 2, "--out", tmp_path / "run")
+    replace = os.replace
+
+    def fail(temporary, path):
+        if path.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(temporary, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        result = call_script(*command)
+    assert result.returncode == 2
+    assert f"{name}: No space left on device" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not list(tmp_path.rglob("*.part"))
+    again = [] if name == "config.json" else ["--resume"]
+    assert (tmp_path / "run").exists() == bool(again)
+    result = call_script(*command, *again)
+    assert result.returncode == 0, result.stderr
+    assert_same_checkpoint(run_dir, tmp_path / "run")
+    for kept in ("log.jsonl", "scores.json"):
+        assert len((tmp_path / "run" / kept).read_text()) > 100

@@ -37,8 +37,8 @@ def main(
 
     Args:
         path: Directory of the run.
-        n: Number of draws. Default: 64 images; 1000 with --sequence, which chooses among them, and
-            for runs on real numbers.
+        n: Number of draws, at most 10,000 for a picture. Default: 64 images; 1000 with --sequence,
+            which chooses among them, and for runs on real numbers.
         sequence: Digits to draw, in this order. The data set's classifier must label a draw as
             each of them.
         out: Path of the picture, a .png file; with --sequence also a .gif file, which shows the

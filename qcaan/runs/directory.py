@@ -119,6 +119,8 @@ class RunDirectory:
             for name in (self.checkpoint_path, self.log_path, self.jobs_path):
                 if os.path.lexists(name) and not name.is_file():
                     raise RunError(f"{name} is not a file")
+            if os.path.lexists(self._samples) and not self._samples.is_dir():
+                raise RunError(f"{self._samples} is not a folder")
         elif resume:
             raise RunError(f"{self.path} holds no run to resume")
         elif os.path.lexists(self.path) and (
@@ -198,21 +200,25 @@ class RunDirectory:
             write_json(self._config_path, {**record, "config": _plain(config)})
         self._keep_records(kept)
         delete_temporary_files(self.path)
+        self._samples.mkdir(exist_ok=True)
         return checkpoint
 
     def _make(self, system: System, config: Any, data: dict[str, Any]) -> None:
         record = {"system": system, "format": FORMAT, "config": _plain(config), "data": data}
-        samples = self.path / "samples"
         with new_folder(self.path):
             self.lock()
             if self._config_path.is_file():
                 raise RunError(f"{self.path} was made by another process just now")
             try:
-                with new_folder(samples):
+                with new_folder(self._samples):
                     write_json(self._config_path, {**record, "versions": _versions()})
             except OSError:
                 (self.path / _LOCK).unlink()
                 raise
+
+    @property
+    def _samples(self) -> Path:
+        return self.path / "samples"
 
     @property
     def _config_path(self) -> Path:

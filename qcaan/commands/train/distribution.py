@@ -10,6 +10,7 @@ from rich.table import Table
 
 from qcaan.gans.distribution.config import DistributionConfig, configured_samples, make_qgan
 from qcaan.gans.distribution.qgan import train
+from qcaan.gans.distribution.snapshots import Snapshots
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.distribution import data_facts, plan_run, save_report, score_run
 from qcaan.runs.restoring import restore_checkpoint
@@ -54,6 +55,7 @@ def main(
 
     with run:
         qgan = make_qgan(config, samples, snapshot_dir=run.path, make_sampler=samplers)
+        Snapshots(run.path).check()
         restore = partial(restore_checkpoint, run, qgan.load_training_state)
         run.begin("distribution", config, facts, resume=resume, restore=restore)
         left = 0 if qgan.is_good_enough else config.epochs - qgan.epoch

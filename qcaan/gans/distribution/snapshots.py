@@ -67,6 +67,17 @@ class Snapshots:
         # epoch that output.csv ended with when it was last written here, and its size then
         self._left = (0, -1)
 
+    def check(self) -> None:
+        """Check, before a training goes on, that a file output.csv is the history of a QGAN.
+
+        Raises:
+            ValueError: it is not.
+            OSError: it cannot be read.
+        """
+        path = self.folder / "output.csv"
+        if path.is_file():
+            _rows_before(0, path)
+
     def write(self, record: EpochRecord, params: Floats, state: dict[str, Any]) -> None:
         """Write the row and the checkpoint of an epoch.
 
