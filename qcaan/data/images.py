@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from qcaan.checks import one_of
+from qcaan.checks import of_type, one_of
 from qcaan.data.readers import SIZES, DataError, NotAvailable, Pictures, expanded, read
 from qcaan.files import cache_folder
 
@@ -64,6 +64,7 @@ class ImageSet:
         Raises:
             DataError: `classes` is empty, repeats a label or holds one that no image has.
         """
+        classes = of_type("classes", classes, tuple[int, ...])
         present = _listed(list(self.class_names))
         if unknown := [label for label in classes if label not in self.class_names]:
             raise DataError(f"{unknown[0]} is not a label of {self.name}; its labels are {present}")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qcaan.checks import whole
+from qcaan.checks import random_generator, whole
 
 Floats = NDArray[np.float64]
 
@@ -72,7 +72,7 @@ def load_samples(name_or_path: str | Path, n: int, seed: int) -> Floats:
     name, path = str(name_or_path), Path(name_or_path).expanduser()
     if name in NAMED_DISTRIBUTIONS:
         draw = NAMED_DISTRIBUTIONS[name].draw
-        return draw(np.random.default_rng(seed), whole("n", n)).reshape(n, -1)
+        return draw(random_generator(seed), whole("n", n)).reshape(n, -1)
     if path.suffix not in (".csv", ".npy"):
         raise ValueError(
             f"unknown `data` {name!r}; choose from {', '.join(NAMED_DISTRIBUTIONS)}, or name a "

@@ -39,6 +39,7 @@ from qcaan.training import (
     TrainingCollapsed,
     finite_values,
     load_training_state,
+    pick_device,
     seed_everything,
     training_state,
 )
@@ -176,7 +177,7 @@ class AssociativeGAN(nn.Module):
         super().__init__()
         seed_everything(config.seed)
         self.config = config
-        self.device = torch.device(device)
+        self.device = pick_device(str(device))
         self.prior = make_prior(config, config, seed=config.seed, make_sampler=make_sampler)
         self.generator = Generator(
             self.prior.latent_dim, image_shape, config.width, mix=self.prior.n_bases > 1
@@ -257,11 +258,15 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
     device, each epoch submits jobs that may be paid for.
 
     Raises:
+        ValueError: the gan's configuration lacks defaults that `resolved` fills in.
         TrainingCollapsed: a loss is not finite, or the discriminator tells all images apart for a
             whole epoch.
     """
     config, prior = gan.config, gan.prior
-    assert config.epochs is not None and config.steps_per_epoch is not None, "use config.resolved()"
+    if config.epochs is None or config.steps_per_epoch is None:
+        raise ValueError(
+            "`epochs` or `steps_per_epoch` is None; use the configuration's `resolved`"
+        )
     autocast = torch.autocast(gan.device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
     # a prior over real numbers has no bits to be read back

@@ -19,6 +19,7 @@ from qiskit.primitives import BaseSamplerV2, StatevectorSampler
 from qiskit.providers import BackendV2
 from qiskit_aer import AerSimulator
 
+from qcaan.checks import random_generator
 from qcaan.samplers.jobs import DeviceOptions, DeviceSampler, Vendor
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.noise import NoisySampler
@@ -162,7 +163,7 @@ def make_sampler(
     """
     if not isinstance(name, str):
         raise ValueError(_unknown(name))
-    return SamplerFactory(options, journal)(name, np.random.default_rng(seed))
+    return SamplerFactory(options, journal)(name, random_generator(seed))
 
 
 def open_engine(

@@ -27,6 +27,7 @@ from qcaan.training import (
     EMA,
     finite_values,
     load_training_state,
+    pick_device,
     reseed,
     seed_everything,
     training_state,
@@ -109,7 +110,7 @@ class WassersteinGAN(nn.Module):
                 f"got {config.n_qubits}"
             )
         self.config = config
-        self.device = torch.device(device)
+        self.device = pick_device(str(device))
         self._rng = np.random.default_rng(config.seed)
         self._engine = open_engine(config.sampler, self._rng, make_sampler)
         centre, scale = torch.zeros(n_columns), torch.ones(n_columns)
