@@ -103,3 +103,12 @@ def test_an_interrupt_while_a_command_is_being_imported_is_one_sentence(number):
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (130, "error: stopped\n")
+
+
+def test_control_characters_of_a_command_line_are_shown_escaped_on_one_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["train\x1b[31m\nx\udcff"])
+    assert ended.value.code == 2
+    sentence = capsys.readouterr().err
+    assert sentence.startswith("error: unknown command 'train") and sentence.count("\n") == 1
+    assert sentence[:-1].isprintable()

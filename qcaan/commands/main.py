@@ -149,5 +149,8 @@ def _unknown(words: list[str]) -> str:
 
 
 def _fail(sentence: str, status: int = 2) -> NoReturn:
-    print(f"error: {sentence}", file=sys.stderr)
+    # a file name may hold line breaks and control characters
+    words = " ".join(sentence.split())
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in words)
+    print(f"error: {shown}", file=sys.stderr)
     raise SystemExit(status) from None
