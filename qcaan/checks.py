@@ -258,6 +258,16 @@ def check_seed(value: Any) -> int:
     return whole("seed", value, 0, SEEDS)
 
 
+def random_generator(seed: Any) -> np.random.Generator:
+    """Return a NumPy generator: a given one as it is, or a new one from a seed or from None.
+
+    Raises:
+        ValueError: the seed is not a whole number from 0 to below 2**63.
+    """
+    given = seed is None or isinstance(seed, np.random.Generator)
+    return np.random.default_rng(seed if given else check_seed(seed))
+
+
 def reals(values: ArrayLike | torch.Tensor) -> Floats:
     """Return a copy of an array of real numbers, torch, NumPy or lists, as float64.
 

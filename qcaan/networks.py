@@ -11,6 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from qcaan.checks import of_type, whole
+
 
 def stage_shapes(image_shape: tuple[int, int, int], width: int) -> list[tuple[int, int, int]]:
     """Return the shapes (channels, height, width) from the coarsest feature map to the image.
@@ -19,9 +21,13 @@ def stage_shapes(image_shape: tuple[int, int, int], width: int) -> list[tuple[in
     maps grow, down to `width` before the image.
 
     Raises:
-        ValueError: the image is not 28x28 or 32x32.
+        ValueError: the image is not 28x28 or 32x32, or a number is out of range.
     """
-    channels, height, side = image_shape
+    shape = of_type("image_shape", image_shape, tuple[int, ...])
+    if len(shape) != 3:
+        raise ValueError(f"`image_shape` must be (channels, height, width), got {shape}")
+    channels, height, side = shape
+    width = whole("width", width)
     if height != side or side not in (28, 32):
         raise ValueError(f"images must be 28x28 or 32x32 pixels, got {height}x{side}")
     n_doublings = 2 if side == 28 else 3
@@ -48,6 +54,7 @@ class Generator(nn.Module):
         self, dim: int, image_shape: tuple[int, int, int], width: int, *, mix: bool
     ) -> None:
         super().__init__()
+        dim = whole("dim", dim)
         stages = stage_shapes(image_shape, width)
         layers: list[nn.Module] = []
         if mix:
@@ -85,6 +92,7 @@ class Discriminator(nn.Module):
         self, dim: int, image_shape: tuple[int, int, int], width: int, *, skip: bool
     ) -> None:
         super().__init__()
+        dim = whole("dim", dim)
         stages = stage_shapes(image_shape, width)[::-1]
         layers: list[nn.Module] = []
         for (c_in, _, _), (c_out, _, _) in pairwise(stages):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from qcaan.checks import check_memory, check_seed, memory_of, number, one_of, reals, whole
 
 
-@pytest.mark.parametrize("value", [3, np.int64(3), torch.tensor(3), True + 2])
+@pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), torch.tensor(3), True + 2])
 def test_whole_numbers_of_any_kind_are_returned_as_int(value):
     assert whole("n", value) == 3 and type(whole("n", value)) is int
 
@@ -25,6 +26,24 @@ def test_whole_numbers_of_any_kind_are_returned_as_int(value):
         (True, {}, "`n` must be a whole number of at least 1, got True"),
         (torch.tensor(True), {}, "`n` must be a whole number of at least 1, got tensor(True)"),
         (None, {}, "`n` must be a whole number of at least 1, got None"),
+        (3.0, {}, "`n` must be a whole number of at least 1, got 3.0"),
+        (True, {}, "`n` must be a whole number of at least 1, got True"),
+        (np.True_, {}, "`n` must be a whole number of at least 1, got np.True_"),
+        (torch.tensor(True), {}, "`n` must be a whole number of at least 1, got tensor(True)"),
+        (np.zeros((9, 9)), {}, "`n` must be a whole number of at least 1, got a ndarray"),
+        (10**12, {}, "`n` must be at most 1,000,000, got 1000000000000"),
+        pytest.param(
+            10**5000,
+            {},
+            "`n` must be at most 1,000,000, got a number of more than 20 digits",
+            id="huge",
+        ),
+        pytest.param(
+            -(10**5000),
+            {},
+            "`n` must be at least 1, got a number of more than 20 digits",
+            id="-huge",
+        ),
     ],
 )
 def test_other_whole_numbers_are_refused_in_one_wording(value, options, message):
@@ -42,6 +61,13 @@ def test_other_whole_numbers_are_refused_in_one_wording(value, options, message)
         (math.inf, {"least": 0}, "`x` must be finite, got inf"),
         (math.nan, {}, "`x` must be finite, got nan"),
         ("1", {}, "`x` must be a number, got '1'"),
+        (True, {}, "`x` must be a number, got True"),
+        (None, {}, "`x` must be a number, got None"),
+        (1j, {}, "`x` must be a number, got 1j"),
+        ([0.5], {}, "`x` must be a number, got [0.5]"),
+        (np.array([0.5]), {}, "`x` must be a number, got array([0.5])"),
+        (10**400, {}, "`x` must be finite, got a number of more than 20 digits"),
+        (np.float32("inf"), {}, "`x` must be finite, got np.float32(inf)"),
     ],
 )
 def test_other_numbers_are_refused_in_one_wording(value, options, message):
@@ -49,6 +75,8 @@ def test_other_numbers_are_refused_in_one_wording(value, options, message):
         number("x", value, **options)
     assert str(caught.value) == message
     assert number("x", 0.5, least=0, below=1) == 0.5
+    for half in (np.float32(0.5), torch.tensor(0.5, requires_grad=True), Fraction(1, 2)):
+        assert number("x", half) == 0.5 and type(number("x", half)) is float
 
 
 def test_choices_are_listed_in_their_order():
@@ -70,8 +98,11 @@ def test_real_arrays_are_copied_and_complex_ones_refused():
     values[0] = 9
     assert copied.tolist() == [1.0, 2.0] and copied.dtype == np.float64
     assert reals(torch.tensor([0.5])).tolist() == [0.5]
-    with pytest.raises(TypeError):
-        reals([1j])
+    masked = np.ma.array([1.0, 2.0], mask=[True, False])
+    for wrong in ([1j], masked):
+        with pytest.raises(TypeError):
+            reals(wrong)
+    assert reals(torch.tensor([0.5], requires_grad=True)).tolist() == [0.5]
 
 
 def test_too_many_qubits_are_refused_with_the_most_that_fit():

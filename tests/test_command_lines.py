@@ -19,7 +19,7 @@ from qcaan.commands.arguments import option_groups
 from qcaan.commands.main import COMMANDS, main
 
 N_LINES, SEED = 200, 0
-SECONDS = 60  # no line may take longer
+HANGS = 300  # seconds after which a line is taken to wait forever
 # what makes a command small; options that follow replace them
 _IMAGES = ("--data", "digits8x8", "--steps-per-epoch", "1", "--width", "2", "--n-qubits", "2")
 SMALL = {
@@ -86,17 +86,14 @@ def make_line(chance, paths):
         kind = types[option]
         if option in ("path", "run"):
             continue
-        n_values = chance.choice(
-            (0, *(1,) * 9, 2, 3) if "tuple" in str(kind) else (*(1,) * 30, 0, 2)
-        )
+        n_values = 1 if chance.random() < 0.9 else chance.choice((0, 2, 3))
         if kind is bool:
-            n_values = chance.choice((0, 0, 0, 1))
+            n_values = 0 if chance.random() < 0.7 else 1
         words.append("--" + option.replace("_", "-"))
         words += [make_value(chance, option, kind, paths) for _ in range(n_values)]
     if chance.random() < 0.1:
-        words.append(
-            chance.choice(("--nothing", "-x", "--help", "-h", "extra", "--", "--=", "---"))
-        )
+        extra = ("--nothing", "-x", "--help", "-h", "extra", "--", "--=", "---")
+        words.append(chance.choice(extra))
     *odd, run = paths
     if "path" in types and chance.random() < 0.9:
         words.append(str(run if chance.random() < 0.7 else chance.choice(odd)))
@@ -129,7 +126,7 @@ def limited(seconds):
     """End what takes longer than a number of seconds."""
 
     def end(*_):
-        raise AssertionError(f"took more than {seconds} s")
+        raise AssertionError(f"did not end within {seconds} s")
 
     assert threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGALRM, end)
@@ -144,7 +141,7 @@ def limited(seconds):
 def call(words):
     """Return the status, the output and the errors of a command line."""
     output, errors, status = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), limited(SECONDS):
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), limited(HANGS):
         try:
             main(words)
         except SystemExit as ended:
@@ -176,7 +173,7 @@ def test_no_command_line_ends_in_a_traceback_or_leaves_anything(
         if status == 2:
             (sentence,) = errors.splitlines()
             assert sentence.startswith("error: "), line
-            assert sentence.isprintable() or "\udcff" in sentence, line
+            assert sentence.isprintable(), line
         assert "open-sesame" not in output + errors, line
         assert not list(Path().iterdir()) and everything(tmp_path) == before, line
     assert not ionq.jobs

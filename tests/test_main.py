@@ -142,3 +142,12 @@ def test_output_onto_a_full_disk_is_one_sentence(words):
         )
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1 and "No space left on device" in result.stderr
+
+
+def test_control_characters_of_a_command_line_are_shown_escaped_on_one_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["train\x1b[31m\nx\udcff"])
+    assert ended.value.code == 2
+    sentence = capsys.readouterr().err
+    assert sentence.startswith("error: unknown command 'train") and sentence.count("\n") == 1
+    assert sentence[:-1].isprintable()

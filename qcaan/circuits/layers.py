@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from qcaan.checks import as_tensor, check_memory, one_of, whole
+from qcaan.checks import as_tensor, check_memory, of_type, one_of, random_generator, whole
 from qcaan.circuits.ansatz import PREPARATION, ROTATIONS, Ansatz
 from qcaan.circuits.born import BornMachine
 from qcaan.circuits.statevector import amplitudes, expectations, preparation_angles, squared
@@ -93,7 +93,8 @@ class QuantumLayer(nn.Module):
             )
         n = ansatz.n_qubits
         check_memory(n)  # before the angles are made
-        layers = (embedding,) if isinstance(embedding, str) else tuple(map(str, embedding))
+        names = (embedding,) if isinstance(embedding, str) else embedding
+        layers = of_type("embedding", names, tuple[str, ...])
         self._as_amplitudes = layers == (AMPLITUDES,)
         if not self._as_amplitudes and not (
             set(layers) <= {"h", *ROTATIONS} and set(layers) & set(ROTATIONS)
@@ -116,7 +117,7 @@ class QuantumLayer(nn.Module):
         # number of inputs that the embedding takes
         self._room = 2**n if self._as_amplitudes else self.embedding.n_params
         self.n_in = self._room if n_in is None else whole("n_in", n_in, 1, self._room + 1)
-        self.qubits = tuple(whole("qubits", i, 0) for i in (range(n) if qubits is None else qubits))
+        self.qubits = of_type("qubits", range(n) if qubits is None else qubits, tuple[int, ...])
         different = set(self.qubits)
         if not self.qubits or len(different) < len(self.qubits) or not different <= set(range(n)):
             raise ValueError(
@@ -151,7 +152,7 @@ class QuantumLayer(nn.Module):
             ValueError: the sampler or the gradient is unknown or unavailable with the others.
         """
         whole("shots", shots, 0)
-        rng = np.random.default_rng(seed)
+        rng = random_generator(seed)
         layers = (self.embedding.layers + self.ansatz.layers) * self.uploads
         born = BornMachine(Ansatz(self.ansatz.n_qubits, layers), ("z",), sampler, rng)
         born.engine.check_shots(shots)

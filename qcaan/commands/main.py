@@ -173,8 +173,9 @@ def _break(report: str) -> NoReturn:
 
 
 def _fail(sentence: str, status: int = 2) -> NoReturn:
-    # a name of a file may hold control characters, or bytes that are no text
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in sentence)
+    # a file name may hold line breaks, control characters, or bytes that are no text
+    words = " ".join(sentence.split())
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
     with contextlib.suppress(OSError):
         print(f"error: {shown}", file=sys.stderr)
     raise SystemExit(status) from None

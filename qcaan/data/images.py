@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from qcaan.checks import one_of
+from qcaan.checks import of_type, one_of
 from qcaan.data.folders import SIZES, Pictures
 from qcaan.data.opening import DataError, check_fits, expanded, fingerprint
 from qcaan.data.readers import NotAvailable, read
@@ -72,6 +72,7 @@ class ImageSet:
         """
         if classes is None:
             return self
+        classes = of_type("classes", classes, tuple[int, ...])
         present = _named(self.class_names)
         if unknown := [label for label in classes if label not in self.class_names]:
             raise DataError(f"{unknown[0]} is not a label of {self.name}; its labels are {present}")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qcaan.checks import Floats, whole
+from qcaan.checks import Floats, random_generator, whole
 from qcaan.data.arrays import open_npz, read_npy
 from qcaan.data.opening import DataError, expanded, fingerprint
 from qcaan.data.tables import SUFFIXES, read_table
@@ -99,7 +99,7 @@ def read_samples(name_or_path: str | Path, n: int, seed: int) -> Samples:
     name, path = str(name_or_path), expanded(name_or_path)
     if name in NAMED_DISTRIBUTIONS:
         draw = NAMED_DISTRIBUTIONS[name].draw
-        values = draw(np.random.default_rng(seed), whole("n", n)).reshape(n, -1)
+        values = draw(random_generator(seed), whole("n", n)).reshape(n, -1)
         return Samples(values, f"the distribution {name}")
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:

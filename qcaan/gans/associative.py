@@ -41,6 +41,7 @@ from qcaan.training import (
     TrainingCollapsed,
     finite_values,
     load_training_state,
+    pick_device,
     training_state,
 )
 
@@ -178,7 +179,7 @@ class AssociativeGAN(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.device = torch.device(device)
+        self.device = pick_device(str(device))
         self.random = RandomState(config.seed)
         with isolated(self.random):
             self.prior = make_prior(config, config, seed=config.seed, make_sampler=make_sampler)
@@ -268,11 +269,15 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
     device, each epoch submits jobs that may be paid for.
 
     Raises:
+        ValueError: the gan's configuration lacks defaults that `resolved` fills in.
         TrainingCollapsed: a loss is not finite, or the discriminator tells all images apart for a
             whole epoch.
     """
     config, prior = gan.config, gan.prior
-    assert config.epochs is not None and config.steps_per_epoch is not None, "use config.resolved()"
+    if config.epochs is None or config.steps_per_epoch is None:
+        raise ValueError(
+            "`epochs` or `steps_per_epoch` is None; use the configuration's `resolved`"
+        )
     autocast = torch.autocast(gan.device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
     # a prior over real numbers has no bits to be read back

@@ -19,7 +19,7 @@ from qiskit.primitives import BackendSamplerV2, BaseSamplerV2, StatevectorSample
 from qiskit.providers import BackendV2
 from qiskit_aer import AerSimulator
 
-from qcaan.checks import check_memory
+from qcaan.checks import check_memory, random_generator
 from qcaan.samplers.jobs import DeviceOptions, DeviceSampler, Vendor
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.noise import NoisySampler
@@ -192,7 +192,7 @@ def make_sampler(
     """
     if not isinstance(name, str):
         raise ValueError(_unknown(name))
-    return SamplerFactory(options, journal)(name, np.random.default_rng(seed))
+    return SamplerFactory(options, journal)(name, random_generator(seed))
 
 
 def open_engine(

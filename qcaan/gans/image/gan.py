@@ -35,6 +35,7 @@ from qcaan.training import (
     StepRecord,
     finite_values,
     load_training_state,
+    pick_device,
     reseed,
     training_state,
 )
@@ -75,7 +76,7 @@ class ImageGAN(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.device = torch.device(device)
+        self.device = pick_device(str(device))
         self.random = RandomState(config.seed)
         self._rng = np.random.default_rng(config.seed)
         n_qubits = config.n_qubits
@@ -217,7 +218,8 @@ def train(gan: ImageGAN, images: Tensor) -> Iterator[StepRecord | EpochRecord]:
         TrainingCollapsed: a loss is not finite.
     """
     config, generator, discriminator = gan.config, gan.generator, gan.discriminator
-    assert config.steps_per_epoch is not None, "use config.resolved()"
+    if config.steps_per_epoch is None:
+        raise ValueError("`steps_per_epoch` is None; use the configuration's `resolved`")
     wasserstein = config.loss == "wgan-gp"
     loss_of_d = losses.wasserstein_critic_loss if wasserstein else losses.discriminator_loss
     loss_of_g = losses.wasserstein_generator_loss if wasserstein else losses.generator_loss

@@ -28,6 +28,7 @@ from qcaan.training import (
     EMA,
     finite_values,
     load_training_state,
+    pick_device,
     reseed,
     training_state,
 )
@@ -109,7 +110,7 @@ class WassersteinGAN(nn.Module):
                 f"got {config.n_qubits}"
             )
         self.config = config
-        self.device = torch.device(device)
+        self.device = pick_device(str(device))
         self.random = RandomState(config.seed)
         self._rng = np.random.default_rng(config.seed)
         n_qubits = config.n_qubits
