@@ -300,6 +300,22 @@ def as_tensor(name: str, values: ArrayLike | torch.Tensor) -> torch.Tensor:
         ) from None
 
 
+def check_finite(name: str, values: torch.Tensor) -> None:
+    """Check that numbers are finite, if they can be read.
+
+    Inside `torch.func.vmap`, and of fake tensors, values cannot be read.
+
+    Raises:
+        ValueError: one of them is NaN or infinite.
+    """
+    try:
+        finite = bool(values.isfinite().all())
+    except RuntimeError:
+        return
+    if not finite:
+        raise ValueError(f"`{name}` must be finite, got NaN or infinity among its values")
+
+
 def memory_of(device: torch.device | str = "cpu") -> int:
     """Return the memory of a device in bytes: of the whole machine, or of a GPU."""
     device = torch.device(device)

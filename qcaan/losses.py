@@ -16,6 +16,8 @@ from qcaan.bits import walsh_hadamard
 
 # smallest model probability in a logarithm, as in Rudolph et al., arXiv:2012.03924
 CLIP = 1e-6
+# qubits; beyond, equal shares 2**-n come near to the clip, and it shrinks with them
+_CLIP_QUBITS = 12
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -98,7 +100,7 @@ def associative_loss(features: Tensor, bits: Tensor) -> Tensor:
 def kl(target: Tensor, model: Tensor) -> Tensor:
     """Return KL(target || model) [...] of `target` [2**n] and `model` [..., 2**n], in nats.
 
-    Probabilities of the model below 1e-6 count as 1e-6.
+    Probabilities of the model below the clip of `nll` count as the clip.
     """
     return nll(target, model) - torch.special.entr(target).sum(-1)
 
@@ -106,9 +108,11 @@ def kl(target: Tensor, model: Tensor) -> Tensor:
 def nll(target: Tensor, model: Tensor) -> Tensor:
     """Return the mean negative log-likelihood [...] of `target` [2**n] under `model` [..., 2**n].
 
-    It is in nats. Probabilities of the model below 1e-6 count as 1e-6.
+    It is in nats. Probabilities of the model below a clip count as the clip: 1e-6, and half of it
+    for every qubit beyond 12.
     """
-    return -(target * model.clamp_min(CLIP).log()).sum(-1)
+    clip = CLIP * min(1.0, 2**_CLIP_QUBITS / model.shape[-1])
+    return -(target * model.clamp_min(clip).log()).sum(-1)
 
 
 def mmd(target: Tensor, model: Tensor, bandwidths: tuple[float, ...] = (0.5, 1.0, 2.0)) -> Tensor:
@@ -123,7 +127,9 @@ def mmd(target: Tensor, model: Tensor, bandwidths: tuple[float, ...] = (0.5, 1.0
     JMLR 13, 2012; for Born machines Liu and Wang, arXiv:1804.04168).
     """
     n = target.shape[-1].bit_length() - 1
-    order = torch.tensor([index.bit_count() for index in range(2**n)], device=target.device)
+    order = torch.zeros(1, dtype=torch.int64, device=target.device)  # ones of each index
+    for _ in range(n):
+        order = torch.cat([order, order + 1])
     eigenvalues = torch.zeros(2**n, dtype=target.dtype, device=target.device)
     for s in bandwidths:
         a = torch.exp(torch.tensor(-1 / (2 * s), dtype=target.dtype, device=target.device))

@@ -129,3 +129,11 @@ def test_gradient_penalty_of_a_linear_critic_is_known():
     # |x|^2 / 2 has slope |x|: the penalty is taken at the mixed points
     at_real = losses.gradient_penalty(lambda x: x.square().sum(1) / 2, real, fake, torch.ones(5))
     torch.testing.assert_close(at_real, (real.norm(dim=1) - 1).square().mean())
+
+
+def test_kl_of_equal_distributions_is_zero_at_any_width():
+    for n in (4, 12, 16, 20):
+        probs = torch.rand(2**n, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
+        probs = probs.log().neg()  # exponential, as the probabilities of random circuits
+        probs = probs / probs.sum()
+        assert losses.kl(probs, probs).item() == pytest.approx(0, abs=1e-4)

@@ -134,7 +134,7 @@ def test_mitigation_of_readout_errors_lowers_the_distance_to_the_exact_distribut
     born = BornMachine(circuit, ("z",), f"aer-noise:{device}", np.random.default_rng(0))
     theta = torch.full((1, circuit.n_params), 2.6, dtype=torch.float64)
     exact, read = probabilities(circuit, theta), born.frequencies(theta, 50_000)[:, 0]
-    errors = born.readout_errors(50_000)
+    (errors,) = born.readout_errors(50_000)
     assert errors.sum(1).tolist() == [pytest.approx([1, 1])] * 4
     distance, after = (float((f - exact).abs().sum() / 2) for f in (read, mitigated(read, errors)))
     assert after < 0.6 * distance

@@ -17,11 +17,14 @@ from qiskit_aer import AerSimulator
 from torch import Tensor
 
 from qcaan.bits import bits_to_index, index_to_bits
-from qcaan.checks import SEEDS, as_tensor
+from qcaan.checks import SEEDS, as_tensor, check_finite, whole
 from qcaan.circuits.ansatz import ROTATIONS, Ansatz, basis_params, check_bases
-from qcaan.circuits.statevector import all_probabilities
+from qcaan.circuits.statevector import all_probabilities, as_angles
 from qcaan.samplers.names import EngineLike, open_engine
-from qcaan.samplers.simulators import aer_threads
+from qcaan.samplers.simulators import ReadoutCircuit, aer_threads
+
+# steps of the correction of readout errors; more would fit the noise of the shots
+_UNFOLDINGS = 100
 
 
 class BornMachine:
@@ -40,6 +43,9 @@ class BornMachine:
         is_ideal: whether `probabilities` are available. Those of a device are unknown, and so is
             the noise of a sampler object.
         is_differentiable: whether autograd goes through `probabilities`.
+
+    Every engine gives an empty result for no parameter sets, without asking its sampler, and
+    refuses angles that are not finite, with a ValueError.
 
     Raises:
         ValueError: the sampler is unknown, bases are unknown or repeated, or the qubits need more
@@ -70,9 +76,10 @@ class BornMachine:
         """Return exact probabilities [K, n_bases, 2**n] of K parameter sets [K, n_params].
 
         Raises:
-            ValueError: the engine has none: it is a device, or a sampler object.
+            ValueError: the engine has none: it is a device, or a sampler object; or theta has
+                another shape or dtype or is not finite.
         """
-        theta = as_tensor("theta", theta)
+        theta = check_angles(theta, self.n_params)
         if self.is_differentiable:
             return all_probabilities(self.ansatz, theta, self.bases)
         if self._aer is None:
@@ -84,9 +91,16 @@ class BornMachine:
     def shots(self, theta: Tensor | ArrayLike, shots: int) -> Tensor:
         """Measure bitstrings of K parameter sets [K, n_params], in one job that may be paid for.
 
-        Returns their indices int64 [n_bases, K, shots].
+        Returns their indices int64 [n_bases, K, shots]. Nothing is submitted for 0 shots or for no
+        parameter sets.
+
+        Raises:
+            ValueError: `shots` is negative, or theta has another shape or dtype or is not finite.
         """
-        theta = as_tensor("theta", theta)
+        theta = check_angles(theta, self.n_params)
+        if whole("shots", shots, 0) == 0 or not len(theta):
+            shape = len(self.bases), len(theta), shots
+            return torch.zeros(shape, dtype=torch.int64, device=theta.device)
         if self.engine.sampler is None:
             probs = all_probabilities(self.ansatz, theta.detach(), self.bases)  # (K, n_bases, 2**n)
             rng = torch.Generator(theta.device).manual_seed(int(self._rng.integers(SEEDS)))
@@ -101,14 +115,17 @@ class BornMachine:
         """Return frequencies [K, n_bases, 2**n] of `shots` shots per basis and parameter set.
 
         The shots of all K parameter sets [K, n_params] are one job, which may be paid for.
+
+        Raises:
+            ValueError: `shots` is below 1, or theta has another shape or dtype or is not finite.
         """
-        theta = as_tensor("theta", theta)
-        index = self.shots(theta, shots).transpose(0, 1)  # (K, n_bases, shots)
+        theta = check_angles(theta, self.n_params)
+        index = self.shots(theta, whole("shots", shots)).transpose(0, 1)  # (K, n_bases, shots)
         counts = theta.new_zeros(*index.shape[:2], 2**self.n_qubits)
         return counts.scatter_add_(-1, index, torch.ones_like(index, dtype=theta.dtype)) / shots
 
     def sample(self, theta: Tensor | ArrayLike, n: int) -> Tensor:
-        """Return bits uint8 [n, n_bases * n_qubits] of one parameter set [n_params].
+        """Return bits uint8 [n, n_bases * n_qubits] of one parameter set [n_params]; n may be 0.
 
         Shots of different circuits are independent, so those of different bases are paired at
         random: the order in which a device returns them adds no correlation. The shots are one
@@ -140,18 +157,36 @@ class BornMachine:
         return all_probabilities(alone, angles, self.bases)[..., 1]
 
     def readout_errors(self, shots: int) -> Tensor:
-        """Measure P(read | prepared) of every qubit, float64 [n, 2, 2].
+        """Measure P(read | prepared) of every qubit in every basis, float64 [n_bases, n, 2, 2].
 
-        One job prepares all zeros and all ones; it may be paid for.
+        The circuits of different bases may end on different qubits of a device, so for each basis
+        all zeros and all ones are prepared on its qubits. The 2 * n_bases circuits of so many shots
+        are one job, which may be paid for.
         """
         assert self.engine.sampler is not None, "the exact engine has no readout errors"
-        circuits = [QuantumCircuit(self.n_qubits), QuantumCircuit(self.n_qubits)]
-        circuits[1].x(range(self.n_qubits))
-        pubs = [(_measured(circuit), None, shots) for circuit in circuits]
-        # prepared 0, prepared 1
+        pubs = []
+        for circuit in self._circuits:
+            for bit in range(2):
+                prepared = ReadoutCircuit(circuit)
+                if bit:
+                    prepared.x(range(self.n_qubits))
+                pubs.append((_measured(prepared), None, shots))
         ones = [bits.mean(0) for bits in self.engine.draw(pubs)]
-        read_one = torch.from_numpy(np.stack(ones, -1))  # (n, 2)
-        return torch.stack([1 - read_one, read_one], 1)
+        read_one = torch.from_numpy(np.stack(ones).reshape(len(self.bases), 2, -1)).mT
+        return torch.stack([1 - read_one, read_one], 2)  # from (n_bases, n, prepared)
+
+
+def check_angles(theta: Tensor | ArrayLike, n_params: int) -> Tensor:
+    """Return angles [K, n_params] as a tensor float32 or float64, those of 16 bits as float32.
+
+    Raises:
+        ValueError: theta has another shape or dtype, or is not finite.
+    """
+    theta = as_angles(theta)
+    if theta.shape[1] != n_params:
+        raise ValueError(f"`theta` must have shape [K, {n_params}], got {list(theta.shape)}")
+    check_finite("theta", theta)
+    return theta
 
 
 def parameter_shift(values: Callable[[Tensor], Tensor], angles: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,17 +207,31 @@ def parameter_shift(values: Callable[[Tensor], Tensor], angles: Tensor) -> tuple
 
 
 def mitigated(frequencies: Tensor, errors: Tensor) -> Tensor:
-    """Correct frequencies [..., 2**n] for readout errors [n, 2, 2], and clip them at zero.
+    """Return the distributions [..., 2**n] that were read as frequencies of that shape.
 
-    The inverse of the errors is applied. The errors of different qubits are taken as independent
-    (Bravyi et al., arXiv:2006.14044).
+    They approach the most likely ones by iterative Bayesian unfolding, from the uniform
+    distribution (Nachman et al., arXiv:1910.01969). So no element is negative, and a qubit that is
+    read badly does not multiply the noise of the shots, as the inverse of its errors would. The
+    errors of different qubits are taken as independent (Bravyi et al., arXiv:2006.14044).
+
+    Args:
+        frequencies: frequencies [..., 2**n].
+        errors: P(read | prepared) [..., n, 2, 2], one for all of them or one for each.
     """
-    result = frequencies
-    for qubit, inverse in enumerate(torch.linalg.inv(errors)):
-        split = result.unflatten(-1, (-1, 2, 2**qubit))
-        result = torch.einsum("ab,...hbl->...hal", inverse.to(result), split).flatten(-3)
-    result = result.clamp(min=0)
-    return result / result.sum(-1, keepdim=True)
+    found, errors = frequencies.double(), errors.double()
+    truth = torch.full_like(found, 1 / found.shape[-1])
+    for _ in range(_UNFOLDINGS):
+        expected = _on_each_qubit(errors, truth).clamp_min(torch.finfo(truth.dtype).tiny)
+        truth = truth * _on_each_qubit(errors.mT, found / expected)
+    return truth.to(frequencies)
+
+
+def _on_each_qubit(matrices: Tensor, values: Tensor) -> Tensor:
+    """Apply matrices [..., n, 2, 2], one for each qubit, to values [..., 2**n]."""
+    for qubit, matrix in enumerate(matrices.unbind(-3)):
+        split = values.unflatten(-1, (-1, 2, 2**qubit))  # (..., higher, 2, lower)
+        values = (matrix[..., None, :, :] @ split).flatten(-3)
+    return values
 
 
 class _AerProbabilities:
@@ -210,11 +259,14 @@ class _AerProbabilities:
         self._simulator = AerSimulator(**aer_threads(n), **options)
 
     def __call__(self, theta: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not len(theta):  # Aer would crash
+            return np.zeros((0, len(self._bases), 2**self._circuit.num_qubits))
         binds = [dict(zip(self._parameters, theta.T.tolist(), strict=True))]
         result = self._simulator.run([self._circuit], parameter_binds=binds, shots=1).result()
         if not result.success:
             raise RuntimeError(f"Aer failed: {result.status}")
-        saved = [result.data(k) for k in range(len(theta))]
+        # without parameters the circuit ran once for all
+        saved = [result.data(k if self._parameters else 0) for k in range(len(theta))]
         return np.array([[data[basis] for basis in self._bases] for data in saved])
 
 

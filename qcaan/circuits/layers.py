@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from qcaan.checks import as_tensor, check_memory, of_type, one_of, random_generator, whole
 from qcaan.circuits.ansatz import PREPARATION, ROTATIONS, Ansatz
 from qcaan.circuits.born import BornMachine
-from qcaan.circuits.statevector import amplitudes, expectations, preparation_angles, squared
+from qcaan.circuits.qiskit_circuits import distribution
+from qcaan.circuits.statevector import (
+    amplitudes,
+    at_least_float32,
+    expectations,
+    preparation_angles,
+    squared,
+)
 from qcaan.samplers.names import EXACT, EngineLike
 
 Output = Literal["expectations", "probabilities"]
@@ -38,8 +45,14 @@ class QuantumLayer(nn.Module):
     ansatz alternate `uploads` times, with the same inputs and with other trained angles each time
     (data re-uploading, Perez-Salinas et al., arXiv:1907.02085).
 
-    The trained angles `theta` [uploads, ansatz.n_params] start uniform in (-pi, pi). Inputs have
-    the dtype of `theta`.
+    The trained angles `theta` [uploads, ansatz.n_params] start uniform in (-pi, pi).
+
+    Circuits compute in float32, or in float64 if `theta` is float64, whatever surrounds them:
+    inputs and angles of fewer bits are cast, and `torch.autocast` changes nothing. Outputs have the
+    dtype to which torch promotes those of the inputs and of `theta`: bfloat16 after
+    `model.bfloat16()`, and float32 under autocast.
+
+    Rows with NaN or infinity, and all rows if an angle is, give NaN on every engine.
 
     Gradients with respect to theta and to the inputs are of three kinds:
 
@@ -177,15 +190,26 @@ class QuantumLayer(nn.Module):
 
     def forward(self, inputs: Tensor | ArrayLike) -> Tensor:
         """Measure the circuit for inputs [B, n_in]; on a device, in a job that may be paid for."""
+        dtype = at_least_float32(self.theta.dtype)
         if not isinstance(inputs, Tensor):
-            inputs = as_tensor("inputs", inputs).to(self.theta)
-        if inputs.ndim != 2 or inputs.shape[1] != self.n_in or inputs.dtype != self.theta.dtype:
+            inputs = as_tensor("inputs", inputs).to(self.theta.device, dtype)
+        if (
+            inputs.ndim != 2
+            or inputs.shape[1] != self.n_in
+            or not inputs.is_floating_point()
+            or torch.promote_types(inputs.dtype, dtype) != dtype
+        ):
             raise ValueError(
-                f"`inputs` must be {self.theta.dtype} [B, {self.n_in}], "
+                f"`inputs` must be {dtype} [B, {self.n_in}], "
                 f"got {inputs.dtype} {list(inputs.shape)}"
             )
+        outputs = self._forward(inputs.to(dtype), self.theta.to(dtype))
+        return outputs.to(torch.promote_types(inputs.dtype, self.theta.dtype))
+
+    def _forward(self, inputs: Tensor, theta: Tensor) -> Tensor:
+        """Measure the circuit at angles theta, both in the dtype of the computation."""
         if not len(inputs):
-            return inputs.new_zeros(0, self.n_out) + 0 * (inputs.sum() + self.theta.sum())
+            return inputs.new_zeros(0, self.n_out) + 0 * (inputs.sum() + theta.sum())
         if self._as_amplitudes:
             # divided by the largest first, so that no square over- or underflows
             largest = inputs.detach().abs().amax(1, keepdim=True)
@@ -196,24 +220,24 @@ class QuantumLayer(nn.Module):
             inputs = F.normalize(inputs / largest, dim=1)
         x = F.pad(inputs, (0, self._room - self.n_in))  # (B, room)
         if self.gradient == "backprop":
-            return self._outputs(squared(self._state(x)))
+            return self._outputs(squared(self._state(x, theta)))
 
-        parts = [part for theta in self.theta for part in (x, theta.expand(len(x), -1))]
+        parts = [part for row in theta for part in (x, row.expand(len(x), -1))]
         columns = torch.cat(parts, 1)  # (B, uploads * (room + n_params))
         trained = [inputs.requires_grad] * self.n_in + [False] * (self._room - self.n_in)
         trained += [self.theta.requires_grad] * self.ansatz.n_params
         return _Shifted.apply(columns.double(), self, torch.tensor(trained * self.uploads)).to(x)
 
-    def _state(self, x: Tensor) -> Tensor:
-        """Return the amplitudes [B, 2**n] for padded inputs [B, room].
+    def _state(self, x: Tensor, theta: Tensor) -> Tensor:
+        """Return the amplitudes [B, 2**n] for padded inputs [B, room] and angles [uploads, P].
 
         All rows share the trained angles, so a trained circuit is one matrix product for all.
         """
         state = torch.complex(x, torch.zeros_like(x)) if self._as_amplitudes else None
-        for theta in self.theta:
+        for row in theta:
             if not self._as_amplitudes:
                 state = amplitudes(self.embedding, x, state)
-            state = amplitudes(self.ansatz, theta[None], state)
+            state = amplitudes(self.ansatz, row[None], state)
         assert state is not None
         return state
 
@@ -222,12 +246,10 @@ class QuantumLayer(nn.Module):
         if self._as_amplitudes:
             inputs, angles = columns.tensor_split([self._room], dim=1)
             columns = torch.cat([preparation_angles(inputs), angles], 1)
-        if not self.shots:
-            return self._outputs(self._born.probabilities(columns)[:, 0])
-        if not columns.isfinite().all():
-            # samplers differ in what they measure of such a circuit
-            return columns.new_full((len(columns), self.n_out), math.nan)
-        return self._outputs(self._born.frequencies(columns, self.shots)[:, 0])
+        outputs = columns.new_full((len(columns), self.n_out), math.nan)
+        finite = columns.isfinite().all(1)  # (K,)
+        outputs[finite] = self._outputs(distribution(self._born, columns[finite], self.shots))
+        return outputs
 
     def _outputs(self, probs: Tensor) -> Tensor:
         """Return the outputs [K, n_out] for probabilities or frequencies [K, 2**n]."""

@@ -19,9 +19,9 @@ from qiskit.quantum_info import Statevector
 from torch import Tensor
 
 from qcaan.bits import bits_to_index
-from qcaan.checks import as_tensor
+from qcaan.checks import as_tensor, whole
 from qcaan.circuits.ansatz import Ansatz
-from qcaan.circuits.born import BornMachine, parameter_shift
+from qcaan.circuits.born import BornMachine, check_angles, parameter_shift
 from qcaan.samplers.names import EngineLike, open_engine
 
 # the last two only save `Statevector` their decomposition
@@ -36,7 +36,7 @@ class CircuitMachine:
     Args:
         circuit: circuit without measurements, with at least one parameter.
         engine: `exact` for Qiskit's `Statevector`, or another engine, as of `BornMachine`.
-        rng: random state of named samplers.
+        rng: random state of the shots.
 
     Attributes:
         parameters: parameters in the order of theta: by name, with numbers in the name by value,
@@ -59,6 +59,7 @@ class CircuitMachine:
             raise ValueError("the generator circuit must have parameters to train, got none")
         self.n_params = len(self.parameters)
         self._circuit, self._angles = _rotations(circuit)
+        self._rng = rng
         self._slopes = [
             (row, self.parameters.index(parameter), angle.gradient(parameter))
             for row, angle in enumerate(self._angles)
@@ -84,36 +85,46 @@ class CircuitMachine:
         Qiskit's `Statevector` computes them.
 
         Raises:
-            ValueError: the engine has none: it is a device, or a sampler object.
+            ValueError: the engine has none: it is a device, or a sampler object; or theta has
+                another shape or dtype or is not finite.
         """
-        rows = [self.angles(point) for point in as_tensor("theta", theta)]
-        return self.at_angles(torch.stack(rows), 0)[:, None]
+        return self.at_angles(self._all_angles(theta), 0)[:, None]
 
     def frequencies(self, theta: Tensor | ArrayLike, shots: int) -> Tensor:
         """Return frequencies [K, 1, 2**n] of `shots` shots per parameter set [K, n_params].
 
         All shots are one job, which may be paid for.
+
+        Raises:
+            ValueError: `shots` is below 1, or theta has another shape or dtype or is not finite.
         """
-        rows = [self.angles(point) for point in as_tensor("theta", theta)]
-        return self.at_angles(torch.stack(rows), shots)[:, None]
+        return self.at_angles(self._all_angles(theta), whole("shots", shots))[:, None]
 
     def at_angles(self, angles: Tensor, shots: int) -> Tensor:
         """Return frequencies [K, 2**n] at K sets [K, S] of the angles of all rotations.
 
         With 0 shots they are exact probabilities; else they are one job, which may be paid for.
         """
-        if shots == 0:
-            if not self.is_ideal:
-                raise ValueError(
-                    f"exact probabilities are not available from {self.engine.name}; ask for shots"
-                )
-            states = [Statevector(self._circuit.assign_parameters(row)) for row in angles.numpy()]
-            return torch.from_numpy(np.stack([state.probabilities() for state in states]))
+        if shots == 0 and not self.is_ideal:
+            raise ValueError(
+                f"exact probabilities are not available from {self.engine.name}; ask for shots"
+            )
+        if shots == 0 or self.engine.sampler is None or not len(angles):
+            probs = np.zeros((len(angles), 2**self._circuit.num_qubits))
+            for row, values in zip(probs, angles.numpy(), strict=True):
+                row[:] = Statevector(self._circuit.assign_parameters(values)).probabilities()
+            return torch.from_numpy(self._rng.multinomial(shots, probs) / shots if shots else probs)
         (drawn,) = self.engine.draw([(self._measured, angles.numpy(), shots)])
         bits = torch.from_numpy(drawn)  # (K, shots, n)
         counts = torch.zeros(len(angles), 2**self._circuit.num_qubits, dtype=torch.float64)
         index = bits_to_index(bits)
         return counts.scatter_add_(1, index, torch.ones_like(index, dtype=torch.float64)) / shots
+
+    def _all_angles(self, theta: Tensor | ArrayLike) -> Tensor:
+        """Return the angles [K, S] of the rotations at K parameter sets [K, n_params]."""
+        theta = check_angles(theta, self.n_params)
+        rows = [self.angles(point) for point in theta]
+        return torch.stack(rows) if rows else theta.new_zeros(0, len(self._angles)).double()
 
     def angles(self, theta: Tensor) -> Tensor:
         """Return the angles [S] of the rotations that depend on theta [n_params]."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from qcaan.bits import walsh_hadamard
-from qcaan.checks import as_tensor, memory_of
+from qcaan.checks import as_tensor, check_finite, memory_of
 from qcaan.circuits.ansatz import (
     COUPLINGS,
     PREPARATION,
@@ -25,7 +26,14 @@ from qcaan.circuits.ansatz import (
     basis_params,
     check_bases,
 )
-from qcaan.circuits.program import PAULI, Program, compile_ansatz, cx_index, cz_signs
+from qcaan.circuits.program import (
+    PAULI,
+    compile_ansatz,
+    constants,
+    cx_index,
+    cz_signs,
+    program_arrays,
+)
 
 # qubits in a Kronecker block: 16 x 16 matrices keep a core busy, and larger ones waste its work
 _BLOCK = 4
@@ -39,26 +47,27 @@ def probabilities(ansatz: Ansatz, theta: Tensor | ArrayLike, basis: str = "z") -
 def all_probabilities(ansatz: Ansatz, theta: Tensor | ArrayLike, bases: tuple[str, ...]) -> Tensor:
     """Return the probabilities [K, n_bases, 2**n] of one state measured in several bases.
 
-    They have the dtype and the device of theta; NumPy arrays and lists count as float64.
+    They are on the device of theta and have its dtype, or float32 if theta has 16 bits. NumPy
+    arrays and lists count as float64. `torch.autocast` changes nothing.
 
     Args:
         ansatz: the circuit.
-        theta: angles [K, P] in radians, float32 or float64. If basis `t` is among the bases, its n
-            angles are the last ones.
+        theta: angles [K, P] in radians, of any floating dtype; K may be 0. If basis `t` is among
+            the bases, its n angles are the last ones.
         bases: different ones of z, o, t.
 
     Raises:
-        ValueError: the bases are unknown, theta has another shape or dtype, or the states need more
-            memory than there is.
+        ValueError: the bases are unknown, theta has another shape or dtype or is not finite, or the
+            states need more memory than there is.
     """
     check_bases(bases)
-    theta = as_tensor("theta", theta)
     n, n_params = ansatz.n_qubits, ansatz.n_params + basis_params(ansatz.n_qubits, bases)
-    if theta.shape[-1] < n_params:
+    theta = as_angles(theta)
+    if theta.shape[1] < n_params:
         raise ValueError(
-            f"`theta` must have {n_params} angles for bases {' '.join(bases)}, "
-            f"got {theta.shape[-1]}"
+            f"`theta` must have {n_params} angles for bases {' '.join(bases)}, got {theta.shape[1]}"
         )
+    check_finite("theta", theta)
     state = amplitudes(ansatz, theta)  # (K, 2**n)
     right_angle = theta.new_full((1, n), math.pi / 2)
     turns = {"o": right_angle, "t": theta[:, n_params - n : n_params]}
@@ -71,7 +80,8 @@ def amplitudes(ansatz: Ansatz, theta: Tensor | ArrayLike, initial: Tensor | None
 
     Args:
         ansatz: the circuit U.
-        theta: angles [K, at least n_params] in radians, float32 or float64.
+        theta: angles [K, at least n_params] in radians, of any floating dtype. Numbers of 16 bits
+            become float32.
         initial: amplitudes [K, 2**n], complex of theta's precision; default |0...0>. One state may
             stand for all parameter sets, and one parameter set for all states. What is shared is
             computed once.
@@ -79,30 +89,26 @@ def amplitudes(ansatz: Ansatz, theta: Tensor | ArrayLike, initial: Tensor | None
     Raises:
         ValueError: theta has another shape or dtype, or the states need more memory than there is.
     """
-    theta = as_tensor("theta", theta)
-    if (
-        theta.ndim != 2
-        or theta.shape[1] < ansatz.n_params
-        or theta.dtype not in (torch.float32, torch.float64)
-    ):
-        raise ValueError(
-            f"`theta` must be float32 or float64 [K, {ansatz.n_params}], "
-            f"got {theta.dtype} {list(theta.shape)}"
-        )
+    theta = as_angles(theta)
+    if theta.shape[1] < ansatz.n_params:
+        raise ValueError(f"`theta` must have {ansatz.n_params} angles, got {theta.shape[1]}")
     n = ansatz.n_qubits
     n_couplings = sum(acted_on(layer, n)[0] in COUPLINGS for layer in ansatz.layers)
     if ansatz.layers[:1] == (PREPARATION,):
         initial, theta = _real_state(theta[:, : 2**n - 1]), theta[:, 2**n - 1 :]
         ansatz = Ansatz(n, ansatz.layers[1:])
-    rows = max(len(theta), 1 if initial is None else len(initial))
+    rows = len(theta) if initial is None or len(initial) == 1 else len(initial)
     _check_memory(n, rows, n_couplings, theta)
-    program = compile_ansatz(ansatz, theta.dtype, theta.device)
+    single = theta.dtype == torch.float32
+    entanglers: Sequence[str | int]
+    idle, entanglers, *_ = compile_ansatz(ansatz, single)
+    cosines, sines, places, parities, couplings = constants(theta, program_arrays, ansatz, single)
     zeros = theta.new_zeros(len(theta), 1)
     padded = torch.cat([theta[:, : ansatz.n_params], zeros], 1)  # (K, P + 1)
-    matrices = _segment_matrices(program, padded)  # (K, S, n, 2, 2)
-    phases = _phases(program, padded, n) if n_couplings else padded  # (K, E, 2**n)
+    matrices = _segment_matrices(cosines, sines, places, padded)  # (K, S, n, 2, 2)
+    # (K, E, 2**n)
+    phases = _phases(parities, couplings, padded, n) if n_couplings else padded
 
-    entanglers, idle = program.entanglers, program.idle
     if initial is None:
         # the first segment acts on |0...0>: a product state
         state, *higher = matrices[:, 0, :, :, 0].unbind(1)  # each (K, 2)
@@ -117,12 +123,42 @@ def amplitudes(ansatz: Ansatz, theta: Tensor | ArrayLike, initial: Tensor | None
         if isinstance(entangler, int):
             state = state * phases[:, entangler]
         elif entangler.startswith("cz"):
-            state = state * cz_signs(n, entangler, theta.dtype, theta.device)
+            state = state * constants(theta, cz_signs, n, entangler)[0]
         elif entangler:
-            state = state.index_select(1, cx_index(n, entangler, theta.device))
+            state = state.index_select(1, constants(theta, cx_index, n, entangler)[0])
         if not nothing:
             state = _apply(blocks, state)
     return state.expand(rows, -1)
+
+
+def as_angles(theta: Tensor | ArrayLike) -> Tensor:
+    """Return angles [K, P] as a tensor float32 or float64.
+
+    Circuits compute in at least 32 bits: angles of 16 bits become float32. NumPy arrays and lists
+    count as float64.
+
+    Raises:
+        ValueError: theta has another shape or dtype.
+    """
+    theta = as_tensor("theta", theta)
+    if theta.ndim != 2 or not theta.is_floating_point():
+        raise ValueError(
+            f"`theta` must be float32 or float64 [K, P], got {theta.dtype} {list(theta.shape)}"
+        )
+    return theta.to(at_least_float32(theta.dtype))
+
+
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which circuits compute with numbers of a dtype."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which `torch.autocast` lowers no precision on a device."""
+    kind = device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
 
 
 def squared(state: Tensor) -> Tensor:
@@ -189,23 +225,30 @@ def _check_memory(n_qubits: int, n_sets: int, n_couplings: int, theta: Tensor) -
         )
 
 
-def _segment_matrices(program: Program, padded: Tensor) -> Tensor:
-    """Return the matrices complex [K, S, n, 2, 2] of the segments at angles [K, P + 1]."""
+def _segment_matrices(cosines: Tensor, sines: Tensor, places: Tensor, padded: Tensor) -> Tensor:
+    """Return the matrices complex [K, S, n, 2, 2] of the segments at angles [K, P + 1].
+
+    The other arguments are arrays of a `Program`.
+    """
     # index_select, because the gradient of indexing by a tensor is several times slower
-    chosen = padded.index_select(1, program.angles.flatten())
-    half = chosen.view(-1, *program.angles.shape, 1, 1) / 2  # (K, R, S, n, 1, 1)
-    rotations = half.cos() * program.cosines + half.sin() * program.sines  # (K, R, S, n, 2, 2)
+    chosen = padded.index_select(1, places.flatten())
+    half = chosen.view(len(padded), *places.shape, 1, 1) / 2  # (K, R, S, n, 1, 1)
+    rotations = half.cos() * cosines + half.sin() * sines  # (K, R, S, n, 2, 2)
     matrices, *later = rotations.unbind(1)  # (K, S, n, 2, 2)
     for rotation in later:
         matrices = rotation @ matrices
     return matrices
 
 
-def _phases(program: Program, padded: Tensor, n: int) -> Tensor:
-    """Return the phases complex [K, E, 2**n] of E layers of couplings at angles [K, P + 1]."""
-    shape = (-1, program.parities.shape[1], 2 ** (n // 3))
-    coefficients = (padded @ program.couplings).unflatten(1, shape)
-    angles = (program.parities @ coefficients).flatten(2)  # (K, E, 2**n)
+def _phases(parities: Tensor, couplings: Tensor, padded: Tensor, n: int) -> Tensor:
+    """Return the phases complex [K, E, 2**n] of E layers of couplings at angles [K, P + 1].
+
+    The other arguments are arrays of a `Program`.
+    """
+    shape = (-1, parities.shape[1], 2 ** (n // 3))
+    with without_autocast(padded.device):
+        coefficients = (padded @ couplings).unflatten(1, shape)
+        angles = (parities @ coefficients).flatten(2)  # (K, E, 2**n)
     # torch.polar takes two to eight times as long
     return torch.complex(angles.cos(), angles.sin())
 
@@ -214,7 +257,8 @@ def _turned(state: Tensor, angles: Tensor) -> Tensor:
     """Return states [K, 2**n] after RX by angles [K or 1, n] on the qubits."""
     half = angles[:, :, None, None] / 2
     identity = torch.eye(2, dtype=state.dtype, device=state.device)
-    matrices = half.cos() * identity - 1j * half.sin() * PAULI["rx"].to(state)
+    flip = torch.from_numpy(PAULI["rx"]).to(state)
+    matrices = half.cos() * identity - 1j * half.sin() * flip
     return _apply(_kronecker_blocks(matrices), state)
 
 
@@ -224,10 +268,11 @@ def _kronecker_blocks(matrices: Tensor) -> list[Tensor]:
     The lowest qubits come first.
     """
     n = matrices.shape[-3]
-    one_qubit = matrices.unbind(-3)
+    n_blocks = math.ceil(n / _BLOCK)
+    sizes = [n // n_blocks + (k < n % n_blocks) for k in range(n_blocks)]
     blocks = []
-    for qubits in torch.arange(n).tensor_split(math.ceil(n / _BLOCK)):
-        block, *higher = one_qubit[qubits[0] : qubits[-1] + 1]
+    for group in matrices.split(sizes, -3):
+        block, *higher = group.unbind(-3)
         for matrix in higher:  # a higher qubit stands on the left
             block = matrix[..., :, None, :, None] * block[..., None, :, None, :]
             block = block.flatten(-4, -3).flatten(-2, -1)
@@ -242,9 +287,9 @@ def _apply(blocks: Sequence[Tensor], state: Tensor) -> Tensor:
     for block in blocks:
         d = block.shape[-1]
         if right == 1:
-            state = state.view(len(state), -1, d) @ block.mT
+            state = state.view(len(state), size // d, d) @ block.mT
         else:
-            state = block[:, None] @ state.view(len(state), -1, d, right)
-        state = state.reshape(-1, size)
+            state = block[:, None] @ state.view(len(state), size // d // right, d, right)
+        state = state.flatten(1)
         right *= d
     return state

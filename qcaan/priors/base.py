@@ -35,7 +35,8 @@ class FitReport:
         loss_before, loss_after: loss at the first start and at the end; None if there was nothing
             to fit.
         evaluations: number of parameter sets whose distribution was computed or measured.
-        executions: number of circuits run for them: one per basis and parameter set.
+        executions: number of circuits run for them: one per basis and parameter set, and those
+            that measured readout errors.
         shots: number of shots of all executions.
         seconds: duration in seconds.
         kl: KL(target || prior) in nats, summed over the measurement bases. None if the prior has

@@ -69,7 +69,8 @@ class QCBM(BankedPrior):
             are drawn by `train_sampler` (default `exact`). The fits change too, unless
             `train_sampler` is given.
         mitigate_readout: whether the frequencies of a fit's shots, and those that `probabilities`
-            returns, are corrected for readout errors, which are measured once.
+            returns, are corrected for readout errors. They are measured once, in the first fit
+            after which `sampler` draws, by 2 circuits of `bank_shots` shots per basis.
         make_sampler: maker of named samplers; default a new one, without a journal.
 
     Attributes:
@@ -166,7 +167,8 @@ class QCBM(BankedPrior):
         self.register_buffer("theta", theta)
         self.register_buffer("fits", torch.tensor(0))
         # zeros: not measured yet
-        self.register_buffer("readout", torch.zeros(n_qubits, 2, 2, dtype=torch.float64))
+        readout = torch.zeros(len(bases), n_qubits, 2, 2, dtype=torch.float64)
+        self.register_buffer("readout", readout)
 
     @staticmethod
     def _make_schedule(
@@ -200,6 +202,7 @@ class QCBM(BankedPrior):
     def _fit(self, bits: Tensor) -> FitReport:
         targets = target_probabilities(bits, self.n_bases)  # (n_bases, 2**n)
         born = self.schedule.fitter(int(self.fits))
+        calibrated = bool(self.readout.any())
         objective = BornObjective(born, targets, self._loss, self.shots, self._read)
         target = Target(bits, targets, self._loss)
         search = Search(objective, self.optimizer, target, self.rng, self.fit_evals)
@@ -230,12 +233,16 @@ class QCBM(BankedPrior):
         self.theta.copy_(best.theta)
         self.fits += 1
         self.banked.fill_(False)
+        if self.mitigate_readout and self.drawer is self.born:
+            self._measure_readout()
+        calibrations = 2 if self.readout.any() and not calibrated else 0
         return FitReport(
             first.loss,
             best.loss,
             objective.n_evaluations,
-            executions=objective.n_evaluations * self.n_bases,
-            shots=objective.n_evaluations * self.shots * self.n_bases,
+            executions=(objective.n_evaluations + calibrations) * self.n_bases,
+            shots=(objective.n_evaluations * self.shots + calibrations * self.bank_shots)
+            * self.n_bases,
             error=first.error(best),
             starts=tuple(search.starts),
         )
@@ -309,9 +316,13 @@ class QCBM(BankedPrior):
         """Correct frequencies [..., 2**n] of `born` for its readout errors, if asked to."""
         if not self.mitigate_readout or born is not self.born:
             return frequencies
-        if not self.readout.any():
-            self.readout.copy_(born.readout_errors(self.bank_shots))
+        self._measure_readout()
         return mitigated(frequencies, self.readout)
+
+    def _measure_readout(self) -> None:
+        """Measure the readout errors, unless they are known."""
+        if not self.readout.any():
+            self.readout.copy_(self.born.readout_errors(self.bank_shots))
 
     def resume_at(self, n_fits: int) -> None:
         self.fits.fill_(n_fits)

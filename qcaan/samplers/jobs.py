@@ -26,7 +26,13 @@ from qcaan.samplers.requests import (
     request,
     within,
 )
-from qcaan.samplers.simulators import DEFAULT_SHOTS, check_width, finished, pub_result
+from qcaan.samplers.simulators import (
+    check_width,
+    checked_pubs,
+    empty_result,
+    finished,
+    pub_result,
+)
 
 IBMMode = Literal["job", "batch", "session"]
 _MOST_QUBITS = 100_000
@@ -156,7 +162,7 @@ class DeviceSampler(BaseSamplerV2):
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
     ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
         limits = self.vendor.limits
-        coerced = [SamplerPub.coerce(pub, shots or DEFAULT_SHOTS) for pub in pubs]
+        coerced = checked_pubs(pubs, shots)
         requests = [self._requests(pub) for pub in coerced]
         flat = [part for parts in requests for part in parts]
         done: dict[int, np.ndarray] = {}
@@ -165,6 +171,9 @@ class DeviceSampler(BaseSamplerV2):
         bits = iter([done[place] for place in range(len(flat))])
         results = []
         for pub, parts in zip(coerced, requests, strict=True):
+            if not parts:
+                results.append(empty_result(pub))
+                continue
             n_cuts = len(split_shots(pub.shots, limits))
             cuts = [next(bits) for _ in parts]  # by parameter set and, inside, by cut of the shots
             starts = range(0, len(cuts), n_cuts)
@@ -175,12 +184,18 @@ class DeviceSampler(BaseSamplerV2):
     def _requests(self, pub: SamplerPub) -> list[SamplerPub]:
         """Return native circuits for a pub, its shots cut to the limit.
 
-        A device that binds gets each parameter set as a circuit of its own.
+        A device that binds gets each parameter set as a circuit of its own, and so does every
+        device if the circuit has no parameters.
         """
         vendor = self.vendor
         check_width(pub.circuit.num_qubits, self.n_qubits, vendor.name)
+        if not pub.size:
+            return []
         values = pub.parameter_values.ravel().as_array(list(pub.circuit.parameters))  # (K, P)
-        if vendor.binds:
+        asked: list[tuple[QuantumCircuit, np.ndarray | None]]
+        if not pub.circuit.parameters:
+            asked = [(vendor.native(pub.circuit), None)] * pub.size
+        elif vendor.binds:
             asked = [(vendor.native(pub.circuit.assign_parameters(row)), None) for row in values]
         else:
             asked = [(vendor.native(pub.circuit), values)]

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
-from qiskit.primitives import BackendSamplerV2, BaseSamplerV2, StatevectorSampler
+from qiskit.primitives import BackendSamplerV2, BaseSamplerV2
 from qiskit.providers import BackendV2
 from qiskit_aer import AerSimulator
 
@@ -26,6 +26,7 @@ from qcaan.samplers.noise import NoisySampler
 from qcaan.samplers.requests import JobError
 from qcaan.samplers.simulators import (
     AerSampler,
+    ReferenceSampler,
     TranspiledSampler,
     backend_sampler,
     check_width,
@@ -276,7 +277,7 @@ def is_device(name: str) -> bool:
 def _make_simulator(name: str, rng: np.random.Generator) -> BaseSamplerV2:
     kind, _, device = name.partition(":")
     if name == "statevector":
-        return StatevectorSampler(seed=rng)
+        return ReferenceSampler(seed=rng)
     if name in IDEAL:
         _warn_of_two_aers()
         options: dict[str, Any] = aer_options(name)

@@ -15,13 +15,18 @@ from qiskit.circuit import Measure, Parameter
 from qiskit.circuit.library import RGate, RXXGate, RZGate
 from qiskit.primitives import BaseSamplerV2, PrimitiveJob, PrimitiveResult, SamplerPubResult
 from qiskit.primitives.containers import SamplerPubLike
-from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import average_gate_fidelity
 from qiskit.transpiler import CouplingMap, InstructionProperties, Target
 from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error, thermal_relaxation_error
 from qiskit_aer.noise.device import basic_device_gate_errors, basic_device_readout_errors
 
-from qcaan.samplers.simulators import DEFAULT_SHOTS, AerSampler, Transpiler, check_width, finished
+from qcaan.samplers.simulators import (
+    AerSampler,
+    Transpiler,
+    check_width,
+    checked_pubs,
+    finished,
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class NoisySampler(BaseSamplerV2):
         rng: random state of the shots.
 
     Attributes:
-        n_qubits: number of qubits of the device.
+        n_qubits: number of connected qubits of the device that work.
 
     Raises:
         ValueError: the device is unknown, or a circuit has more qubits than the device.
@@ -78,14 +83,14 @@ class NoisySampler(BaseSamplerV2):
             self.n_qubits = ION_TRAPS[device].n_qubits
         else:
             self._target = fake_device(device).target
-            self.n_qubits = self._target.num_qubits
+            self.n_qubits = connected_qubits(self._target)
         self._built: dict[int, tuple[Transpiler, AerSampler]] = {}
 
     def run(
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
     ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
         results = []
-        for pub in (SamplerPub.coerce(pub, shots or DEFAULT_SHOTS) for pub in pubs):
+        for pub in checked_pubs(pubs, shots):
             native, sampler = self._model(pub.circuit.num_qubits)
             job = sampler.run([(native(pub.circuit), pub.parameter_values, pub.shots)])
             results.append(job.result()[0])
@@ -133,53 +138,88 @@ def fake_device(name: str) -> Any:
 def cut(target: Target, n_qubits: int) -> Target:
     """Return the target of n connected qubits of a larger target.
 
-    They are those with the most couplings, and among these the ones with the best readout.
+    They are those with the most couplings, and among these the ones with the best readout. Gates
+    and qubits of error 1 are broken, and left out.
 
     Raises:
-        ValueError: the target does not have so many connected qubits.
+        ValueError: the target does not have so many connected qubits that work.
     """
-    coupling = target.build_coupling_map()
-    edges = {frozenset(edge) for edge in coupling.get_edges()}
-    neighbours = {
-        q: sorted(other for edge in edges if q in edge for other in edge - {q})
-        for q in range(target.num_qubits)
-    }
-    errors = {q: target["measure"][(q,)].error or 0.0 for q in range(target.num_qubits)}
-
-    def grown(start: int) -> list[int]:
-        found = [start]
-        # breadth first: the list grows while it is read
-        for qubit in found:
-            found += [q for q in neighbours[qubit] if q not in found][: n_qubits - len(found)]
-        return found
+    neighbours = _couplings(target)
+    errors = {q: target["measure"][(q,)].error or 0.0 for q in neighbours}
 
     def worth(qubits: Iterable[int]) -> tuple[int, float]:
         chosen = set(qubits)
         inside = sum(q in chosen for qubit in chosen for q in neighbours[qubit])
         return inside, -sum(errors[q] for q in chosen)
 
-    candidates = [found for found in map(grown, neighbours) if len(found) == n_qubits]
+    grown = [_grown(neighbours, start, n_qubits) for start in neighbours]
+    candidates = [found for found in grown if len(found) == n_qubits]
     if not candidates:
-        raise ValueError(f"the device does not have {n_qubits} connected qubits")
+        raise ValueError(f"the device does not have {n_qubits} connected qubits that work")
     kept = {qubit: place for place, qubit in enumerate(sorted(max(candidates, key=worth)))}
     small = Target(
         num_qubits=n_qubits,
         dt=target.dt,
         qubit_properties=[target.qubit_properties[q] for q in kept],
     )
-    for name in target.operation_names:
-        properties = target[name]
-        # control flow, which our circuits do not have
-        if properties is None or None in properties:
-            continue
+    for name, found in _properties(target).items():
         inside = {
             tuple(kept[q] for q in qubits): value
-            for qubits, value in properties.items()
-            if set(qubits) <= set(kept)
+            for qubits, value in found.items()
+            if set(qubits) <= set(kept) and _works(value)
         }
         if inside:
             small.add_instruction(target.operation_from_name(name), inside)
     return small
+
+
+def connected_qubits(target: Target) -> int:
+    """Return the largest number of connected qubits of a target that work."""
+    neighbours = _couplings(target)
+    left, most = set(neighbours), 0
+    while left:
+        part = _grown(neighbours, left.pop(), len(neighbours))
+        left -= set(part)
+        most = max(most, len(part))
+    return most
+
+
+def _properties(target: Target) -> dict[str, dict[tuple[int, ...], InstructionProperties | None]]:
+    """Return the properties of each operation of a target by its qubits.
+
+    Control flow, which our circuits do not have, is left out.
+    """
+    found = {name: target[name] for name in target.operation_names}
+    return {name: where for name, where in found.items() if where and None not in where}
+
+
+def _couplings(target: Target) -> dict[int, list[int]]:
+    """Return the qubits of a target that work, each with those that it is coupled to."""
+    places = [place for found in _properties(target).values() for place in found.items()]
+    broken = {qubits for qubits, gate in places if not _works(gate)}
+    coupled: dict[int, set[int]] = {
+        qubit: set() for qubit in range(target.num_qubits) if (qubit,) not in broken
+    }
+    for qubits, gate in places:
+        if len(qubits) == 2 and _works(gate) and set(qubits) <= set(coupled):
+            one, other = qubits
+            coupled[one].add(other)
+            coupled[other].add(one)
+    return {qubit: sorted(others) for qubit, others in coupled.items()}
+
+
+def _grown(neighbours: dict[int, list[int]], start: int, n_qubits: int) -> list[int]:
+    """Return up to n connected qubits around one."""
+    found = [start]
+    # breadth first: the list grows while it is read
+    for qubit in found:
+        found += [q for q in neighbours[qubit] if q not in found][: n_qubits - len(found)]
+    return found
+
+
+def _works(gate: InstructionProperties | None) -> bool:
+    # IBM gives what is broken an error of 1
+    return gate is None or gate.error is None or gate.error < 1
 
 
 def from_target(target: Target) -> NoiseModel:

@@ -11,14 +11,19 @@ from qiskit.primitives import (
     PrimitiveJob,
     PrimitiveResult,
     SamplerPubResult,
-    StatevectorSampler,
 )
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qcaan.samplers.jobs import DeviceOptions, Limits, Vendor, split_jobs, split_shots
 from qcaan.samplers.names import HasWidth, SamplerFactory, is_device, is_ideal
-from qcaan.samplers.simulators import DEFAULT_SHOTS, finished, pub_result
+from qcaan.samplers.simulators import (
+    ReferenceSampler,
+    checked_pubs,
+    empty_result,
+    finished,
+    pub_result,
+)
 
 
 @dataclass(frozen=True)
@@ -86,13 +91,17 @@ class Rehearsal(BaseSamplerV2):
     def run(
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
     ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
-        coerced = [SamplerPub.coerce(pub, shots or DEFAULT_SHOTS) for pub in pubs]
+        coerced = checked_pubs(pubs, shots)
         limits = self.vendor.limits
         sizes: list[int] = []  # of the device's circuits, in shots
         results = []
         for pub in coerced:
+            if not pub.size:
+                results.append(empty_result(pub))
+                continue
             self._measure_circuit(pub)
-            sizes += split_shots(pub.shots, limits) * (pub.size if self.vendor.binds else 1)
+            apart = self.vendor.binds or not pub.circuit.parameters
+            sizes += split_shots(pub.shots, limits) * (pub.size if apart else 1)
             shape = (pub.size, pub.shots, -(-pub.circuit.num_clbits // 8))
             results.append(pub_result(pub, self._rng.integers(256, size=shape, dtype=np.uint8)))
         self.counts = self.counts.plus(
@@ -117,7 +126,7 @@ class Rehearsal(BaseSamplerV2):
         self.depth = max(self.depth, native.depth())
 
 
-class _FastStandIn(StatevectorSampler):
+class _FastStandIn(ReferenceSampler):
     """Stands in for a simulator with noise of the same width."""
 
     def __init__(self, n_qubits: int, rng: np.random.Generator) -> None:

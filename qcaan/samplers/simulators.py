@@ -15,6 +15,7 @@ from qiskit.primitives import (
     PrimitiveJob,
     PrimitiveResult,
     SamplerPubResult,
+    StatevectorSampler,
 )
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
@@ -42,6 +43,23 @@ def aer_threads(n_qubits: int) -> dict[str, int]:
     return {"max_parallel_threads": 1} if n_qubits < 14 else {}
 
 
+def checked_pubs(pubs: Iterable[SamplerPubLike], shots: int | None) -> list[SamplerPub]:
+    """Return the pubs of a run, with the default number of shots if none is named.
+
+    Raises:
+        ValueError: a number of shots is below 1, or a value of a parameter is not finite. Samplers
+            differ in what they would draw.
+    """
+    coerced = [SamplerPub.coerce(pub, DEFAULT_SHOTS if shots is None else shots) for pub in pubs]
+    for pub in coerced:
+        for values in pub.parameter_values.data.values():
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    "values of parameters must be finite, got NaN or infinity among them"
+                )
+    return coerced
+
+
 class AerSampler(BaseSamplerV2):
     """Draws shots by `AerSimulator.run`, with all parameter sets bound in one call.
 
@@ -63,17 +81,18 @@ class AerSampler(BaseSamplerV2):
     def run(
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
     ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
-        coerced = [SamplerPub.coerce(pub, shots or DEFAULT_SHOTS) for pub in pubs]
-        return finished([self._run_pub(pub) for pub in coerced])
+        return finished([self._run_pub(pub) for pub in checked_pubs(pubs, shots)])
 
     def _run_pub(self, pub: SamplerPub) -> SamplerPubResult:
+        if not pub.size:
+            return empty_result(pub)
         parameters = list(pub.circuit.parameters)
         values = pub.parameter_values.ravel().as_array(parameters)  # (K, P)
         simulator = self._serial if aer_threads(pub.circuit.num_qubits) else self._parallel
         seed = int(self._rng.integers(2**31))
         binds = [dict(zip(parameters, values.T.tolist(), strict=True))]
         result = simulator.run(
-            [pub.circuit],
+            [pub.circuit] * (1 if parameters else pub.size),
             parameter_binds=binds if parameters else None,
             shots=pub.shots,
             seed_simulator=seed,
@@ -100,13 +119,18 @@ def shuffled_shots(counts: dict[int, int], n_bits: int, rng: np.random.Generator
 
 def pub_result(pub: SamplerPub, packed: np.ndarray) -> SamplerPubResult:
     """Return the result of a pub from its packed shots [K, shots, bytes], by register."""
-    bits = BitArray(packed.reshape(*pub.shape, pub.shots, -1), pub.circuit.num_clbits)
+    bits = BitArray(packed.reshape(*pub.shape, *packed.shape[1:]), pub.circuit.num_clbits)
     fields, start = {}, 0
     # one array holds all classical bits, the first register lowest
     for register in pub.circuit.cregs:
         fields[register.name] = bits.slice_bits(range(start, start + register.size))
         start += register.size
     return SamplerPubResult(DataBin(**fields, shape=pub.shape), metadata={"shots": pub.shots})
+
+
+def empty_result(pub: SamplerPub) -> SamplerPubResult:
+    """Return the result of a pub without parameter sets."""
+    return pub_result(pub, np.zeros((0, pub.shots, -(-pub.circuit.num_clbits // 8)), np.uint8))
 
 
 def finished(results: list[SamplerPubResult]) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
@@ -119,12 +143,25 @@ def finished(results: list[SamplerPubResult]) -> PrimitiveJob[PrimitiveResult[Sa
     return job
 
 
+class ReadoutCircuit(QuantumCircuit):
+    """A circuit without gates, to be placed on the qubits on which another circuit ends.
+
+    A `Transpiler` places it so, and the same physical qubits are read.
+
+    Attributes:
+        like: the other circuit.
+    """
+
+    def __init__(self, like: QuantumCircuit) -> None:
+        super().__init__(like.num_qubits)
+        self.like = like
+
+
 class Transpiler:
     """Transpiles each circuit once, for targets that take circuits with parameters.
 
     It uses level 1: levels 2 and 3 delete a last parametrised RZ, and the length of theta would no
-    longer fit. A circuit without gates on two qubits is placed on the qubits on which the circuit
-    before it ended, so that the same physical qubits are read.
+    longer fit.
 
     Args:
         target: target of `qiskit.transpile`, as one of its arguments: `backend` or `target`.
@@ -134,21 +171,17 @@ class Transpiler:
         self._target = target
         # by the id of a circuit: the circuit, which must stay alive, and its native form
         self._done: dict[int, tuple[QuantumCircuit, QuantumCircuit]] = {}
-        self._layout: list[int] | None = None
 
     def __call__(self, circuit: QuantumCircuit) -> QuantumCircuit:
         if id(circuit) not in self._done:
-            coupled = circuit.num_nonlocal_gates() > 0
-            place = None if coupled else self._layout
+            layout = self(circuit.like).layout if isinstance(circuit, ReadoutCircuit) else None
             native = transpile(
                 circuit,
                 **self._target,
                 optimization_level=1,
                 seed_transpiler=0,
-                initial_layout=place,
+                initial_layout=layout and layout.final_index_layout(),
             )
-            if coupled and native.layout is not None:
-                self._layout = native.layout.final_index_layout()
             self._done[id(circuit)] = (circuit, native)
         return self._done[id(circuit)][1]
 
@@ -168,9 +201,22 @@ class TranspiledSampler(BaseSamplerV2):
     def run(
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
     ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
-        coerced = [SamplerPub.coerce(pub, shots) for pub in pubs]
+        coerced = checked_pubs(pubs, shots)
+        asked = [pub for pub in coerced if pub.size]
+        if len(asked) < len(coerced):
+            drawn = iter(self.run(asked).result() if asked else ())
+            return finished([next(drawn) if pub.size else empty_result(pub) for pub in coerced])
         native = [(self._native(pub.circuit), pub.parameter_values, pub.shots) for pub in coerced]
-        return self._sampler.run(native, shots=shots)
+        return self._sampler.run(native)
+
+
+class ReferenceSampler(StatevectorSampler):
+    """Qiskit's reference sampler, which refuses what all samplers here refuse."""
+
+    def run(
+        self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
+    ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
+        return super().run(checked_pubs(pubs, shots))
 
 
 class _SeededBackendSampler(BaseSamplerV2):
