@@ -40,7 +40,7 @@ PRIORS = {
     "qcbm": small_qcbm,
     "qcbm-shots-mmd": lambda: small_qcbm(shots=500, fit_loss="mmd"),
     "qcbm-exact": lambda: small_qcbm(sampler="exact", optimizer="adam", bases=("z",)),
-    "qcbm-exact-shots": lambda: small_qcbm(sampler="exact", optimizer="cma-es", shots=500),
+    "qcbm-exact-shots": lambda: small_qcbm(sampler="exact", optimizer="cma-es", shots=2000),
     "shuffled": lambda: Shuffled(small_qcbm()),
     "product": lambda: Product(3, dither=0.1),
     "histogram": lambda: Histogram(3),

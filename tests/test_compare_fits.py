@@ -53,7 +53,7 @@ def test_a_run_without_bits_is_refused(call_script, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--budgets",), "`budgets` must be one or more numbers, got none"),
+        (("--budgets",), "`budgets` needs one or more values"),
         (("--budgets", 100, 0), "`budgets` must be at least 1, got 0"),
         (("--evaluations", 0), "`evaluations` must be at least 1, got 0"),
         (("--deep-evaluations", 0), "`deep_evaluations` must be at least 1, got 0"),

@@ -61,8 +61,8 @@ def test_a_training_that_collapsed_is_told_beside_the_others(call_script, tmp_pa
         (("--width", 0), "`width` must be at least 1, got 0"),
         (("--epochs", 0), "`epochs` must be at least 1, got 0"),
         (("--images", 1), "`images` must be at least 2, got 1"),
-        (("--seeds", -1), "`seed` must be at least 0"),
-        (("--seeds",), "`seeds` must be one or more seeds, got none"),
+        (("--seeds", -1), "`seeds` must be at least 0"),
+        (("--seeds",), "`seeds` needs one or more values"),
     ],
 )
 def test_bad_comparisons_are_one_sentence(call_script, tmp_path, options, message):

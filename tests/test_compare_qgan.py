@@ -58,7 +58,7 @@ def test_a_comparison_of_nothing_is_refused(option, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["compare", "qgan", option])
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "error: `cases` and `seeds` must not be empty\n"
+    assert capsys.readouterr().err == f"error: `{option[2:]}` needs one or more values\n"
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_the_training(tmp_path, capsys):

@@ -115,7 +115,7 @@ def test_the_shuffled_reference_is_always_the_same_and_mixed():
 def image_set(n: int, *, channels: int = 1, labels: tuple[int, ...] = (0, 1)) -> ImageSet:
     chosen = torch.tensor([labels[index % len(labels)] for index in range(n)])
     names = {label: str(label) for label in labels}
-    return ImageSet(torch.zeros(n, channels, 28, 28), chosen, "toys", "toys", names)
+    return ImageSet(torch.zeros(n, channels, 28, 28), chosen, "toys", "toys", names, "")
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def test_a_sampler_object_serves_as_well_as_a_name_and_gives_frequencies():
             },
             "`fit_evals` must be at least 43 for adam on 21 angles, got 40",
         ),
-        ({"bank_shots": 10**13}, "`bank_shots` must be at least 0 and below"),
+        ({"bank_shots": 10**13}, "`bank_shots` must be at most 10,000,000, got 10000000000000"),
         ({"initial": "zero"}, "unknown `initial` 'zero'; choose from marginals, random"),
         ({"dither": -0.1}, "`dither` must be at least 0, got -0.1"),
         ({"noise_dims": -1}, "`noise_dims` must be at least 0, got -1"),
@@ -250,7 +250,7 @@ def test_a_sampler_object_serves_as_well_as_a_name_and_gives_frequencies():
         ),
         (
             {"sampler": make_sampler("statevector")},
-            "`shots` must be at least 1 on StatevectorSampler, which has no exact",
+            "`shots` must be at least 1 on ReferenceSampler, which has no exact",
         ),
     ],
 )

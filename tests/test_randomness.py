@@ -62,7 +62,7 @@ def real_numbers(seed, **options):
 
 def distribution(seed, **options):
     config = DistributionConfig(n_samples=100, batch_size=50, epochs=2, seed=seed, **options)
-    qgan = make_qgan(config, configured_samples(config))
+    qgan = make_qgan(config, configured_samples(config).values)
     for record in train_distribution(qgan):
         yield record.loss_d, record.loss_g
     yield qgan.generate(3)

@@ -146,7 +146,7 @@ def test_a_killed_and_an_interrupted_run_lose_nothing(tmp_path):
     ("options", "message"),
     [
         (("--digits", 3, 12), "12 is not a label of digits8x8"),
-        (("--digits", 3, 3), "different labels"),
+        (("--digits", 3, 3), "`digits` must be one or more different values, got 3 3"),
         (("--n-qubits", 0), "`n_qubits` must be at least 1, got 0"),
         (("--n-qubits", 60), "`n_qubits` must be at most"),
         (("--sampler", "warp"), "unknown `sampler` 'warp'; choose from exact, aer, aer:single"),

@@ -126,7 +126,7 @@ def test_a_dry_run_checks_and_writes_nothing(run_script, tmp_path):
             ("--sampler", "aer-noise:fake_manila", "--shots", 9, "--n-qubits", 6, "--dry-run"),
             "`n_qubits` must be at most 5 on aer-noise:fake_manila, got 6",
         ),
-        (("--batch-size", 10**11), "out of memory"),
+        (("--batch-size", 10**11), "`batch_size` must be at most 100,000, got 100000000000"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(run_script, tmp_path, options, message):

@@ -202,12 +202,12 @@ def test_bad_data_are_named(tmp_path):
     refused("'cauchy'; choose from lognormal", data="cauchy")
     refused("beyond the outputs' range [-1, 1]; add --rescale", mean=3.0)
     refused("nowhere.csv", data=str(tmp_path / "nowhere.csv"))
-    for name in ("broken.npy", "objects.npy"):
-        refused(f"{name} does not hold numbers", data=str(tmp_path / name))
-    for name in ("words.csv", "scalar.npy"):
-        refused(f"{name} must hold", data=str(tmp_path / name))
-    for name in ("few.npy", "nan.npy"):
-        refused(f"{name} must hold at least ten rows of finite numbers", data=str(tmp_path / name))
+    refused("cannot read", data=str(tmp_path / "broken.npy"))
+    refused("it holds Python objects", data=str(tmp_path / "objects.npy"))
+    for name in ("words.csv", "few.npy"):
+        refused(f"{name} must hold at least ten rows", data=str(tmp_path / name))
+    refused("scalar.npy must hold samples [N]", data=str(tmp_path / "scalar.npy"))
+    refused("must hold finite numbers, got nan in row 1", data=str(tmp_path / "nan.npy"))
     refused("is constant and cannot be rescaled", data=str(tmp_path / "constant.npy"), rescale=True)
     refused(
         "`n_qubits` must be at least 3, one for each column of the data, got 2",

@@ -19,8 +19,6 @@ from qcaan.samplers.names import MakeSampler, is_ideal
 PriorName = Literal[
     "qcbm", "shuffled", "gaussian", "bernoulli", "product", "histogram", "rbm", "qbm"
 ]
-# bits; for each, the generator has about 10,000 weights
-_TOO_WIDE = 10_001
 _CLASSICAL: dict[str, Callable[..., BitPrior]] = {
     "bernoulli": Bernoulli,
     "product": Product,
@@ -95,10 +93,10 @@ def check_prior_options(prior: PriorOptions, circuit: CircuitOptions) -> None:
     """
     one_of("prior", prior.prior, get_args(PriorName))
     if prior.latent_dim is not None:
-        whole("latent_dim", prior.latent_dim, 1, _TOO_WIDE)
+        whole("latent_dim", prior.latent_dim)
     number("dither", prior.dither, least=0)
     whole("noise_dims", prior.noise_dims, 0)
-    whole("n_qubits", circuit.n_qubits, 1, _TOO_WIDE)
+    whole("n_qubits", circuit.n_qubits)
     check_bases(circuit.bases)
     one_of("optimizer", circuit.optimizer, OPTIMIZERS)
     if circuit.switch_after_epochs is not None:

@@ -68,8 +68,6 @@ def main(
         data_root: Folder of the data sets, if it is not the one that the run used.
         seed: Seed of angles, draws, and the split into bits to fit, to smooth by and to test with.
     """
-    if not budgets:
-        raise ValueError("`budgets` must be one or more numbers, got none")
     for budget in budgets:
         whole("budgets", budget)
     whole("evaluations", evaluations)

@@ -96,8 +96,6 @@ def main(
     """
     for name in priors:
         one_of("priors", name, CELLS)
-    if not seeds:
-        raise ValueError("`seeds` must be one or more seeds, got none")
     for seed in seeds:
         whole("seeds", seed, 0, SEEDS)
     whole("epochs", epochs)

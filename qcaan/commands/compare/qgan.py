@@ -42,8 +42,6 @@ def main(
     """
     if unknown := set(cases) - set(CASES):
         raise ValueError(f"unknown case {min(unknown)!r}; choose from {'; '.join(CASES)}")
-    if not cases or not seeds:
-        raise ValueError("`cases` and `seeds` must not be empty")
     if out is not None:
         check_new_folder(out)
     table = Table(
