@@ -7,7 +7,6 @@ Aqua's own names are in `qcaan.aqua`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -400,14 +399,15 @@ def train(qgan: QGAN, n_epochs: int | None = None) -> Iterator[EpochRecord]:
 
             # update G
             slope = qgan.discriminator.slope(points)  # (2**n,)
-            learn(slope)
             losses.append((loss_d, float(fake @ slope)))
+            if not np.isfinite(losses[-1]).all():  # before the angles become so too
+                raise TrainingCollapsed(
+                    f"a loss is not finite in epoch {qgan.epoch + 1}; "
+                    "a smaller learning rate may help"
+                )
+            learn(slope)
 
         mean_d, mean_g = np.mean(losses, axis=0).tolist()
-        if not (math.isfinite(mean_d) and math.isfinite(mean_g)):
-            raise TrainingCollapsed(
-                f"a loss is not finite in epoch {qgan.epoch + 1}; a smaller learning rate may help"
-            )
         entropy = qgan.relative_entropy()
         qgan.d_loss.append(mean_d)
         qgan.g_loss.append(mean_g)
