@@ -72,7 +72,7 @@ def everything_written(path: Path) -> bytes:
 
 
 def test_a_run_on_a_device_is_planned_to_the_job_and_keeps_credentials_to_itself(
-    run_script, ionq, tmp_path
+    run_script, call_script, ionq, tmp_path
 ):
     run = (
         "train_mnist.py",
@@ -84,7 +84,7 @@ def test_a_run_on_a_device_is_planned_to_the_job_and_keeps_credentials_to_itself
         "--eval-images",
         60,
     )
-    dry = run_script(*run, "--dry-run")
+    dry = call_script(*run, "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert not ionq.jobs and not (tmp_path / "run").exists()
     planned = [
@@ -103,7 +103,7 @@ def test_a_run_on_a_device_is_planned_to_the_job_and_keeps_credentials_to_itself
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert (config["shots"], config["fit_loss"]) == (100, "mmd")
 
-    fewer = run_script(*run[:-4], "--out", tmp_path / "other", "--max-jobs", planned[0] - 1)
+    fewer = call_script(*run[:-4], "--out", tmp_path / "other", "--max-jobs", planned[0] - 1)
     assert fewer.returncode == 2
     assert re.search(
         rf"plans \d+ jobs on ionq:simulator, --max-jobs is {planned[0] - 1}", fewer.stderr
@@ -167,9 +167,7 @@ def check_draws_of_a_loaded_run(ionq, run):
     assert len(ionq.jobs) == n_jobs + 1
 
 
-def test_fitted_on_the_exact_engine_and_drawn_from_a_device(
-    run_script, call_script, ionq, tmp_path
-):
+def test_fitted_on_the_exact_engine_and_drawn_from_a_device(call_script, ionq, tmp_path):
     run = (
         "train_mnist.py",
         *DEVICE,
@@ -180,10 +178,10 @@ def test_fitted_on_the_exact_engine_and_drawn_from_a_device(
         "--eval-images",
         0,
     )
-    result = run_script(*run, "--shots", 0, "--fit-loss", "kl", "--out", tmp_path / "run")
+    result = call_script(*run, "--shots", 0, "--fit-loss", "kl", "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     assert len(ionq.jobs) == 3  # the banks before the first epoch and after each
-    switched = run_script(
+    switched = call_script(
         *run,
         "--shots",
         0,
@@ -201,7 +199,7 @@ def test_fitted_on_the_exact_engine_and_drawn_from_a_device(
 
 
 def test_a_failed_job_is_one_sentence_and_the_run_goes_on_from_the_epochs_start(
-    run_script, ionq, tmp_path
+    call_script, ionq, tmp_path
 ):
     run = (
         "train_mnist.py",
@@ -214,12 +212,12 @@ def test_a_failed_job_is_one_sentence_and_the_run_goes_on_from_the_epochs_start(
         0,
     )
     ionq.ending = "failed"
-    failed = run_script(*run)
+    failed = call_script(*run)
     assert failed.returncode == 2
     assert re.search(r"error: job \S+ on ionq:simulator failed: .*an ion was lost", failed.stderr)
     assert len(failed.stderr.splitlines()) == 1
     ionq.ending = "completed"
-    assert run_script(*run, "--resume").returncode == 0
+    assert call_script(*run, "--resume").returncode == 0
 
 
 @pytest.mark.parametrize("script", KILLED if "KILLS" in os.environ else ["train_mnist.py"])
@@ -257,7 +255,7 @@ def test_killed_at_random_moments_nothing_is_lost_or_paid_twice(run_script, ionq
 
 
 @pytest.mark.parametrize("sampler", ["aqt:ideal", "ibm:fake_manila", "aer-noise:ionq-aria"])
-def test_one_flag_points_the_run_at_a_device(run_script, tmp_path, sampler):
+def test_one_flag_points_the_run_at_a_device(call_script, tmp_path, sampler):
     flags = (
         "--sampler",
         sampler,
@@ -269,7 +267,7 @@ def test_one_flag_points_the_run_at_a_device(run_script, tmp_path, sampler):
         "--epochs",
         1,
     )
-    result = run_script("train_mnist.py", *DEVICE, *flags)
+    result = call_script("train_mnist.py", *DEVICE, *flags)
     assert result.returncode == 0, result.stderr
     assert "epoch 1/1" in result.stdout
     records = [
@@ -278,7 +276,7 @@ def test_one_flag_points_the_run_at_a_device(run_script, tmp_path, sampler):
     assert records[0]["fit"]["tvd"] is not None
 
 
-def test_interrupted_while_waiting_for_a_job_the_run_can_be_resumed(run_script, ionq, tmp_path):
+def test_interrupted_while_waiting_for_a_job_the_run_can_be_resumed(call_script, ionq, tmp_path):
     options = ("--sampler", "ionq:simulator", "--eval-images", 0, "--out", tmp_path / "run")
     ionq.latency = 600
     process = subprocess.Popen(
@@ -299,7 +297,7 @@ def test_interrupted_while_waiting_for_a_job_the_run_can_be_resumed(run_script, 
     assert "Continue with the same command and --resume" in output
     ionq.latency = 0
     (asked,) = ionq.jobs
-    assert run_script("train_mnist.py", *DEVICE, *options, "--resume").returncode == 0
+    assert call_script("train_mnist.py", *DEVICE, *options, "--resume").returncode == 0
     lines = [
         json.loads(line) for line in (tmp_path / "run" / "jobs.jsonl").read_text().splitlines()
     ]

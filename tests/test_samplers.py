@@ -114,17 +114,14 @@ def test_aer_on_a_gpu_says_what_it_needs():
         make_sampler("aer-gpu")
 
 
-def test_more_qubits_than_a_device_has_are_refused():
+@pytest.mark.parametrize(
+    "name", ["aqt:ideal", "aer-noise:ionq-aria", "aer-noise:fake_guadalupe", "ibm:fake_guadalupe"]
+)
+def test_more_qubits_than_a_device_has_are_refused(name):
     circuit = QuantumCircuit(30)
     circuit.measure_all()
-    for name in (
-        "aqt:ideal",
-        "aer-noise:ionq-aria",
-        "aer-noise:fake_guadalupe",
-        "ibm:fake_guadalupe",
-    ):
-        with pytest.raises(ValueError, match=rf"`n_qubits` must be at most \d+ on {name}, got 30"):
-            make_sampler(name, 0).run([(circuit,)])
+    with pytest.raises(ValueError, match=rf"`n_qubits` must be at most \d+ on {name}, got 30"):
+        make_sampler(name, 0).run([(circuit,)])
 
 
 @pytest.mark.parametrize("device", ["fake_guadalupe", "ionq-aria"])
