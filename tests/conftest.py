@@ -19,6 +19,9 @@ from hypothesis import settings
 from ionq_server import IonQServer
 from pytest_httpserver import HTTPServer
 
+from qcaan.data.images import load_splits
+from qcaan.metrics import classifier
+
 ROOT = Path(__file__).parent.parent
 
 # machines are shared, so examples have no deadline; the same examples are tried each time
@@ -65,11 +68,21 @@ def assert_same_checkpoint(one: Path, other: Path):
 
 @pytest.fixture(scope="session")
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the session: a classifier is trained once, and the user's is left alone."""
+    """One cache for the session, with a classifier of the toy images; the user's is left alone.
+
+    The classifier is trained for fewer steps than the one that test_classifier.py trains.
+    """
     base = tmp_path_factory.getbasetemp()
-    return (
-        base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    ) / "cache"  # shared by the workers
+    in_worker = "PYTEST_XDIST_WORKER" in os.environ
+    home = (base.parent if in_worker else base) / "cache"  # shared by the workers
+    splits = load_splits("digits8x8")
+    key = classifier._fingerprint(*splits)  # of the classifier that the tests' commands look for
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(home))
+        patch.setattr(classifier, "_fingerprint", lambda *_: key)
+        patch.setattr(classifier, "_STEPS", 200)
+        classifier.load_classifier(*splits)
+    return home
 
 
 @pytest.fixture(scope="session")
