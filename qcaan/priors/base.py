@@ -271,7 +271,12 @@ class BitPrior(Prior):
     """
 
     def __init__(
-        self, n_bits: int, dither: float, noise_dims: int, seed: int | None = None
+        self,
+        n_bits: int = 16,
+        dither: float = 0.0,
+        noise_dims: int = 0,
+        *,
+        seed: int | None = None,
     ) -> None:
         super().__init__(seed)
         self.dim = self.n_bits = whole("n_bits", n_bits)
@@ -318,9 +323,14 @@ class TabulatedPrior(BitPrior):
     probs: Tensor
 
     def __init__(
-        self, n_bits: int, dither: float, noise_dims: int, seed: int | None = None
+        self,
+        n_bits: int = 16,
+        dither: float = 0.0,
+        noise_dims: int = 0,
+        *,
+        seed: int | None = None,
     ) -> None:
-        super().__init__(n_bits, dither, noise_dims, seed)
+        super().__init__(n_bits, dither, noise_dims, seed=seed)
         if n_bits > MAX_HISTOGRAM_BITS:
             raise ValueError(
                 f"`n_bits` must be at most {MAX_HISTOGRAM_BITS} for this prior, got {n_bits}"

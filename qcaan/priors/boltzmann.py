@@ -68,7 +68,7 @@ class RBM(BitPrior):
         sweeps: int = 2,
         seed: int | None = None,
     ) -> None:
-        super().__init__(n_bits, dither, noise_dims, seed)
+        super().__init__(n_bits, dither, noise_dims, seed=seed)
         self.steps = whole("steps", steps)
         self.lr = number("lr", lr, above=0)
         self.sweeps = whole("sweeps", sweeps)
@@ -217,7 +217,7 @@ class QBM(TabulatedPrior):
                 f"`n_bits` must be at most {_MAX_QUANTUM_BITS} for a quantum Boltzmann machine, "
                 f"got {n_bits}"
             )
-        super().__init__(n_bits, dither, noise_dims, seed)
+        super().__init__(n_bits, dither, noise_dims, seed=seed)
         self.steps, self.lr = whole("steps", steps), number("lr", lr, above=0)
         pairs = list(combinations(range(n_bits), 2))
         signs = 1 - 2 * all_bitstrings(n_bits).double()  # (2**n, n)

@@ -53,16 +53,6 @@ class Bernoulli(BitPrior):
         n_bits, dither, noise_dims, seed: see `BitPrior`.
     """
 
-    def __init__(
-        self,
-        n_bits: int = 16,
-        dither: float = 0.0,
-        noise_dims: int = 0,
-        *,
-        seed: int | None = None,
-    ) -> None:
-        super().__init__(n_bits, dither, noise_dims, seed)
-
     def _fit(self, bits: Tensor) -> FitReport:
         return FitReport()
 
@@ -98,7 +88,7 @@ class Product(BitPrior):
         *,
         seed: int | None = None,
     ) -> None:
-        super().__init__(n_bits, dither, noise_dims, seed)
+        super().__init__(n_bits, dither, noise_dims, seed=seed)
         self.register_buffer("marginals", torch.full((n_bits,), 0.5, dtype=torch.float64))
 
     def _fit(self, bits: Tensor) -> FitReport:
@@ -132,16 +122,6 @@ class Histogram(TabulatedPrior):
     Args:
         n_bits, dither, noise_dims, seed: see `BitPrior`.
     """
-
-    def __init__(
-        self,
-        n_bits: int = 16,
-        dither: float = 0.0,
-        noise_dims: int = 0,
-        *,
-        seed: int | None = None,
-    ) -> None:
-        super().__init__(n_bits, dither, noise_dims, seed)
 
     def _fit(self, bits: Tensor) -> FitReport:
         target = target_probabilities(bits, 1)[0]
