@@ -23,7 +23,7 @@ from qcaan.training import pick_device
 # systems that draw images; the others draw real numbers or nothing
 IMAGE_SYSTEMS = ("associative", "image")
 # options of a device that draws take from their run
-_RECORDED = ("ibm_mode", "job_timeout")
+_RECORDED = ("ibm_mode", "job_timeout", "copies")
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ def announce_plan(
             f"circuit, {limits.circuits or 'any number of'} circuits a job; "
             f"{'paid' if plan.paid else 'free'}"
         )
+        if plan.copies > 1:
+            console.print(f"  up to {plan.copies} copies of each circuit share its shots")
         stages = (
             (("the draws", plan.run),)
             if epochs is None

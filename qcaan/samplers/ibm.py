@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import atexit
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
+from qiskit import QuantumCircuit
+from qiskit.converters import circuit_to_dag, dag_to_circuit
+from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_ibm_runtime import Batch, QiskitRuntimeService, Session
 from qiskit_ibm_runtime.accounts import Account, AccountManager
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
+from qcaan.samplers.copies import CopyingTranspiler
 from qcaan.samplers.credentials import keep_secret, scrub
-from qcaan.samplers.jobs import IBMMode, Limits, device_qubits
+from qcaan.samplers.jobs import Copies, IBMMode, Limits, device_qubits
 from qcaan.samplers.noise import fake_device
 from qcaan.samplers.requests import JobFailed, opened
 from qcaan.samplers.simulators import Transpiler, native_gates
@@ -32,6 +37,7 @@ class IBM:
         device: name of the device, `least_busy`, or `fake_NAME`.
         mode: execution mode of the jobs: job, batch or session.
         seconds: maximum duration of opening it.
+        copies: number of copies of each circuit on the chip; see `CopyingTranspiler`.
 
     Raises:
         ValueError: there is no account, or no such device.
@@ -39,12 +45,13 @@ class IBM:
 
     binds = False
 
-    def __init__(self, device: str, mode: IBMMode, seconds: float) -> None:
+    def __init__(self, device: str, mode: IBMMode, seconds: float, copies: Copies = 1) -> None:
         self.name = f"ibm:{device}"
         self.local = device.startswith("fake_")
         self.paid = not self.local
         self._service: Any = None
-        self._jobs: dict[str, Any] = {}
+        # by id: the client's job, and those with the other parts of its circuits, see `_run_here`
+        self._jobs: dict[str, list[tuple[Any, list[int]]]] = {}
         if self.local:
             self._backend = fake_device(device)
             ignores = f"{self.name} runs in this process, where IBM's client ignores"
@@ -62,7 +69,11 @@ class IBM:
         self._mode = "job" if self.local else mode
         self.limits = Limits(self._backend.num_qubits)
         self.gates = native_gates(self._backend)
-        self.native = Transpiler(backend=self._backend)
+        self.native: Callable[[QuantumCircuit], QuantumCircuit] = (
+            Transpiler(backend=self._backend)
+            if copies == 1
+            else CopyingTranspiler(self._backend.target, copies, self.name)
+        )
 
     @cached_property
     def _opened(self) -> Any:
@@ -85,16 +96,33 @@ class IBM:
 
     def submit(self, pubs: Sequence[SamplerPub], tag: str, rng: np.random.Generator) -> str:
         """Submit one job, which may be paid for, and return its id."""
-        sampler = Sampler(mode=self._opened)
         if self.local:
+            jobs = self._run_here(pubs, rng)
+        else:
+            sampler = Sampler(mode=self._opened)
+            sampler.options.environment.job_tags = [tag]
+            jobs = [(sampler.run(pubs), list(range(len(pubs))))]
+        job_id = str(jobs[0][0].job_id())
+        self._jobs[job_id] = jobs
+        return job_id
+
+    def _run_here(
+        self, pubs: Sequence[SamplerPub], rng: np.random.Generator
+    ) -> list[tuple[Any, list[int]]]:
+        """Start jobs in this process; return each with the places of its pubs.
+
+        The first job runs a part of each pub, and the others run what is left. A state of all the
+        qubits of a wide circuit would be too large, and parts without a common gate are independent
+        in the noise model.
+        """
+        jobs = []
+        for layer in zip_longest(*map(_independent_parts, pubs)):
+            sampler = Sampler(mode=self._opened)
             # a fixed seed would draw the same shots at every run
             sampler.options.simulator.seed_simulator = int(rng.integers(1, 2**31))
-        else:
-            sampler.options.environment.job_tags = [tag]
-        job = sampler.run(pubs)
-        job_id = str(job.job_id())
-        self._jobs[job_id] = job
-        return job_id
+            places = [place for place, part in enumerate(layer) if part is not None]
+            jobs.append((sampler.run([layer[place] for place in places]), places))
+        return jobs
 
     def find(self, tag: str) -> str | None:
         """Return the id of the job with a tag, or None."""
@@ -105,7 +133,7 @@ class IBM:
         self, job_id: str, pubs: Sequence[SamplerPub], rng: np.random.Generator
     ) -> list[np.ndarray] | None:
         """Return packed bits [K, shots, bytes] of each pub, or None while the job is running."""
-        job = self._jobs.get(job_id) or self._service.job(job_id)
+        (job, _), *others = self._jobs.get(job_id) or [(self._service.job(job_id), [])]
         if not self.local:
             status = str(job.status())
             if status in ("ERROR", "CANCELLED"):
@@ -115,11 +143,35 @@ class IBM:
                 )
             if status != "DONE":
                 return None
-        results = job.result()
+        bits = _packed(job)
+        for other, places in others:
+            for place, array in zip(places, _packed(other), strict=True):
+                bits[place] |= array  # bits that a part does not measure are 0
         self._jobs.pop(job_id, None)
-        # one set of shots after another, whatever the shape of the parameter sets
-        arrays = [result.join_data().array for result in results]
-        return [array.reshape(-1, *array.shape[-2:]) for array in arrays]
+        return bits
+
+
+def _packed(job: Any) -> list[np.ndarray]:
+    """Return the packed bits [K, shots, bytes] of each pub of a job of the client."""
+    # one set of shots after another, whatever the shape of the parameter sets
+    arrays = [result.join_data().array for result in job.result()]
+    return [array.reshape(-1, *array.shape[-2:]) for array in arrays]
+
+
+def _independent_parts(pub: SamplerPub) -> list[SamplerPub]:
+    """Return the measured parts of a pub that no gate or barrier connects, on the same qubits."""
+    found = circuit_to_dag(pub.circuit).separable_circuits()
+    parts = [dag_to_circuit(dag) for dag in found if "measure" in dag.count_ops()]
+    if len(parts) < 2:
+        return [pub]
+    return [
+        SamplerPub.coerce(
+            (part, pub.parameter_values.as_array(list(part.parameters)), pub.shots)
+            if part.parameters
+            else (part, BindingsArray(shape=pub.shape), pub.shots)
+        )
+        for part in parts
+    ]
 
 
 def _account(name: str) -> Account:

@@ -11,7 +11,13 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from qiskit import QuantumCircuit
-from qiskit.primitives import BaseSamplerV2, PrimitiveJob, PrimitiveResult, SamplerPubResult
+from qiskit.primitives import (
+    BaseSamplerV2,
+    BitArray,
+    PrimitiveJob,
+    PrimitiveResult,
+    SamplerPubResult,
+)
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
@@ -35,6 +41,7 @@ from qcaan.samplers.simulators import (
 )
 
 IBMMode = Literal["job", "batch", "session"]
+Copies = int | Literal["auto"]
 _MOST_QUBITS = 100_000
 # seconds between two looks at a job, growing by half each time
 _FIRST_POLL, _LONGEST_POLL = 0.05, 20.0
@@ -79,6 +86,9 @@ class DeviceOptions:
     Default: 1,000,000 on paid devices, no limit on others."""
     job_timeout: float = 12 * 3600.0
     """Maximum time for one job, in seconds: to submit it, to wait for it, and to fetch it."""
+    copies: Copies = 1
+    """Number of copies of each circuit that share a chip of IBM, so that so many times fewer shots
+    are paid; auto: as many as are nearly as good as the best. Ion traps: 1."""
 
     def __post_init__(self) -> None:
         check_fields(self)  # those of the configurations that inherit from this class too
@@ -86,6 +96,8 @@ class DeviceOptions:
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name))
         number("job_timeout", self.job_timeout, above=0)
+        if self.copies != "auto":
+            object.__setattr__(self, "copies", whole("copies", self.copies))
 
     def limits(self, paid: bool) -> dict[str, int | None]:
         """Return the maximum numbers of jobs and of shots on a device; None is no limit."""
@@ -114,7 +126,11 @@ class Vendor(Protocol):
     """Whether the device takes no parameters, so that each parameter set is a circuit."""
 
     def native(self, circuit: QuantumCircuit) -> QuantumCircuit:
-        """Return the circuit in native gates."""
+        """Return the circuit in native gates.
+
+        It may hold copies of the circuit on different qubits, whose classical bits follow each
+        other; see `n_copies`.
+        """
 
     def submit(self, pubs: Sequence[SamplerPub], tag: str, rng: np.random.Generator) -> str:
         """Submit one job, and return its id."""
@@ -174,12 +190,29 @@ class DeviceSampler(BaseSamplerV2):
             if not parts:
                 results.append(empty_result(pub))
                 continue
-            n_cuts = len(split_shots(pub.shots, limits))
+            n_cuts = len(paid_shots(pub, parts[0].circuit, limits))
             cuts = [next(bits) for _ in parts]  # by parameter set and, inside, by cut of the shots
             starts = range(0, len(cuts), n_cuts)
             rows = [np.concatenate(cuts[start : start + n_cuts], axis=1) for start in starts]
-            results.append(pub_result(pub, np.concatenate(rows)))
+            copies = n_copies(pub.circuit, parts[0].circuit)
+            results.append(pub_result(pub, self._pooled(np.concatenate(rows), pub, copies)))
         return finished(results)
+
+    def _pooled(self, packed: np.ndarray, pub: SamplerPub, copies: int) -> np.ndarray:
+        """Return the shots that a pub asks, of all copies, from packed bits [K, shots, bytes].
+
+        They are in random order, so that no place in the order belongs to one copy.
+        """
+        if copies == 1:
+            return packed
+        n_bits = pub.circuit.num_clbits
+        wide = BitArray(packed, copies * n_bits)
+        starts = range(0, copies * n_bits, n_bits)
+        each = [wide.slice_bits(range(start, start + n_bits)) for start in starts]
+        joined = BitArray.concatenate_shots(each).array
+        places = np.tile(np.arange(joined.shape[1]), (len(joined), 1))
+        order = self._rng.permuted(places, axis=1)[:, : pub.shots]
+        return np.take_along_axis(joined, order[:, :, None], axis=1)
 
     def _requests(self, pub: SamplerPub) -> list[SamplerPub]:
         """Return native circuits for a pub, its shots cut to the limit.
@@ -199,7 +232,7 @@ class DeviceSampler(BaseSamplerV2):
             asked = [(vendor.native(pub.circuit.assign_parameters(row)), None) for row in values]
         else:
             asked = [(vendor.native(pub.circuit), values)]
-        cuts = split_shots(pub.shots, vendor.limits)
+        cuts = paid_shots(pub, asked[0][0], vendor.limits)
         return [SamplerPub.coerce((*task, shots)) for task in asked for shots in cuts]
 
     def _run_job(self, pubs: list[SamplerPub]) -> list[np.ndarray]:
@@ -342,6 +375,19 @@ class DeviceSampler(BaseSamplerV2):
             f"{self._options.job_timeout:g} s; it may still do so, and --resume fetches it",
             job_id,
         )
+
+
+def n_copies(circuit: QuantumCircuit, native: QuantumCircuit) -> int:
+    """Return the number of copies of a circuit that its native form holds."""
+    return native.num_clbits // circuit.num_clbits if circuit.num_clbits else 1
+
+
+def paid_shots(pub: SamplerPub, native: QuantumCircuit, limits: Limits) -> list[int]:
+    """Return the shots of a pub's native circuit in parts that the limits allow.
+
+    A shot of the native circuit is a shot of each copy in it.
+    """
+    return split_shots(-(-pub.shots // n_copies(pub.circuit, native)), limits)
 
 
 def split_shots(shots: int, limits: Limits) -> list[int]:

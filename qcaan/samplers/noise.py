@@ -6,7 +6,7 @@ The model of the ion trap is made from published figures.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +144,7 @@ def cut(target: Target, n_qubits: int) -> Target:
     Raises:
         ValueError: the target does not have so many connected qubits that work.
     """
-    neighbours = _couplings(target)
+    neighbours = couplings(target)
     errors = {q: target["measure"][(q,)].error or 0.0 for q in neighbours}
 
     def worth(qubits: Iterable[int]) -> tuple[int, float]:
@@ -156,9 +156,17 @@ def cut(target: Target, n_qubits: int) -> Target:
     candidates = [found for found in grown if len(found) == n_qubits]
     if not candidates:
         raise ValueError(f"the device does not have {n_qubits} connected qubits that work")
-    kept = {qubit: place for place, qubit in enumerate(sorted(max(candidates, key=worth)))}
+    return part(target, sorted(max(candidates, key=worth)))
+
+
+def part(target: Target, qubits: Sequence[int]) -> Target:
+    """Return the target of some qubits of a larger target, numbered in their order.
+
+    Gates of error 1 are broken, and left out.
+    """
+    kept = {qubit: place for place, qubit in enumerate(qubits)}
     small = Target(
-        num_qubits=n_qubits,
+        num_qubits=len(kept),
         dt=target.dt,
         qubit_properties=[target.qubit_properties[q] for q in kept],
     )
@@ -175,13 +183,16 @@ def cut(target: Target, n_qubits: int) -> Target:
 
 def connected_qubits(target: Target) -> int:
     """Return the largest number of connected qubits of a target that work."""
-    neighbours = _couplings(target)
-    left, most = set(neighbours), 0
+    return max(map(len, connected_parts(couplings(target))), default=0)
+
+
+def connected_parts(neighbours: dict[int, list[int]]) -> Iterator[list[int]]:
+    """Yield the connected parts of qubits that are given with those that each is coupled to."""
+    left = set(neighbours)
     while left:
-        part = _grown(neighbours, left.pop(), len(neighbours))
-        left -= set(part)
-        most = max(most, len(part))
-    return most
+        found = _grown(neighbours, left.pop(), len(neighbours))
+        left -= set(found)
+        yield found
 
 
 def _properties(target: Target) -> dict[str, dict[tuple[int, ...], InstructionProperties | None]]:
@@ -193,7 +204,7 @@ def _properties(target: Target) -> dict[str, dict[tuple[int, ...], InstructionPr
     return {name: where for name, where in found.items() if where and None not in where}
 
 
-def _couplings(target: Target) -> dict[int, list[int]]:
+def couplings(target: Target) -> dict[int, list[int]]:
     """Return the qubits of a target that work, each with those that it is coupled to."""
     places = [place for found in _properties(target).values() for place in found.items()]
     broken = {qubits for qubits, gate in places if not _works(gate)}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from qiskit import QuantumCircuit
 from qiskit.primitives import (
     BaseSamplerV2,
     PrimitiveJob,
@@ -15,7 +16,7 @@ from qiskit.primitives import (
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from qcaan.samplers.jobs import DeviceOptions, Limits, Vendor, split_jobs, split_shots
+from qcaan.samplers.jobs import DeviceOptions, Limits, Vendor, n_copies, paid_shots, split_jobs
 from qcaan.samplers.names import HasWidth, SamplerFactory, is_device, is_ideal
 from qcaan.samplers.simulators import (
     ReferenceSampler,
@@ -44,7 +45,8 @@ class Counts:
 class Plan:
     """Plan of a run on a device: the counts of one epoch and of the whole run, scoring included.
 
-    `two_qubit_gates` and `depth` are those of its largest circuit in native gates.
+    `two_qubit_gates` and `depth` are those of its largest circuit in native gates, all copies
+    included; `copies` is the largest number of copies in a circuit.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Plan:
     run: Counts
     two_qubit_gates: int
     depth: int
+    copies: int = 1
 
     def check(self, options: DeviceOptions, spent: tuple[int, int] = (0, 0)) -> None:
         """Check that the run stays within the limits of its options.
@@ -85,8 +88,10 @@ class Rehearsal(BaseSamplerV2):
         self.n_qubits = vendor.limits.n_qubits
         self.counts = Counts()
         self.two_qubit_gates = self.depth = 0
+        self.copies = 1
         self._rng = rng
-        self._seen: set[int] = set()
+        # by the id of a circuit: the circuit, which must stay alive, and its native form
+        self._seen: dict[int, tuple[QuantumCircuit, QuantumCircuit]] = {}
 
     def run(
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
@@ -94,29 +99,32 @@ class Rehearsal(BaseSamplerV2):
         coerced = checked_pubs(pubs, shots)
         limits = self.vendor.limits
         sizes: list[int] = []  # of the device's circuits, in shots
+        circuits = paid = 0
         results = []
         for pub in coerced:
             if not pub.size:
                 results.append(empty_result(pub))
                 continue
-            self._measure_circuit(pub)
+            cuts = paid_shots(pub, self._native(pub), limits)
             apart = self.vendor.binds or not pub.circuit.parameters
-            sizes += split_shots(pub.shots, limits) * (pub.size if apart else 1)
+            sizes += cuts * (pub.size if apart else 1)
+            circuits += pub.size * len(cuts)
+            paid += pub.size * sum(cuts)
             shape = (pub.size, pub.shots, -(-pub.circuit.num_clbits // 8))
             results.append(pub_result(pub, self._rng.integers(256, size=shape, dtype=np.uint8)))
         self.counts = self.counts.plus(
             Counts(
                 jobs=sum(1 for _ in split_jobs(sizes, limits)),
-                circuits=sum(pub.size * len(split_shots(pub.shots, limits)) for pub in coerced),
-                shots=sum(pub.size * pub.shots for pub in coerced),
+                circuits=circuits,
+                shots=paid,
             )
         )
         return finished(results)
 
-    def _measure_circuit(self, pub: SamplerPub) -> None:
+    def _native(self, pub: SamplerPub) -> QuantumCircuit:
+        """Return the native circuit of a pub, which is measured when it is first seen."""
         if id(pub.circuit) in self._seen:
-            return
-        self._seen.add(id(pub.circuit))
+            return self._seen[id(pub.circuit)][1]
         circuit = pub.circuit
         if self.vendor.binds:
             values = pub.parameter_values.ravel().as_array(list(circuit.parameters))
@@ -124,6 +132,9 @@ class Rehearsal(BaseSamplerV2):
         native = self.vendor.native(circuit)
         self.two_qubit_gates = max(self.two_qubit_gates, native.num_nonlocal_gates())
         self.depth = max(self.depth, native.depth())
+        self.copies = max(self.copies, n_copies(circuit, native))
+        self._seen[id(pub.circuit)] = (pub.circuit, native)
+        return native
 
 
 class _FastStandIn(ReferenceSampler):
@@ -173,4 +184,5 @@ class Stage:
         assert self.device is not None
         vendor = self.device.vendor
         gates, depth = self.device.two_qubit_gates, self.device.depth
-        return Plan(vendor.name, vendor.limits, vendor.paid, epoch, run, gates, depth)
+        copies = self.device.copies
+        return Plan(vendor.name, vendor.limits, vendor.paid, epoch, run, gates, depth, copies)

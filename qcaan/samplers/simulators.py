@@ -164,26 +164,44 @@ class Transpiler:
     longer fit.
 
     Args:
+        least_errors: whether the qubits are those that level 2 chooses by the errors of the target.
+            Level 1 takes the first qubits if the circuit's gates fit on them.
         target: target of `qiskit.transpile`, as one of its arguments: `backend` or `target`.
     """
 
-    def __init__(self, **target: Any) -> None:
+    def __init__(self, *, least_errors: bool = False, **target: Any) -> None:
+        self._least_errors = least_errors
         self._target = target
         # by the id of a circuit: the circuit, which must stay alive, and its native form
         self._done: dict[int, tuple[QuantumCircuit, QuantumCircuit]] = {}
 
     def __call__(self, circuit: QuantumCircuit) -> QuantumCircuit:
         if id(circuit) not in self._done:
-            layout = self(circuit.like).layout if isinstance(circuit, ReadoutCircuit) else None
-            native = transpile(
-                circuit,
-                **self._target,
-                optimization_level=1,
-                seed_transpiler=0,
-                initial_layout=layout and layout.final_index_layout(),
-            )
+            native = self._transpiled(circuit, level=1, layout=self._layout(circuit))
             self._done[id(circuit)] = (circuit, native)
         return self._done[id(circuit)][1]
+
+    def _layout(self, circuit: QuantumCircuit) -> list[int] | None:
+        """Return the physical qubits that a circuit must start on; None if any will do."""
+        layout: list[int] | None = None
+        if isinstance(circuit, ReadoutCircuit):
+            like = self(circuit.like).layout
+            layout = like and like.final_index_layout()
+        elif self._least_errors:
+            chosen = self._transpiled(circuit, level=2).layout
+            layout = chosen and chosen.initial_index_layout(filter_ancillas=True)
+        return layout
+
+    def _transpiled(
+        self, circuit: QuantumCircuit, *, level: int, layout: list[int] | None = None
+    ) -> QuantumCircuit:
+        return transpile(
+            circuit,
+            **self._target,
+            optimization_level=level,
+            seed_transpiler=0,
+            initial_layout=layout,
+        )
 
 
 class TranspiledSampler(BaseSamplerV2):

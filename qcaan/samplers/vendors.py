@@ -19,15 +19,21 @@ def make_vendor(name: str, options: DeviceOptions | None = None) -> Vendor:
 
     Raises:
         ValueError: the vendor's package is missing, there is no account, the vendor refuses the
-            account or knows no such device, or it cannot be reached.
+            account or knows no such device, or it cannot be reached; or copies are asked of an ion
+            trap.
     """
     kind, _, device = name.partition(":")
     options = options or DeviceOptions()
+    if kind != "ibm" and options.copies not in ("auto", 1):
+        raise ValueError(
+            f"`copies` must be 1 or auto on {name}, got {options.copies}: only IBM's chips have "
+            "room for copies of a circuit side by side"
+        )
     try:
         if kind == "ibm":
             from qcaan.samplers.ibm import IBM
 
-            return IBM(device, options.ibm_mode, options.job_timeout)
+            return IBM(device, options.ibm_mode, options.job_timeout, options.copies)
         if kind == "aqt":
             from qcaan.samplers.aqt import AQT
 
