@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from qiskit import QuantumCircuit
 from qiskit.primitives import (
     BaseSamplerV2,
     PrimitiveJob,
@@ -17,6 +18,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qcaan.samplers.jobs import DeviceOptions, Limits, Vendor, split_jobs, split_shots
 from qcaan.samplers.names import HasWidth, SamplerFactory, is_device, is_ideal
+from qcaan.samplers.prices import NO_PRICE, Price, Task, about
 from qcaan.samplers.simulators import (
     ReferenceSampler,
     checked_pubs,
@@ -28,11 +30,17 @@ from qcaan.samplers.simulators import (
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of jobs, circuits (one per parameter set and cut of its shots) and shots."""
+    """Numbers of jobs, circuits (one per parameter set and cut of its shots) and shots.
+
+    Their cost is in US dollars by the list price, and in seconds of QPU if those are billed; zero
+    if there is no price.
+    """
 
     jobs: int = 0
     circuits: int = 0
     shots: int = 0
+    usd: float = 0.0
+    seconds: float = 0.0
 
     def plus(self, other: Counts, times: int = 1) -> Counts:
         """Return these counts and `times` the others."""
@@ -54,17 +62,32 @@ class Plan:
     run: Counts
     two_qubit_gates: int
     depth: int
+    price: Price | None = None
+    no_price: str = NO_PRICE
 
-    def check(self, options: DeviceOptions, spent: tuple[int, int] = (0, 0)) -> None:
+    def priced(self, counts: Counts) -> str:
+        """Return the cost of counts in words, with the list price that it is of."""
+        if not self.paid:
+            return "nothing is paid"
+        if self.price is None:
+            return self.no_price
+        seconds = f"about {about(counts.seconds)} s of QPU, " if counts.seconds else ""
+        return f"{seconds}about ${about(counts.usd)} ({self.price})"
+
+    def check(
+        self, options: DeviceOptions, spent: tuple[int, int] = (0, 0), usd: float = 0.0
+    ) -> None:
         """Check that the run stays within the limits of its options.
 
         Args:
             options: the limits.
             spent: numbers of jobs and shots that count too, since they were asked before.
+            usd: cost of those jobs in US dollars.
 
         Raises:
-            ValueError: it does not.
+            ValueError: it does not, or it is not known whether it does.
         """
+        options.check_price(self)
         before = dict(zip(("jobs", "shots"), spent, strict=True))
         for what, most in options.limits(self.paid).items():
             planned = before[what] + getattr(self.run, what)
@@ -75,6 +98,14 @@ class Plan:
                     f"{most:,}; plan less (fewer draws, shots, evaluations, steps or epochs on it) "
                     "or allow more"
                 )
+        total = usd + self.run.usd
+        if options.max_cost is not None and total > options.max_cost:
+            done = f" (${usd:,.2f} of them spent)" if usd else ""
+            raise ValueError(
+                f"the run plans ${total:,.2f}{done} on {self.name} ({self.price}), --max-cost is "
+                f"${options.max_cost:,.2f}; plan less (fewer draws, shots, evaluations, steps or "
+                "epochs on it) or allow more"
+            )
 
 
 class Rehearsal(BaseSamplerV2):
@@ -86,44 +117,51 @@ class Rehearsal(BaseSamplerV2):
         self.counts = Counts()
         self.two_qubit_gates = self.depth = 0
         self._rng = rng
-        self._seen: set[int] = set()
+        # by the id of a circuit: the circuit, which must stay alive, and its native form
+        self._native: dict[int, tuple[QuantumCircuit, QuantumCircuit]] = {}
 
     def run(
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
     ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
         coerced = checked_pubs(pubs, shots)
         limits = self.vendor.limits
-        sizes: list[int] = []  # of the device's circuits, in shots
+        tasks: list[Task] = []  # the device's circuits
         results = []
         for pub in coerced:
             if not pub.size:
                 results.append(empty_result(pub))
                 continue
-            self._measure_circuit(pub)
+            native = self._measure_circuit(pub)
             apart = self.vendor.binds or not pub.circuit.parameters
-            sizes += split_shots(pub.shots, limits) * (pub.size if apart else 1)
+            repeats, sets = (pub.size, 1) if apart else (1, pub.size)
+            tasks += [Task(native, sets, n) for n in split_shots(pub.shots, limits)] * repeats
             shape = (pub.size, pub.shots, -(-pub.circuit.num_clbits // 8))
             results.append(pub_result(pub, self._rng.integers(256, size=shape, dtype=np.uint8)))
+        jobs = list(split_jobs([task.shots for task in tasks], limits))
+        costs = [self.vendor.cost(tasks[place] for place in job) for job in jobs]
         self.counts = self.counts.plus(
             Counts(
-                jobs=sum(1 for _ in split_jobs(sizes, limits)),
+                jobs=len(jobs),
                 circuits=sum(pub.size * len(split_shots(pub.shots, limits)) for pub in coerced),
                 shots=sum(pub.size * pub.shots for pub in coerced),
+                usd=sum(cost.usd for cost in costs),
+                seconds=sum(cost.seconds for cost in costs),
             )
         )
         return finished(results)
 
-    def _measure_circuit(self, pub: SamplerPub) -> None:
-        if id(pub.circuit) in self._seen:
-            return
-        self._seen.add(id(pub.circuit))
+    def _measure_circuit(self, pub: SamplerPub) -> QuantumCircuit:
+        """Return the native form of a circuit, at angles of which no gate vanishes."""
         circuit = pub.circuit
+        if id(circuit) in self._native:
+            return self._native[id(circuit)][1]
         if self.vendor.binds:
-            values = pub.parameter_values.ravel().as_array(list(circuit.parameters))
-            circuit = circuit.assign_parameters(values[0])
+            circuit = circuit.assign_parameters(np.linspace(0.3, 0.7, circuit.num_parameters))
         native = self.vendor.native(circuit)
         self.two_qubit_gates = max(self.two_qubit_gates, native.num_nonlocal_gates())
         self.depth = max(self.depth, native.depth())
+        self._native[id(pub.circuit)] = pub.circuit, native
+        return native
 
 
 class _FastStandIn(ReferenceSampler):
@@ -173,4 +211,5 @@ class Stage:
         assert self.device is not None
         vendor = self.device.vendor
         gates, depth = self.device.two_qubit_gates, self.device.depth
-        return Plan(vendor.name, vendor.limits, vendor.paid, epoch, run, gates, depth)
+        priced = vendor.price, vendor.no_price
+        return Plan(vendor.name, vendor.limits, vendor.paid, epoch, run, gates, depth, *priced)
