@@ -24,6 +24,7 @@ from qcaan.runs.session import (
 from qcaan.runs.wasserstein import save_epoch
 from qcaan.samplers.jobs import DeviceOptions, Limits
 from qcaan.samplers.journal import Journal
+from qcaan.samplers.prices import IBM
 from qcaan.samplers.rehearsal import Counts, Plan
 from qcaan.samplers.requests import JobError
 from qcaan.training import TrainingCollapsed
@@ -78,6 +79,18 @@ def test_a_device_may_have_no_limits_and_be_paid(capsys):
     assert "any number of shots a circuit, any number of circuits a job; paid\n" in (
         capsys.readouterr().out
     )
+
+
+def test_a_plan_for_a_paid_device_says_what_it_costs(capsys):
+    counts = Counts(1, 1, 1000, 1760.2, 1100.125)
+    for price, words in (
+        (None, "; no published price known"),
+        (IBM, "; about 1,100 s of QPU, about $1,800 (IBM pay-as-you-go, list price of 2026-09)"),
+    ):
+        plan = Plan("ibm:x", Limits(36), True, counts, counts, 5, 17, price)
+        announce_plan(plan, DeviceOptions(), None, dry_run=False)
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last == f"  the draws: 1 jobs, 1 circuits, 1,000 shots{words}"
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ def main(
     data_root: Path | None = None,
     max_jobs: int | None = None,
     max_shots: int | None = None,
+    max_cost: float | None = None,
     dry_run: bool = False,
 ) -> None:
     """Score images of a run, and held-out real ones, against its training images.
@@ -40,6 +41,8 @@ def main(
             no limit on others.
         max_shots: Maximum number of shots of the draws on a device. Default: 1,000,000 on paid
             devices, no limit on others.
+        max_cost: Maximum cost of the draws on a paid device in US dollars, by its list price.
+            Default: no limit.
         dry_run: Check everything, print what the draws would ask of a device, and write nothing.
     """
     whole("n", n, 2)
@@ -57,6 +60,7 @@ def main(
         data_root=data_root,
         max_jobs=max_jobs,
         max_shots=max_shots,
+        max_cost=max_cost,
     )
     config = run.gan.config
     check_scorable(*load_data(directory, config.data_root), config.digits)

@@ -29,6 +29,7 @@ def main(
     data_root: Path | None = None,
     max_jobs: int | None = None,
     max_shots: int | None = None,
+    max_cost: float | None = None,
     dry_run: bool = False,
 ) -> None:
     """Draw images from a run on images, or samples from a run on real numbers.
@@ -55,6 +56,8 @@ def main(
             no limit on others.
         max_shots: Maximum number of shots of the draws on a device. Default: 1,000,000 on paid
             devices, no limit on others.
+        max_cost: Maximum cost of the draws on a paid device in US dollars, by its list price.
+            Default: no limit.
         dry_run: Check everything, print what the draws would ask of a device, and write nothing.
     """
     if n is not None:
@@ -92,6 +95,7 @@ def main(
         data_root=data_root,
         max_jobs=max_jobs,
         max_shots=max_shots,
+        max_cost=max_cost,
     )
     announce_draws(run, n, dry_run=dry_run)
     if dry_run:

@@ -46,7 +46,15 @@ _RECORDED_PACKAGES = (
 )
 _LOCK = ".lock"
 # options that a resumed run may change: the place of the data, and the limits of the device
-_CHANGEABLE = ("epochs", "data_root", "max_jobs", "max_shots", "job_timeout", "ibm_mode")
+_CHANGEABLE = (
+    "epochs",
+    "data_root",
+    "max_jobs",
+    "max_shots",
+    "max_cost",
+    "job_timeout",
+    "ibm_mode",
+)
 # options whose defaults follow from the number of images
 _DERIVED = ("steps_per_epoch",)
 

@@ -60,7 +60,7 @@ class Run:
         """
         if plan := self.plan(n):
             assert self._samplers is not None
-            plan.check(self.limits, self._samplers.spent)
+            plan.check(self.limits, self._samplers.spent, self._samplers.usd)
         drawn = self.gan.generate(n)
         return torch.from_numpy(drawn) if isinstance(drawn, np.ndarray) else drawn
 
@@ -118,6 +118,7 @@ def load_run(
     data_root: str | Path | None = None,
     max_jobs: int | None = None,
     max_shots: int | None = None,
+    max_cost: float | None = None,
     make_sampler: MakeSampler | None = None,
 ) -> Run:
     """Load a run from its directory.
@@ -131,6 +132,8 @@ def load_run(
             no limit on others.
         max_shots: maximum number of shots of all draws on a device; default 1,000,000 on paid
             devices, no limit on others.
+        max_cost: maximum cost of all draws on a paid device in US dollars, by its list price;
+            default no limit.
         make_sampler: maker of the samplers by name, whose draws are then neither planned nor
             limited; default one with the limits above and the run's journal.
 
@@ -144,7 +147,7 @@ def load_run(
     where = pick_device(device)
     record = directory.config()
     options = {name: record["config"][name] for name in _RECORDED if name in record["config"]}
-    limits = DeviceOptions(max_jobs=max_jobs, max_shots=max_shots, **options)
+    limits = DeviceOptions(max_jobs=max_jobs, max_shots=max_shots, max_cost=max_cost, **options)
     # one factory, so that the vendor is opened once
     ours = draw_samplers(directory, limits)
 

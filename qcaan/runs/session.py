@@ -59,9 +59,10 @@ def announce_plan(
             else (("an epoch on it", plan.epoch), (f"the run of {epochs} epochs", plan.run))
         )
         for what, counts in stages:
+            cost = f"; {plan.priced(counts)}" if plan.paid else ""
             console.print(
                 f"  {what}: {counts.jobs:,} jobs, {counts.circuits:,} circuits, "
-                f"{counts.shots:,} shots"
+                f"{counts.shots:,} shots{cost}"
             )
         plan.check(options)
     elif dry_run:

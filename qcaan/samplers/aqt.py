@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from qiskit_aqt_provider import AQTProvider
 
 from qcaan.samplers.credentials import keep_secret, scrub
 from qcaan.samplers.jobs import Limits, device_qubits
+from qcaan.samplers.prices import NO_PRICE, Cost, Task
 from qcaan.samplers.requests import JobError, JobFailed, Unsearchable, opened
 from qcaan.samplers.simulators import native_gates, shuffled_shots
 
@@ -35,6 +36,8 @@ class AQT:
         ValueError: there is no account, or no such resource.
     """
 
+    price = None
+    no_price = NO_PRICE
     binds = True  # a parametrised circuit cannot be transpiled for AQT
 
     def __init__(self, device: str, seconds: float) -> None:
@@ -61,6 +64,10 @@ class AQT:
     def native(self, circuit: QuantumCircuit) -> QuantumCircuit:
         """Return the circuit in native gates."""
         return transpile(circuit, self._backend, optimization_level=1)
+
+    def cost(self, tasks: Iterable[Task]) -> Cost:
+        """Return zero: AQT publishes no price of its cloud."""
+        return Cost()
 
     def submit(self, pubs: Sequence[SamplerPub], tag: str, rng: np.random.Generator) -> str:
         """Submit one job, which may be paid for, and return its id."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, cached_property
 from itertools import zip_longest
 from typing import Any
@@ -12,20 +12,27 @@ from typing import Any
 import numpy as np
 from qiskit import QuantumCircuit
 from qiskit.converters import circuit_to_dag, dag_to_circuit
+from qiskit.exceptions import QiskitError
 from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit.transpiler import Target
 from qiskit_ibm_runtime import Batch, QiskitRuntimeService, Session
 from qiskit_ibm_runtime.accounts import Account, AccountManager
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
+from qcaan.samplers import prices
 from qcaan.samplers.copies import CopyingTranspiler
 from qcaan.samplers.credentials import keep_secret, scrub
 from qcaan.samplers.jobs import Copies, IBMMode, Limits, device_qubits
 from qcaan.samplers.noise import fake_device
+from qcaan.samplers.prices import Cost, Task
 from qcaan.samplers.requests import JobFailed, opened
 from qcaan.samplers.simulators import Transpiler, native_gates
 
 log = logging.getLogger(__name__)
+
+# seconds: of a job beside its shots, of a pause between shots, and of a circuit
+_JOB_SECONDS, _USUAL_DELAY, _USUAL_LENGTH = 2.0, 250e-6, 100e-6
 
 
 class IBM:
@@ -44,6 +51,7 @@ class IBM:
     """
 
     binds = False
+    no_price = "a session is billed for as long as it is open"
 
     def __init__(self, device: str, mode: IBMMode, seconds: float, copies: Copies = 1) -> None:
         self.name = f"ibm:{device}"
@@ -67,6 +75,7 @@ class IBM:
             # the client asks for the gates and their errors when they are needed
             opened(self.name, lambda: self._backend.target, seconds)
         self._mode = "job" if self.local else mode
+        self.price = prices.IBM if self.paid and mode != "session" else None
         self.limits = Limits(self._backend.num_qubits)
         self.gates = native_gates(self._backend)
         self.native: Callable[[QuantumCircuit], QuantumCircuit] = (
@@ -74,6 +83,10 @@ class IBM:
             if copies == 1
             else CopyingTranspiler(self._backend.target, copies, self.name)
         )
+
+    def cost(self, tasks: Iterable[Task]) -> Cost:
+        """Return the cost of one job by the list price; zero if there is none."""
+        return self.price.cost(qpu_seconds(tasks, self._backend)) if self.price else Cost()
 
     @cached_property
     def _opened(self) -> Any:
@@ -172,6 +185,34 @@ def _independent_parts(pub: SamplerPub) -> list[SamplerPub]:
         )
         for part in parts
     ]
+
+
+def qpu_seconds(tasks: Iterable[Task], backend: Any) -> float:
+    """Estimate the seconds of QPU of one job.
+
+    IBM's own estimate is 2 s for the job, and for each shot the length of the circuit and the
+    repetition delay: https://quantum.cloud.ibm.com/docs/guides/estimate-job-run-time. The length
+    includes a reset. A job that IBM divides takes 2 s more for each part.
+
+    Args:
+        tasks: circuits of the job in native gates.
+        backend: the device, which knows its delay and the durations of its gates. If it does not,
+            the delay is 250 µs and a circuit takes 100 µs, as IBM says of most.
+    """
+    delay = getattr(backend, "default_rep_delay", None) or _USUAL_DELAY
+    return _JOB_SECONDS + sum(
+        sets * shots * (delay + _length(circuit, backend.target)) for circuit, sets, shots in tasks
+    )
+
+
+def _length(circuit: QuantumCircuit, target: Target) -> float:
+    """Return the seconds of one shot of a circuit, with a reset before it."""
+    try:
+        length = circuit.estimate_duration(target)
+    except QiskitError:  # the target lacks a duration
+        return _USUAL_LENGTH
+    resets = target["reset"].values() if "reset" in target.operation_names else ()
+    return float(length + max((reset.duration or 0.0 for reset in resets if reset), default=0.0))
 
 
 def _account(name: str) -> Account:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from qiskit_ionq.helpers import qiskit_to_ionq, resolve_credentials
 from qiskit_ionq.ionq_backend import IonQBackend
 from qiskit_ionq.ionq_client import IonQClient
 
+from qcaan.samplers import prices
 from qcaan.samplers.credentials import keep_secret, shown
 from qcaan.samplers.jobs import Limits, device_qubits
+from qcaan.samplers.prices import NO_PRICE, Cost, Task
 from qcaan.samplers.requests import JobError, JobFailed, opened
 from qcaan.samplers.simulators import native_gates, shuffled_shots
 
@@ -48,11 +50,13 @@ class IonQ:
 
     binds = True
     local = False
+    no_price = NO_PRICE
 
     def __init__(self, device: str, seconds: float) -> None:
         self.name = f"ionq:{device}"
         self._exact = device == "simulator"
         self.paid = not self._exact
+        self.price = prices.IONQ.get(self.name)
         if not (self._exact or re.fullmatch(r"qpu\.[\w.-]+", device)):
             raise ValueError(
                 f"unknown device {self.name!r}; choose ionq:simulator, or a device such as "
@@ -94,6 +98,10 @@ class IonQ:
     def native(self, circuit: QuantumCircuit) -> QuantumCircuit:
         """Return the circuit in native gates."""
         return transpile(circuit, self._backend, optimization_level=1)
+
+    def cost(self, tasks: Iterable[Task]) -> Cost:
+        """Return the cost of one job by the list price; zero if there is none."""
+        return self.price.cost(tasks) if self.price else Cost()
 
     def submit(self, pubs: Sequence[SamplerPub], tag: str, rng: np.random.Generator) -> str:
         """Submit one job, which may be paid for, and return its id."""

@@ -24,6 +24,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qcaan.checks import check_fields, number, whole
 from qcaan.samplers.credentials import scrub, shown
 from qcaan.samplers.journal import Entry, Journal, fingerprint
+from qcaan.samplers.prices import Cost, Price, Task
 from qcaan.samplers.requests import (
     JobError,
     JobFailed,
@@ -84,6 +85,9 @@ class DeviceOptions:
     max_shots: int | None = None
     """Maximum number of shots of the run on a device, resumed parts included.
     Default: 1,000,000 on paid devices, no limit on others."""
+    max_cost: float | None = None
+    """Maximum cost of the run on a paid device in US dollars by its list price, resumed parts
+    included. Default: no limit."""
     job_timeout: float = 12 * 3600.0
     """Maximum time for one job, in seconds: to submit it, to wait for it, and to fetch it."""
     copies: Copies = 1
@@ -95,6 +99,8 @@ class DeviceOptions:
         for name in ("max_jobs", "max_shots"):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name))
+        if self.max_cost is not None:
+            number("max_cost", self.max_cost, above=0)
         number("job_timeout", self.job_timeout, above=0)
         if self.copies != "auto":
             object.__setattr__(self, "copies", whole("copies", self.copies))
@@ -107,21 +113,47 @@ class DeviceOptions:
             "shots": self.max_shots if self.max_shots or free else 1_000_000,
         }
 
+    def check_price(self, device: Priced) -> None:
+        """Check that `max_cost` can be kept on a device.
 
-class Vendor(Protocol):
+        Raises:
+            ValueError: the cost of its jobs is not known.
+        """
+        if self.max_cost is not None and device.paid and device.price is None:
+            raise ValueError(
+                f"--max-cost cannot be kept on {device.name}: {device.no_price}; leave it out, and "
+                "limit the run by --max-jobs and --max-shots"
+            )
+
+
+class Priced(Protocol):
+    """A device, or a plan for one, whose price may be known."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def paid(self) -> bool: ...
+    @property
+    def price(self) -> Price | None:
+        """List price; None if nothing is paid, or if the cost of a job is not known."""
+
+    @property
+    def no_price(self) -> str:
+        """Reason why the cost of a paid job is not known, if it is not."""
+
+
+class Vendor(Priced, Protocol):
     """The part of a device that differs between vendors.
 
     Circuits are native ones, results packed bits as in `BitArray.array`. Vendors hold no random
     state: jobs that run in this process draw from the generator that they are given.
     """
 
-    name: str
     limits: Limits
     gates: tuple[str, ...]
     """Names of the native gates."""
     local: bool
     """Whether jobs run in this process, cost nothing, and end with it."""
-    paid: bool
     binds: bool
     """Whether the device takes no parameters, so that each parameter set is a circuit."""
 
@@ -131,6 +163,9 @@ class Vendor(Protocol):
         It may hold copies of the circuit on different qubits, whose classical bits follow each
         other; see `n_copies`.
         """
+
+    def cost(self, tasks: Iterable[Task]) -> Cost:
+        """Return the cost of one job by the list price; zero if there is none."""
 
     def submit(self, pubs: Sequence[SamplerPub], tag: str, rng: np.random.Generator) -> str:
         """Submit one job, and return its id."""
@@ -158,6 +193,9 @@ class DeviceSampler(BaseSamplerV2):
         rng: random state of jobs that run in this process.
         journal: record of the jobs; default in memory.
         options: limits of what may be asked of the device.
+
+    Raises:
+        ValueError: the options limit the cost, and that of the device is not known.
     """
 
     def __init__(
@@ -173,6 +211,7 @@ class DeviceSampler(BaseSamplerV2):
         self._rng = rng
         self._journal = journal or Journal()
         self._options = options or DeviceOptions()
+        self._options.check_price(vendor)
 
     def run(
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
@@ -243,8 +282,10 @@ class DeviceSampler(BaseSamplerV2):
         entry = journal.find(asked)
         known = entry is not None
         if entry is None:
-            self._check_limits(circuits * pubs[0].shots)
-            entry = journal.announce(asked, circuits, circuits * pubs[0].shots)
+            shots = circuits * pubs[0].shots
+            usd = vendor.cost(Task(pub.circuit, pub.size, pub.shots) for pub in pubs).usd
+            self._check_limits(shots, usd)
+            entry = journal.announce(asked, circuits, shots, usd)
         deadline = time.monotonic() + self._options.job_timeout
         # local jobs ended with the process that ran them
         job_id = None if vendor.local else entry.job_id
@@ -279,7 +320,7 @@ class DeviceSampler(BaseSamplerV2):
                     job_id,
                 )
 
-    def _check_limits(self, shots: int) -> None:
+    def _check_limits(self, shots: int, usd: float) -> None:
         jobs_spent, shots_spent = self._journal.spent
         totals = {"jobs": jobs_spent + 1, "shots": shots_spent + shots}
         for what, most in self._options.limits(self.vendor.paid).items():
@@ -288,6 +329,12 @@ class DeviceSampler(BaseSamplerV2):
                     f"the next job would make {totals[what]:,} {what} on {self.vendor.name}; "
                     f"--max-{what} is {most:,}"
                 )
+        total, most_usd = self._journal.usd + usd, self._options.max_cost
+        if most_usd is not None and total > most_usd:
+            raise JobError(
+                f"the next job would make the cost ${total:,.2f} on {self.vendor.name}; "
+                f"--max-cost is ${most_usd:,.2f}"
+            )
 
     def _submit(self, entry: Entry, pubs: list[SamplerPub], known: bool, deadline: float) -> str:
         """Submit a job unless it arrived before, note its id, and return the id."""

@@ -16,7 +16,7 @@ from qcaan.files import append_record, read_records
 
 @dataclass
 class Entry:
-    """One job in the journal."""
+    """One job in the journal. Its price in US dollars is 0 if it was free or not known."""
 
     tag: str
     epoch: int | None
@@ -24,6 +24,7 @@ class Entry:
     fingerprint: str
     circuits: int
     shots: int
+    usd: float = 0.0
     job_id: str | None = None
     failed: bool = False
 
@@ -64,8 +65,16 @@ class Journal:
     @property
     def spent(self) -> tuple[int, int]:
         """Numbers of jobs and shots so far, of this run and the parts that it resumes."""
-        counted = [entry for tag, entry in self._entries.items() if tag not in self._uncounted]
-        return len(counted), sum(entry.shots for entry in counted)
+        return len(self._counted), sum(entry.shots for entry in self._counted)
+
+    @property
+    def usd(self) -> float:
+        """Cost of the jobs in `spent` by list prices, in US dollars."""
+        return sum(entry.usd for entry in self._counted)
+
+    @property
+    def _counted(self) -> list[Entry]:
+        return [entry for tag, entry in self._entries.items() if tag not in self._uncounted]
 
     def begin(self, epoch: int) -> None:
         """Number the jobs from zero: the next ones are of the epoch after `epoch` finished ones."""
@@ -81,10 +90,10 @@ class Journal:
                     return entry
         return None
 
-    def announce(self, fingerprint: str, circuits: int, shots: int) -> Entry:
+    def announce(self, fingerprint: str, circuits: int, shots: int, usd: float = 0.0) -> Entry:
         """Record a new job, with a new tag, before it is submitted."""
         tag = f"qcaan-{uuid.uuid4()}"
-        entry = Entry(tag, self._epoch, self._index, fingerprint, circuits, shots)
+        entry = Entry(tag, self._epoch, self._index, fingerprint, circuits, shots, usd)
         self._index += 1
         self._entries[entry.tag] = entry
         self._write(vars(entry))
@@ -107,7 +116,8 @@ def _check(record: dict[str, Any], path: Path) -> None:
         ValueError: it does something else.
     """
     types = get_type_hints(Entry)
-    needed = types if "fingerprint" in record else ("tag",)
+    # journals of earlier versions hold no prices
+    needed = types.keys() - {"usd"} if "fingerprint" in record else ("tag",)
     wrong = [name for name in needed if name not in record]
     wrong += [name for name in record if not isinstance(record[name], types.get(name, ()))]
     if wrong:

@@ -164,6 +164,11 @@ class SamplerFactory:
         """Numbers of jobs and of shots that devices were asked so far; see `Journal.spent`."""
         return self._journal.spent
 
+    @property
+    def usd(self) -> float:
+        """Cost of the jobs so far in US dollars; see `Journal.usd`."""
+        return self._journal.usd
+
 
 def make_sampler(
     name: str,

@@ -18,6 +18,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qcaan.samplers.jobs import DeviceOptions, Limits, Vendor, n_copies, paid_shots, split_jobs
 from qcaan.samplers.names import HasWidth, SamplerFactory, is_device, is_ideal
+from qcaan.samplers.prices import NO_PRICE, Price, Task, about
 from qcaan.samplers.simulators import (
     ReferenceSampler,
     checked_pubs,
@@ -29,11 +30,17 @@ from qcaan.samplers.simulators import (
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of jobs, circuits (one per parameter set and cut of its shots) and shots."""
+    """Numbers of jobs, circuits (one per parameter set and cut of its shots) and shots.
+
+    Their cost is in US dollars by the list price, and in seconds of QPU if those are billed; zero
+    if there is no price.
+    """
 
     jobs: int = 0
     circuits: int = 0
     shots: int = 0
+    usd: float = 0.0
+    seconds: float = 0.0
 
     def plus(self, other: Counts, times: int = 1) -> Counts:
         """Return these counts and `times` the others."""
@@ -57,17 +64,32 @@ class Plan:
     two_qubit_gates: int
     depth: int
     copies: int = 1
+    price: Price | None = None
+    no_price: str = NO_PRICE
 
-    def check(self, options: DeviceOptions, spent: tuple[int, int] = (0, 0)) -> None:
+    def priced(self, counts: Counts) -> str:
+        """Return the cost of counts in words, with the list price that it is of."""
+        if not self.paid:
+            return "nothing is paid"
+        if self.price is None:
+            return self.no_price
+        seconds = f"about {about(counts.seconds)} s of QPU, " if counts.seconds else ""
+        return f"{seconds}about ${about(counts.usd)} ({self.price})"
+
+    def check(
+        self, options: DeviceOptions, spent: tuple[int, int] = (0, 0), usd: float = 0.0
+    ) -> None:
         """Check that the run stays within the limits of its options.
 
         Args:
             options: the limits.
             spent: numbers of jobs and shots that count too, since they were asked before.
+            usd: cost of those jobs in US dollars.
 
         Raises:
-            ValueError: it does not.
+            ValueError: it does not, or it is not known whether it does.
         """
+        options.check_price(self)
         before = dict(zip(("jobs", "shots"), spent, strict=True))
         for what, most in options.limits(self.paid).items():
             planned = before[what] + getattr(self.run, what)
@@ -78,6 +100,14 @@ class Plan:
                     f"{most:,}; plan less (fewer draws, shots, evaluations, steps or epochs on it) "
                     "or allow more"
                 )
+        total = usd + self.run.usd
+        if options.max_cost is not None and total > options.max_cost:
+            done = f" (${usd:,.2f} of them spent)" if usd else ""
+            raise ValueError(
+                f"the run plans ${total:,.2f}{done} on {self.name} ({self.price}), --max-cost is "
+                f"${options.max_cost:,.2f}; plan less (fewer draws, shots, evaluations, steps or "
+                "epochs on it) or allow more"
+            )
 
 
 class Rehearsal(BaseSamplerV2):
@@ -91,49 +121,57 @@ class Rehearsal(BaseSamplerV2):
         self.copies = 1
         self._rng = rng
         # by the id of a circuit: the circuit, which must stay alive, and its native form
-        self._seen: dict[int, tuple[QuantumCircuit, QuantumCircuit]] = {}
+        self._native: dict[int, tuple[QuantumCircuit, QuantumCircuit]] = {}
 
     def run(
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
     ) -> PrimitiveJob[PrimitiveResult[SamplerPubResult]]:
         coerced = checked_pubs(pubs, shots)
         limits = self.vendor.limits
-        sizes: list[int] = []  # of the device's circuits, in shots
+        tasks: list[Task] = []  # the device's circuits
         circuits = paid = 0
         results = []
         for pub in coerced:
             if not pub.size:
                 results.append(empty_result(pub))
                 continue
-            cuts = paid_shots(pub, self._native(pub), limits)
+            native = self._measured(pub)
+            cuts = paid_shots(pub, native, limits)
             apart = self.vendor.binds or not pub.circuit.parameters
-            sizes += cuts * (pub.size if apart else 1)
+            repeats, sets = (pub.size, 1) if apart else (1, pub.size)
+            tasks += [Task(native, sets, n) for n in cuts] * repeats
             circuits += pub.size * len(cuts)
             paid += pub.size * sum(cuts)
             shape = (pub.size, pub.shots, -(-pub.circuit.num_clbits // 8))
             results.append(pub_result(pub, self._rng.integers(256, size=shape, dtype=np.uint8)))
+        jobs = list(split_jobs([task.shots for task in tasks], limits))
+        costs = [self.vendor.cost(tasks[place] for place in job) for job in jobs]
         self.counts = self.counts.plus(
             Counts(
-                jobs=sum(1 for _ in split_jobs(sizes, limits)),
+                jobs=len(jobs),
                 circuits=circuits,
                 shots=paid,
+                usd=sum(cost.usd for cost in costs),
+                seconds=sum(cost.seconds for cost in costs),
             )
         )
         return finished(results)
 
-    def _native(self, pub: SamplerPub) -> QuantumCircuit:
-        """Return the native circuit of a pub, which is measured when it is first seen."""
-        if id(pub.circuit) in self._seen:
-            return self._seen[id(pub.circuit)][1]
+    def _measured(self, pub: SamplerPub) -> QuantumCircuit:
+        """Return the native circuit of a pub, at angles of which no gate vanishes.
+
+        It is measured when it is first seen.
+        """
         circuit = pub.circuit
+        if id(circuit) in self._native:
+            return self._native[id(circuit)][1]
         if self.vendor.binds:
-            values = pub.parameter_values.ravel().as_array(list(circuit.parameters))
-            circuit = circuit.assign_parameters(values[0])
+            circuit = circuit.assign_parameters(np.linspace(0.3, 0.7, circuit.num_parameters))
         native = self.vendor.native(circuit)
         self.two_qubit_gates = max(self.two_qubit_gates, native.num_nonlocal_gates())
         self.depth = max(self.depth, native.depth())
         self.copies = max(self.copies, n_copies(circuit, native))
-        self._seen[id(pub.circuit)] = (pub.circuit, native)
+        self._native[id(pub.circuit)] = pub.circuit, native
         return native
 
 
@@ -184,5 +222,7 @@ class Stage:
         assert self.device is not None
         vendor = self.device.vendor
         gates, depth = self.device.two_qubit_gates, self.device.depth
-        copies = self.device.copies
-        return Plan(vendor.name, vendor.limits, vendor.paid, epoch, run, gates, depth, copies)
+        copies, priced = self.device.copies, (vendor.price, vendor.no_price)
+        return Plan(
+            vendor.name, vendor.limits, vendor.paid, epoch, run, gates, depth, copies, *priced
+        )
