@@ -99,7 +99,11 @@ def run_script(cache_home: Path) -> Callable[..., subprocess.CompletedProcess[st
         ]
         environment = {**os.environ, "XDG_CACHE_HOME": str(cache_home), "COLUMNS": "200"}
         return subprocess.run(
-            command, capture_output=True, text=True, env=environment, timeout=300, **options
+            command,
+            capture_output=True,
+            text=True,
+            env=environment,
+            **{"timeout": 300, **options},
         )
 
     return run

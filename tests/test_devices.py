@@ -223,7 +223,8 @@ def test_a_failed_job_is_one_sentence_and_the_run_goes_on_from_the_epochs_start(
 @pytest.mark.parametrize("script", KILLED if "KILLS" in os.environ else ["train_mnist.py"])
 def test_killed_at_random_moments_nothing_is_lost_or_paid_twice(run_script, ionq, tmp_path, script):
     options = (*KILLED[script], "--sampler", "ionq:simulator")
-    whole = run_script(script, *options, "--out", tmp_path / "whole")
+    patience = {"timeout": 300 + 60 * KILLS}  # of as many epochs on a busy machine
+    whole = run_script(script, *options, "--out", tmp_path / "whole", **patience)
     assert whole.returncode == 0, whole.stderr
     paid = len(ionq.jobs)
     ionq.jobs.clear()
@@ -248,7 +249,7 @@ def test_killed_at_random_moments_nothing_is_lost_or_paid_twice(run_script, ionq
         process.kill()
         process.wait()
     ionq.latency = 0
-    resumed = run_script(script, *options, "--out", run, "--resume")
+    resumed = run_script(script, *options, "--out", run, "--resume", **patience)
     assert resumed.returncode == 0, resumed.stderr
     assert_same_checkpoint(tmp_path / "whole", run)
     assert len(ionq.jobs) == paid

@@ -109,7 +109,7 @@ def test_no_job_goes_beyond_the_cost_and_resumed_runs_count_what_was_spent(ionq,
 
 def test_a_plan_is_refused_beyond_the_cost_and_without_a_price():
     counts = Counts(1, 1, 1000, 120.5)
-    plan = Plan("ionq:qpu.forte-1", Limits(36), True, counts, counts, 5, 17, FORTE)
+    plan = Plan("ionq:qpu.forte-1", Limits(36), True, counts, counts, 5, 17, price=FORTE)
     plan.check(DeviceOptions(max_cost=120.5))
     plan.check(DeviceOptions())
     with pytest.raises(ValueError, match=r"plans \$120.50 on .* --max-cost is \$120.00; plan less"):
@@ -117,7 +117,7 @@ def test_a_plan_is_refused_beyond_the_cost_and_without_a_price():
     with pytest.raises(ValueError, match=r"plans \$130.50 \(\$10.00 of them spent\)"):
         plan.check(DeviceOptions(max_cost=130), (1, 1000), 10.0)
     for paid, price in ((True, None), (False, None)):
-        other = Plan("aqt:x", Limits(12), paid, counts, Counts(1, 1, 10), 5, 17, price)
+        other = Plan("aqt:x", Limits(12), paid, counts, Counts(1, 1, 10), 5, 17, price=price)
         other.check(DeviceOptions())
         if not paid:
             other.check(DeviceOptions(max_cost=1))

@@ -87,7 +87,7 @@ def test_a_plan_for_a_paid_device_says_what_it_costs(capsys):
         (None, "; no published price known"),
         (IBM, "; about 1,100 s of QPU, about $1,800 (IBM pay-as-you-go, list price of 2026-09)"),
     ):
-        plan = Plan("ibm:x", Limits(36), True, counts, counts, 5, 17, price)
+        plan = Plan("ibm:x", Limits(36), True, counts, counts, 5, 17, price=price)
         announce_plan(plan, DeviceOptions(), None, dry_run=False)
         last = capsys.readouterr().out.splitlines()[-1]
         assert last == f"  the draws: 1 jobs, 1 circuits, 1,000 shots{words}"
