@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from qiskit.quantum_info import average_gate_fidelity
 from qiskit_aer.noise import NoiseModel
@@ -32,3 +36,30 @@ def test_an_ion_traps_gates_have_the_published_fidelities():
 def test_a_target_without_so_many_connected_qubits_is_refused():
     with pytest.raises(ValueError, match="the device does not have 6 connected qubits"):
         cut(fake_device("fake_manila").target, 6)
+
+
+def test_native_circuits_are_the_same_in_every_process():
+    """The targets of IBM's devices list their operations in another order in each process."""
+    code = """
+from qiskit import qasm3
+from qcaan.circuits.ansatz import make_ansatz
+from qcaan.samplers.ibm import IBM
+from qcaan.samplers.noise import cut, fake_device
+from qcaan.samplers.simulators import Transpiler
+circuit = make_ansatz("ion-trap", 5, 2).to_circuit("o")
+circuit.measure_all()
+target = cut(fake_device("fake_lagos").target, 5)
+transpilers = Transpiler(target=target), IBM("fake_lagos", "job", 60).native
+print([qasm3.dumps(transpiler(circuit)) for transpiler in transpilers])
+"""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1")
+    }
+    assert len(found) == 1 and "measure" in found.pop()

@@ -79,7 +79,7 @@ class IBM:
         self.limits = Limits(self._backend.num_qubits)
         self.gates = native_gates(self._backend)
         self.native: Callable[[QuantumCircuit], QuantumCircuit] = (
-            Transpiler(backend=self._backend)
+            Transpiler(backend=self._backend, target=self._backend.target)
             if copies == 1
             else CopyingTranspiler(self._backend.target, copies, self.name)
         )

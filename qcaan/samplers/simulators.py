@@ -21,11 +21,17 @@ from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2
 from qiskit.providers.basic_provider import BasicSimulator
+from qiskit.transpiler import Target
 from qiskit_aer import AerSimulator
 from qiskit_aer.backends.aerbackend import AerBackend
 
 # number of shots of a circuit if none is named, as in Qiskit
 DEFAULT_SHOTS = 1024
+# what a target is made from, beside its operations
+_TARGET_SETTINGS = (
+    "description", "num_qubits", "dt", "granularity", "min_length", "pulse_alignment",
+    "acquire_alignment", "qubit_properties", "concurrent_measurements",
+)  # fmt: skip
 
 
 def check_width(n_qubits: int, most: int, name: str) -> None:
@@ -166,12 +172,19 @@ class Transpiler:
     Args:
         least_errors: whether the qubits are those that level 2 chooses by the errors of the target.
             Level 1 takes the first qubits if the circuit's gates fit on them.
-        target: target of `qiskit.transpile`, as one of its arguments: `backend` or `target`.
+        backend: backend that the circuits are for.
+        target: target of the circuits, if it is that of a chip; see `ordered`.
     """
 
-    def __init__(self, *, least_errors: bool = False, **target: Any) -> None:
+    def __init__(
+        self,
+        *,
+        least_errors: bool = False,
+        backend: BackendV2 | None = None,
+        target: Target | None = None,
+    ) -> None:
         self._least_errors = least_errors
-        self._target = target
+        self._target = {"backend": backend, "target": target and ordered(target)}
         # by the id of a circuit: the circuit, which must stay alive, and its native form
         self._done: dict[int, tuple[QuantumCircuit, QuantumCircuit]] = {}
 
@@ -202,6 +215,23 @@ class Transpiler:
             seed_transpiler=0,
             initial_layout=layout,
         )
+
+
+def ordered(target: Target) -> Target:
+    """Return a target with its operations in the order of their names.
+
+    Where two layouts are equally good, that order decides. In targets of IBM's devices it is
+    another one in each process, so a resumed run would submit, and pay, other circuits.
+    """
+    settings = {name: getattr(target, name) for name in _TARGET_SETTINGS}
+    same = Target(**settings)
+    for name in sorted(target.operation_names):
+        properties = dict(target[name])
+        everywhere = None in properties
+        same.add_instruction(
+            target.operation_from_name(name), None if everywhere else properties, name=name
+        )
+    return same
 
 
 class TranspiledSampler(BaseSamplerV2):
