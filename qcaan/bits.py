@@ -92,6 +92,14 @@ def product_of_marginals(probs: Tensor) -> Tensor:
     return product_probabilities(probs @ all_bitstrings(n_qubits, probs.device).to(probs))
 
 
+def orders(n: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return the number of ones int64 [2**n] of each index of n bits."""
+    ones = torch.zeros(1, dtype=torch.int64, device=device)
+    for _ in range(n):
+        ones = torch.cat([ones, ones + 1])
+    return ones
+
+
 def walsh_hadamard(values: Tensor) -> Tensor:
     """Return the unnormalised Walsh-Hadamard transform of [..., 2**n] over the last axis.
 

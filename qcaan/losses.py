@@ -7,12 +7,15 @@ elements is stated in `qcaan.bits`. Losses that are logarithms are in nats.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from qcaan.bits import walsh_hadamard
+from qcaan.bits import orders, walsh_hadamard
 
 # smallest model probability in a logarithm, as in Rudolph et al., arXiv:2012.03924
 CLIP = 1e-6
@@ -115,7 +118,13 @@ def nll(target: Tensor, model: Tensor) -> Tensor:
     return -(target * model.clamp_min(clip).log()).sum(-1)
 
 
-def mmd(target: Tensor, model: Tensor, bandwidths: tuple[float, ...] = (0.5, 1.0, 2.0)) -> Tensor:
+def mmd(
+    target: Tensor,
+    model: Tensor,
+    bandwidths: tuple[float, ...] = (0.5, 1.0, 2.0),
+    *,
+    shots: int | None = None,
+) -> Tensor:
     """Return the squared maximum mean discrepancy [...] of `target` [2**n] and `model` [..., 2**n].
 
     The kernel k(x, y) is the mean over s in `bandwidths` of exp(-d / (2 s)), with d the number of
@@ -125,17 +134,31 @@ def mmd(target: Tensor, model: Tensor, bandwidths: tuple[float, ...] = (0.5, 1.0
 
     Shots estimate this loss well, because its variance does not grow with 2**n (Gretton et al.,
     JMLR 13, 2012; for Born machines Liu and Wang, arXiv:1804.04168).
+
+    Args:
+        target: distribution [2**n].
+        model: distributions [..., 2**n].
+        bandwidths: the s of the kernel.
+        shots: number of shots, at least 2, if the model's elements are frequencies. The loss is
+            then unbiased, so it may be negative. From frequencies that count as exact it is too
+            large by (1 - q K q) / shots for a distribution q, and so prefers concentrated ones.
     """
-    n = target.shape[-1].bit_length() - 1
-    order = torch.zeros(1, dtype=torch.int64, device=target.device)  # ones of each index
-    for _ in range(n):
-        order = torch.cat([order, order + 1])
-    eigenvalues = torch.zeros(2**n, dtype=target.dtype, device=target.device)
-    for s in bandwidths:
-        a = torch.exp(torch.tensor(-1 / (2 * s), dtype=target.dtype, device=target.device))
-        eigenvalues += (1 + a) ** (n - order) * (1 - a) ** order / len(bandwidths)
-    spectrum = walsh_hadamard(target - model)
-    return (eigenvalues * spectrum**2).sum(-1) / 2**n
+    weights = target.new_tensor(_mmd_weights(target.shape[-1].bit_length() - 1, bandwidths))
+    wanted, found = walsh_hadamard(target), walsh_hadamard(model)
+    squares = (wanted - found) ** 2
+    if shots is not None:
+        # of the square of an expectation z of N shots, (N z^2 - 1) / (N - 1) is unbiased
+        squares = squares - (1 - found**2) / (shots - 1)
+    return (weights * squares).sum(-1)
+
+
+@lru_cache(maxsize=16)
+def _mmd_weights(n: int, bandwidths: tuple[float, ...]) -> NDArray[np.float64]:
+    """Return the weights [2**n] of the squared differences of parities in the MMD."""
+    order = orders(n).numpy()
+    decay = np.exp(-1 / (2 * np.array(bandwidths)))[:, None]
+    weights: NDArray[np.float64] = ((1 + decay) ** (n - order) * (1 - decay) ** order).mean(0)
+    return weights / 2**n
 
 
 def tvd(target: Tensor, model: Tensor) -> Tensor:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -137,3 +138,16 @@ def test_kl_of_equal_distributions_is_zero_at_any_width():
         probs = probs.log().neg()  # exponential, as the probabilities of random circuits
         probs = probs / probs.sum()
         assert losses.kl(probs, probs).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_mmd_from_shots_has_the_mean_of_the_exact_one():
+    rng = np.random.default_rng(0)
+    target, model = (torch.from_numpy(rng.dirichlet(np.ones(16))) for _ in range(2))
+    for shots in (2, 20):
+        drawn = torch.from_numpy(rng.multinomial(shots, model.numpy(), 40_000) / shots)
+        found = losses.mmd(target, drawn, shots=shots)
+        error = float(found.std()) / 200
+        assert float(found.mean()) == pytest.approx(float(losses.mmd(target, model)), abs=4 * error)
+        plug_in = losses.mmd(target, drawn)
+        assert plug_in.mean() - found.mean() > 10 * error
+        assert (found < plug_in).all()
