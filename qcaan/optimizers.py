@@ -1,55 +1,83 @@
-"""Optimisers of circuit angles, and the optimiser of networks that the four systems share.
+"""Optimisers of circuit angles.
 
-An optimiser of angles is a function that minimises an objective from a start within a budget. All
-have one signature. The budget is a number of evaluations: parameter sets whose distribution is
-asked for. An objective takes K parameter sets at once, so that an optimiser that asks for many
-sends one job to a device.
-
-`DecayingAdam` and `load_optimizer` are about torch's optimisers, which train networks, and angles
-that are weights of a network.
+An optimiser is a function that minimises an objective from a start within a budget. All have one
+signature. The budget is a number of evaluations: parameter sets whose distributions are asked for.
+An objective takes K parameter sets at once, so that an optimiser that asks for many sends one job
+to a device.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from itertools import count
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Floats = NDArray[np.float64]
-OptimizerName = Literal["cobyla", "spsa", "cma-es", "adam"]
+from qcaan.bits import walsh_hadamard
+from qcaan.spectra import THIRD, Sinusoid, Spectrum
 
-# steps after which `DecayingAdam` has halved its learning rate
-HALF_STEPS = 200
-# number of angles over which COBYLA minimises a noisy objective at a time
-_BLOCK = 12
-# number of new evaluations of a noisy objective whose mean is compared, on each side
-_CONFIRM = 3
+Floats = NDArray[np.float64]
+OptimizerName = Literal["cobyla", "spsa", "cma-es", "adam", "roto", "twin"]
+
+# what exact probabilities count as, in shots
+_EXACT = 1e12
+# COBYLA from shots: shots per basis of a point in its searches, points in a search (always as many,
+# so that a fit can be planned), and the most that an angle moves by the first step, in radians
+_POINT_SHOTS, _POINTS, _REACH = 1000, 6, 0.05
+# roto: number of turns that are compared, and of moves from one measurement in place to the next
+_TURNS, _MOVES = 144, 4
+# twin: Adam steps after each measurement, the share of its worth that an older one keeps, and the
+# share of the uniform distribution: simulated distributions have little noise
+_STEPS, _KEPT, _UNIFORM = 5, 0.9, 0.05
 
 
 class Objective(Protocol):
-    """A function of angles, in radians, that an optimiser minimises.
+    """A function of angles, in radians, that an optimiser minimises: a loss of distributions.
 
-    If the engine behind it is a device, each call is a job that may be paid for.
+    If the engine behind it is a device, each call that counts as evaluations is a job that may be
+    paid for.
 
     Attributes:
-        noisy: whether two evaluations at the same angles differ, as they do if shots are drawn.
-        gradient_evaluations: number of evaluations that one gradient takes: 1 by autograd,
-            2 P + 1 by parameter shifts of P angles.
+        shots: number of shots per basis in an evaluation; 0 for exact probabilities.
     """
 
-    noisy: bool
-    gradient_evaluations: int
+    shots: int
 
     def __call__(self, theta: Tensor) -> Tensor:
-        """Return the values [K] at K parameter sets [K, P], without gradients."""
+        """Return the values [K] at K parameter sets [K, P], without gradients; K evaluations."""
 
-    def gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the value [] and the gradient [P] at one parameter set [P]."""
+    def gradient(self, theta: Tensor, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return the value [] at one parameter set [P], and its derivatives [p] at p places in it.
+
+        They are `cost(p)` evaluations.
+        """
+
+    def cost(self, n_angles: int) -> int:
+        """Return the number of evaluations that a gradient in so many angles takes."""
+
+    def distributions(self, theta: Tensor) -> Tensor:
+        """Return the distributions [K, n_bases, 2**n] at parameter sets [K, P]; K evaluations.
+
+        They are frequencies unless probabilities are exact.
+        """
+
+    def simulated(self, theta: Tensor) -> Tensor:
+        """Return the distributions [n_bases, 2**n] at angles [P] by our exact engine.
+
+        They are differentiable, and no evaluation.
+        """
+
+    def loss(self, distributions: Tensor, uniform: float | None = None) -> Tensor:
+        """Return the loss [...] of estimates of distributions [..., n_bases, 2**n].
+
+        It is differentiable, and no evaluation. Where estimates from shots are mixed with the
+        uniform distribution, `uniform` is its share.
+        """
 
 
 # (objective, start [P], evaluations, random state) -> best angles found [P]
@@ -61,69 +89,85 @@ def cobyla(
 ) -> Tensor:
     """Minimise by Powell's COBYLA: linear models on P + 1 points inside a shrinking trust region.
 
-    An exact objective is minimised over all angles at once. With a noisy objective that would do
-    nothing: over P angles, the slope of the model has P times the variance of the noise. So a noisy
-    objective is minimised over small random blocks of the angles, one after the other, by larger
-    steps. The new angles of a block are taken only if they are better at new evaluations, because
-    COBYLA's own best value is its luckiest one.
+    An exact objective is minimised over all angles at once. From shots that would do nothing: over
+    P angles, the slope of the model has P times the variance of the noise. So there COBYLA searches
+    a plane at a time. One direction is that of a step of Adam, by parameter shifts of few shots,
+    and the other is the steepest descent by the newest of them.
 
     Args:
         objective: function to minimise.
         theta: start [P], in radians.
         evaluations: maximum number of evaluations; see `fewest_evaluations`.
-        rng: random state of the blocks.
+        rng: random state.
 
     Returns:
         Best angles found [P].
     """
-    if not objective.noisy:
-        # a short first step keeps what a warm start has learnt
-        return _cobyla(objective, theta, np.arange(len(theta)), evaluations, 0.1, 1e-4)[0]
-    left = evaluations
-    while True:
-        for block in np.array_split(rng.permutation(len(theta)), _n_blocks(len(theta))):
-            budget = min(left - 2 * _CONFIRM, 4 * len(block))
-            if budget < len(block) + 2:
-                return theta
-            moved, used = _cobyla(objective, theta, block, budget, 0.3, 0.06)
-            left -= used + 2 * _CONFIRM
-            points = torch.stack([theta] * _CONFIRM + [moved] * _CONFIRM)
-            old, new = objective(points).view(2, -1).mean(1)
-            if new < old:
-                theta = moved
+    if objective.shots:
+        return _cobyla_from_shots(objective, theta, evaluations, rng)
+    # a short first step keeps what a warm start has learnt
+    everywhere = torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
+    return _cobyla(objective, theta, everywhere, np.zeros(len(theta)), evaluations, 0.1, 1e-4)
 
 
-def _n_blocks(n_params: int) -> int:
-    return math.ceil(n_params / _BLOCK)
+def _cobyla_from_shots(
+    objective: Objective, theta: Tensor, evaluations: int, rng: np.random.Generator
+) -> Tensor:
+    mean, square = torch.zeros_like(theta), torch.zeros_like(theta)
+    repeats = min(math.ceil(_POINT_SHOTS / objective.shots), max(1, evaluations // 50))
+    keep_mean, keep_square = 0.8, 0.99
+    for step in count(1):
+        # of all angles, or of some if the budget has not enough for all
+        spare = evaluations - _POINTS * repeats
+        n_angles = len(theta)
+        while n_angles and objective.cost(n_angles) > spare:
+            n_angles //= 2
+        if not n_angles:
+            return theta
+        places = np.sort(rng.permutation(len(theta))[:n_angles])
+        slopes = torch.zeros_like(theta)
+        slopes[torch.from_numpy(places).to(theta.device)] = objective.gradient(theta, places)[1]
+        if not slopes.any():
+            return theta  # a critical point
+        mean = keep_mean * mean + (1 - keep_mean) * slopes
+        square = keep_square * square + (1 - keep_square) * slopes**2
+        spread = (square / (1 - keep_square**step)).sqrt().clamp_min(1e-12)
+        directions = torch.stack(
+            [-mean / (1 - keep_mean**step) / spread, -slopes / slopes.abs().max()]
+        )
+        ahead = np.array([_REACH, 0.0])
+        theta = _cobyla(objective, theta, directions, ahead, _POINTS, _REACH, 1e-6, repeats=repeats)
+        evaluations -= objective.cost(n_angles) + _POINTS * repeats
+    raise AssertionError
 
 
 def _cobyla(
     objective: Objective,
     theta: Tensor,
-    places: NDArray[np.int64],
-    evaluations: int,
+    directions: Tensor,
+    first: Floats,
+    points: int,
     radius: float,
     tolerance: float,
-) -> tuple[Tensor, int]:
-    """Minimise by SciPy's COBYLA over `theta[places]`, and hold the other angles.
+    *,
+    repeats: int = 1,
+) -> Tensor:
+    """Minimise by SciPy's COBYLA over theta [P] plus combinations of m directions [m, P].
 
-    Returns:
-        The new theta [P], and the number of evaluations used.
+    It starts at the combination `first` [m]. A point's value is the mean of `repeats` evaluations.
     """
     from scipy.optimize import minimize
 
-    index = torch.from_numpy(places).to(theta.device)
-
     def moved(point: Floats) -> Tensor:
-        return theta.index_copy(0, index, torch.from_numpy(point).to(theta))
+        return theta + torch.from_numpy(point).to(theta) @ directions
 
     result = minimize(
-        lambda point: float(objective(moved(point)[None])[0]),
-        theta[index].cpu().numpy(),
+        lambda point: float(objective(moved(point).repeat(repeats, 1)).mean()),
+        first,
         method="COBYLA",
-        options={"maxiter": evaluations, "rhobeg": radius, "tol": tolerance},
+        options={"maxiter": points, "rhobeg": radius, "tol": tolerance},
     )
-    return moved(result.x), int(result.nfev)
+    return moved(result.x)
 
 
 def spsa(objective: Objective, theta: Tensor, evaluations: int, rng: np.random.Generator) -> Tensor:
@@ -179,26 +223,94 @@ def cmaes(
         strategy.tell(points, values.cpu().tolist())
         evaluations -= strategy.popsize
     # Under noise the best point seen is the luckiest one. The mean of the distribution is better.
-    best = strategy.result.xfavorite if objective.noisy else strategy.result.xbest
+    best = strategy.result.xfavorite if objective.shots else strategy.result.xbest
     return torch.from_numpy(np.asarray(best)).to(theta)
 
 
 def adam(objective: Objective, theta: Tensor, evaluations: int, rng: np.random.Generator) -> Tensor:
     """Minimise by Adam (Kingma and Ba, arXiv:1412.6980), with a rate that falls to zero.
 
-    Gradients are those of the objective, by autograd or by parameter shifts. Args and returned
-    value are those of `cobyla`; nothing is random here.
+    Gradients are those of the objective, by autograd or by parameter shifts. From shots, many
+    shifts of few shots each are best: Adam averages the noise of its steps, which are half as long
+    then. Args and returned value
+    are those of `cobyla`; nothing is random here.
     """
-    steps = evaluations // objective.gradient_evaluations
+    everywhere = np.arange(len(theta))
+    steps = evaluations // objective.cost(len(theta))
     point = theta.clone().requires_grad_()
-    optimizer = torch.optim.Adam([point], lr=0.1)
+    optimizer = torch.optim.Adam([point], lr=0.05 if objective.shots else 0.1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        _, point.grad = objective.gradient(point.detach())
+        _, point.grad = objective.gradient(point.detach(), everywhere)
         if not point.grad.any():
             break  # a critical point: the other steps would be wasted
         optimizer.step()
         schedule.step()
+    return point.detach()
+
+
+def roto(objective: Objective, theta: Tensor, evaluations: int, rng: np.random.Generator) -> Tensor:
+    """Minimise by Rotosolve on the whole distribution: turn one angle at a time to its best.
+
+    With all other angles held, every probability is a sinusoid of an angle (see `Sinusoid`). Two
+    measurements, beside what is known of the circuit in place, give it whole, so the best turn is
+    found without a step size, a gradient or a simulator, for any loss and all bases together. The
+    distribution at the best turn is then known too. It is measured anew every four moves, and the
+    estimates are averaged. Angles come in random order. Args and returned value are those of
+    `cobyla`.
+    """
+    shots = objective.shots or _EXACT
+    turns = torch.arange(_TURNS, dtype=theta.dtype, device=theta.device) * (2 * math.pi / _TURNS)
+    theta = theta.clone()
+    still: Spectrum | None = None
+    order: list[int] = []
+    moves = 0
+    while True:
+        anew = moves % _MOVES == 0
+        evaluations -= 2 + anew
+        if evaluations < 0:
+            return theta
+        order = order or rng.permutation(len(theta)).tolist()
+        place = order.pop()
+        points = theta.repeat(2 + anew, 1)
+        points[0, place] += THIRD
+        points[1, place] -= THIRD
+        up, down, *here = (Spectrum.of(found, shots) for found in objective.distributions(points))
+        if here:
+            still = here[0] if still is None else still.pooled(here[0])
+        assert still is not None
+        sinusoid = Sinusoid(still, up, down)
+        best = turns[objective.loss(sinusoid.distributions(turns)).argmin()]
+        theta[place] += best
+        still = sinusoid.at(float(best))
+        moves += 1
+
+
+def twin(objective: Objective, theta: Tensor, evaluations: int, rng: np.random.Generator) -> Tensor:
+    """Minimise by Adam on a simulated twin of the circuit, corrected by measurements.
+
+    What is minimised is the loss of the simulated distribution plus what was measured beyond it,
+    averaged over the last ten measurements or so. So the descent takes what no simulation knows, as
+    the miscalibration of a device, from the measurements, and its slopes from the simulator. Five
+    steps follow each measurement. Args and returned value are those of `cobyla`; nothing is random
+    here.
+    """
+    point = theta.clone().requires_grad_()
+    optimizer = torch.optim.Adam([point], lr=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS * evaluations, 0.005)
+    beyond: Spectrum | None = None
+    for _ in range(evaluations):
+        at = point.detach()
+        gap = objective.distributions(at[None])[0] - objective.simulated(at)
+        found = Spectrum.of(gap, objective.shots or _EXACT)
+        beyond = found if beyond is None else beyond.faded(_KEPT).pooled(found)
+        correction = walsh_hadamard(beyond.shrunk()) / gap.shape[-1]
+        for _ in range(_STEPS):
+            optimizer.zero_grad()
+            expected = (objective.simulated(point) + correction).clamp_min(0)
+            objective.loss(expected, _UNIFORM).backward()
+            optimizer.step()
+            schedule.step()
     return point.detach()
 
 
@@ -207,73 +319,38 @@ OPTIMIZERS: dict[OptimizerName, Optimizer] = {
     "spsa": spsa,
     "cma-es": cmaes,
     "adam": adam,
+    "roto": roto,
+    "twin": twin,
+}
+# shots per basis in an evaluation, if none are named; Adam averages over its steps, and COBYLA's
+# slopes over angles
+SHOTS: dict[OptimizerName, int] = {
+    "cobyla": 100,
+    "spsa": 1000,
+    "cma-es": 1000,
+    "adam": 25,
+    "roto": 1000,
+    "twin": 1000,
 }
 
 
 def fewest_evaluations(
-    name: OptimizerName, n_params: int, gradient_evaluations: int, *, noisy: bool
+    name: OptimizerName, n_params: int, cost: Callable[[int], int], *, noisy: bool
 ) -> int:
     """Return the smallest budget with which the named optimiser moves.
 
     Args:
         name: name of the optimiser.
         n_params: number of angles.
-        gradient_evaluations: number of evaluations of one gradient.
-        noisy: whether the objective is noisy.
+        cost: number of evaluations of a gradient in so many angles; see `Objective`.
+        noisy: whether evaluations are from shots.
     """
-    # SciPy's COBYLA needs two evaluations more than it moves angles
-    block = math.ceil(n_params / _n_blocks(n_params))
     return {
-        "cobyla": block + 2 + 2 * _CONFIRM if noisy else n_params + 2,
+        # SciPy's COBYLA needs two evaluations more than it has directions
+        "cobyla": cost(1) + _POINTS if noisy else n_params + 2,
         "spsa": 40,
         "cma-es": 4 + int(3 * math.log(n_params)),
-        "adam": gradient_evaluations,
+        "adam": cost(n_params),
+        "roto": 3,
+        "twin": 1,
     }[name]
-
-
-class DecayingAdam(torch.optim.Adam):
-    """Adam for networks, whose learning rate at step k is lr / (1 + k / half_steps).
-
-    At a constant rate the two players of a GAN circle around each other forever. The defaults
-    settle every case of `qcaan compare qgan`, for both players of the QGAN.
-
-    Args:
-        params: weights, as torch's optimisers take them.
-        lr: learning rate at the start.
-        betas: decay rates of the two moments.
-        half_steps: number of steps after which the rate is halved.
-        n_steps: number of the first step.
-    """
-
-    def __init__(
-        self,
-        params: Iterable[Tensor],
-        lr: float = 0.02,
-        *,
-        betas: tuple[float, float] = (0.5, 0.99),
-        half_steps: float = HALF_STEPS,
-        n_steps: int = 0,
-    ) -> None:
-        group = {"params": params, "first_lr": lr, "half_steps": half_steps, "n_steps": n_steps}
-        super().__init__([group], lr, betas)
-
-    def step(self, closure: Any = None) -> Any:
-        """Set the rate of this step, and take the step."""
-        for group in self.param_groups:
-            group["lr"] = group["first_lr"] / (1 + group["n_steps"] / group["half_steps"])
-            group["n_steps"] += 1
-        return super().step(closure)
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Restore the state that the `state_dict` of a torch optimiser returned.
-
-    Raises:
-        ValueError: the state is that of an optimiser of another kind. Torch itself would find that
-            out only in the next step.
-    """
-    here = [set(group) for group in optimizer.param_groups]
-    there = [set(group) for group in state["param_groups"]]
-    if here != there:
-        raise ValueError("the state is that of an optimiser of another kind")
-    optimizer.load_state_dict(state)

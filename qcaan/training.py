@@ -1,10 +1,10 @@
-"""Shared parts of a training: seeds, devices, records, the average, and the saved state."""
+"""Shared parts of a training: seeds, devices, records, optimisers, averages, the saved state."""
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,8 @@ from qcaan.randomness import RandomState
 SHORTEST_EPOCH = 140
 # qubits; from here on a second thread computes more than it waits
 _THREADS_PAY = 8
+# steps after which `DecayingAdam` has halved its learning rate
+HALF_STEPS = 200
 
 
 class TrainingCollapsed(RuntimeError):
@@ -246,3 +248,51 @@ def read_state(path: Path, device: torch.device | str = "cpu") -> Any:
         if isinstance(error, OSError) or is_out_of_memory(error):
             raise
         raise ValueError(f"{path} is damaged ({type(error).__name__})") from None
+
+
+class DecayingAdam(torch.optim.Adam):
+    """Adam for networks, whose learning rate at step k is lr / (1 + k / half_steps).
+
+    At a constant rate the two players of a GAN circle around each other forever. The defaults
+    settle every case of `qcaan compare qgan`, for both players of the QGAN.
+
+    Args:
+        params: weights, as torch's optimisers take them.
+        lr: learning rate at the start.
+        betas: decay rates of the two moments.
+        half_steps: number of steps after which the rate is halved.
+        n_steps: number of the first step.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 0.02,
+        *,
+        betas: tuple[float, float] = (0.5, 0.99),
+        half_steps: float = HALF_STEPS,
+        n_steps: int = 0,
+    ) -> None:
+        group = {"params": params, "first_lr": lr, "half_steps": half_steps, "n_steps": n_steps}
+        super().__init__([group], lr, betas)
+
+    def step(self, closure: Any = None) -> Any:
+        """Set the rate of this step, and take the step."""
+        for group in self.param_groups:
+            group["lr"] = group["first_lr"] / (1 + group["n_steps"] / group["half_steps"])
+            group["n_steps"] += 1
+        return super().step(closure)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Restore the state that the `state_dict` of a torch optimiser returned.
+
+    Raises:
+        ValueError: the state is that of an optimiser of another kind. Torch itself would find that
+            out only in the next step.
+    """
+    here = [set(group) for group in optimizer.param_groups]
+    there = [set(group) for group in state["param_groups"]]
+    if here != there:
+        raise ValueError("the state is that of an optimiser of another kind")
+    optimizer.load_state_dict(state)

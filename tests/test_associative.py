@@ -107,8 +107,11 @@ RESUMED = {name: {"prior": name} for name in get_args(PriorName)} | {
         "sampler": "exact",
         "optimizer": "spsa",
         "shots": 50,
+        "fit_evals": 50,
         "fit_loss": "mmd",
     },
+    "qcbm roto": {"shots": 50},
+    "qcbm twin, noise": {"sampler": "aer-noise:fake_manila", "shots": 50, "fit_evals": 8},
     "qcbm cma-es noise dims": {"optimizer": "cma-es", "noise_dims": 2, "bases": ("z", "t")},
 }
 

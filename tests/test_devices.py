@@ -101,7 +101,7 @@ def test_a_run_on_a_device_is_planned_to_the_job_and_keeps_credentials_to_itself
     assert "open-sesame" not in dry.stdout + dry.stderr + real.stdout + real.stderr
     assert b"open-sesame" not in everything_written(tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
-    assert (config["shots"], config["fit_loss"]) == (100, "mmd")
+    assert (config["shots"], config["fit_loss"]) == (100, "kl")
 
     fewer = call_script(*run[:-4], "--out", tmp_path / "other", "--max-jobs", planned[0] - 1)
     assert fewer.returncode == 2

@@ -16,7 +16,8 @@ IMPORTS = {
     "checks": set(),
     "files": set(),
     "randomness": {"checks"},
-    "optimizers": set(),
+    "spectra": {"bits"},
+    "optimizers": {"bits", "spectra"},
     "data": {"checks", "files"},
     "losses": {"bits"},
     "networks": {"checks"},
@@ -27,7 +28,7 @@ IMPORTS = {
     "priors": {"bits", "checks", "circuits", "losses", "optimizers", "samplers", "training"},
     "gans": {
         "checks", "circuits", "data", "files", "losses", "metrics", "networks",
-        "optimizers", "priors", "randomness", "samplers", "training",
+        "priors", "randomness", "samplers", "training",
     },
     "aqua": {
         "checks", "circuits", "files", "gans", "networks", "randomness", "samplers", "training",

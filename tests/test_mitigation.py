@@ -58,7 +58,7 @@ def test_the_report_counts_the_calibration_once():
         2,
         sampler="aer-noise:ionq-aria",
         shots=50,
-        fit_evals=40,
+        fit_evals=50,
         optimizer="spsa",
         bank_shots=70,
         mitigate_readout=True,

@@ -46,7 +46,12 @@ def test_a_schedule_says_who_fits_and_who_draws_in_each_epoch():
         {"train_sampler": "exact", "mitigate_readout": True},
         {"switch_after_epochs": 1, "prior": "shuffled"},
         {"switch_after_epochs": 3},
-        {"switch_after_epochs": 2, "optimizer": "spsa", "fit_evals": 40},
+        {"switch_after_epochs": 2, "optimizer": "spsa", "fit_evals": 50},
+        {"optimizer": "roto"},
+        {"optimizer": "auto", "bases": ("z", "o")},
+        {"optimizer": "auto", "device_steps": 5, "mitigate_readout": True},
+        {"optimizer": "cobyla", "fit_shots": 500, "fit_evals": None},
+        {"optimizer": "adam", "fit_evals": 40},
         {"switch_after_epochs": 2, "train_sampler": "aer"},
     ],
 )

@@ -52,7 +52,7 @@ def test_a_start_without_a_slope_is_named():
     # |000> for sure: no angle changes its probability to first order, and the others are clipped
     prior.theta.zero_()
     with pytest.warns(
-        UserWarning, match="adam left all angles as they were: the gradient of the loss is zero"
+        UserWarning, match="adam could not move the angles: the gradient of the loss is zero"
     ):
         report = prior.fit(correlated_bits())
     assert "did NOT lower the loss" in report.summary()
@@ -72,12 +72,12 @@ def test_a_loss_that_never_changes_is_named(optimizer):
         initial="random",
         sampler=Stuck(),
         optimizer=optimizer,
-        fit_evals=40,
+        fit_evals=60,
         shots=1,
         bank_shots=1,
     )
     with pytest.warns(
-        UserWarning, match=f"{optimizer} left all angles as they were: the loss is the same"
+        UserWarning, match=f"{optimizer} .* the (loss is the same|gradient of the loss is zero)"
     ):
         prior.fit(correlated_bits())
 
@@ -223,15 +223,27 @@ def test_a_sampler_object_serves_as_well_as_a_name_and_gives_frequencies():
         ({"fit_loss": "hinge"}, "unknown `fit_loss` 'hinge'; choose from"),
         (
             {"optimizer": "magic"},
-            "unknown `optimizer` 'magic'; choose from cobyla, spsa, cma-es, adam",
+            "unknown `optimizer` 'magic'; choose from auto, cobyla, spsa, cma-es, adam, roto",
         ),
         ({"ansatz": "ring"}, "unknown `ansatz` 'ring'"),
         ({"bases": ("q",)}, "bases.? must be different ones of z, o, t, got q"),
         ({"shots": -1}, "`shots` must be at least 0"),
         ({"fit_evals": 22}, "`fit_evals` must be at least 23 for cobyla on 21 angles, got 22"),
         (
-            {"n_layers": 1, "shots": 10, "fit_evals": 10},
+            {"optimizer": "cobyla", "n_layers": 1, "shots": 10, "fit_evals": 10},
             "`fit_evals` must be at least 11 for cobyla on 3 angles, got 10",
+        ),
+        (
+            {"optimizer": "roto", "shots": 10, "fit_shots": 40, "fit_evals": None},
+            "`fit_shots` must be at least 50 for roto on 21 angles, with 10 shots per basis in an",
+        ),
+        ({"fit_shots": 10, "shots": 0}, "`fit_shots` limits shots, and `shots` 0 asks for none"),
+        ({"fit_shots": 0}, "`fit_shots` must be at least 1, got 0"),
+        ({"device_steps": 0}, "`device_steps` must be at least 1, got 0"),
+        ({"fit_loss": "mmd", "shots": 1}, "`shots` must be at least 2 for `fit_loss` mmd, got 1"),
+        (
+            {"n_qubits": 21, "n_layers": 1, "shots": 9, "optimizer": "twin"},
+            "`optimizer` asks for a simulation of the circuit, of at most 20 qubits, got 21; roto",
         ),
         (
             {
@@ -268,7 +280,54 @@ def test_bad_bits_are_refused(bits):
 def test_the_default_circuit_fits_exact_probabilities_and_learns():
     prior = QCBM(3, 2, fit_evals=100, bank_shots=1, seed=0)
     report = prior.fit(correlated_bits())
-    assert prior.shots == report.shots == 0
+    assert report.shots == 0 and report.optimizer == "cobyla"
     assert report.kl < 0.5 * report.kl_product
-    noisy = QCBM(3, 2, sampler=StatevectorSampler(), bank_shots=1)
-    assert noisy.shots == 2000 and noisy._loss is losses.mmd
+    (fitting,) = QCBM(3, 2, sampler=StatevectorSampler(), bank_shots=1).fittings
+    assert (fitting.optimizer, fitting.fit_loss, fitting.shots) == ("twin", "kl", 1000)
+
+
+# --- what `auto` and None stand for
+
+
+@pytest.mark.parametrize(
+    ("sampler", "options", "expected"),
+    [
+        ("aer", {}, ("cobyla", 0, 300)),
+        ("exact", {"fit_evals": 50}, ("cobyla", 0, 50)),
+        ("aer", {"shots": 500}, ("roto", 500, 200)),
+        ("aer", {"fit_shots": 50_000}, ("roto", 1000, 50)),
+        ("aer", {"fit_shots": 50_000, "bases": ("z", "o")}, ("roto", 1000, 25)),
+        ("aer", {"fit_shots": 50_000, "fit_evals": 20}, ("roto", 1000, 20)),
+        ("aer", {"optimizer": "roto"}, ("roto", 0, 300)),
+        ("aer-noise:ionq-aria", {}, ("twin", 1000, 100)),
+        ("aer-noise:ionq-aria", {"optimizer": "adam"}, ("adam", 25, 4000)),
+        ("aer-noise:ionq-aria", {"optimizer": "cobyla"}, ("cobyla", 100, 1000)),
+        ("aer-noise:ionq-aria", {"optimizer": "spsa", "shots": 2000}, ("spsa", 2000, 50)),
+        ("aer-noise:ionq-aria", {"device_steps": 30}, ("twin", 1000, 30)),
+        (StatevectorSampler(), {}, ("twin", 1000, 100)),
+    ],
+)
+def test_what_is_not_said_of_a_fit_is_filled_in(sampler, options, expected):
+    (fitting,) = QCBM(3, 2, sampler=sampler, bank_shots=1, **options).fittings
+    assert (fitting.optimizer, fitting.shots, fitting.evaluations) == expected
+    assert fitting.summary.startswith(f"{expected[0]} on ")
+    says = fitting.shots > 0 and fitting.optimizer not in ("roto", "twin")
+    assert ("learns more" in fitting.summary) is says
+    assert fitting.corrects is ("device_steps" in options)
+
+
+def test_engines_before_and_after_a_change_are_fitted_each_in_its_way():
+    prior = QCBM(3, 2, sampler="aer-noise:ionq-aria", switch_after_epochs=1, bank_shots=1)
+    early, late = prior.fittings
+    assert (early.optimizer, early.shots) == ("cobyla", 0)
+    assert (late.optimizer, late.shots) == ("twin", 1000)
+    assert "no exact probabilities, and our engine holds its 3 qubits" in late.summary
+
+
+def test_a_few_device_steps_correct_a_fit_by_our_engine():
+    prior = QCBM(3, 3, sampler="aer-noise:fake_manila", device_steps=20, bank_shots=4000, seed=0)
+    report = prior.fit(correlated_bits())
+    assert report.starts == ("exact fit",) and report.evaluations == 20
+    assert report.shots == 20_000 and report.jobs == 18
+    found = prior.distances(correlated_bits())
+    assert found["kl"] < 0.5 * found["kl_product"]

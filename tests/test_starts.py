@@ -14,7 +14,7 @@ from qcaan.optimizers import OPTIMIZERS
 from qcaan.priors.base import FitReport
 from qcaan.priors.marginals import angles_at_marginals
 from qcaan.priors.qcbm import QCBM
-from qcaan.priors.starts import REPEATS, Target
+from qcaan.priors.starts import Target
 
 
 def parity(n: int) -> torch.Tensor:
@@ -25,7 +25,8 @@ def parity(n: int) -> torch.Tensor:
 
 def target(bits: torch.Tensor) -> Target:
     probs = torch.bincount(bits.long() @ (1 << torch.arange(bits.shape[1])), minlength=64)
-    return Target(bits, probs[None].double() / len(bits), losses.kl)
+    probs = probs[None].double() / len(bits)
+    return Target(bits, probs, lambda models: losses.kl(probs[0], models[..., 0, :]))
 
 
 # --- targets that the product of marginals cannot be left for
@@ -60,7 +61,7 @@ def test_a_parity_of_six_bits_is_learnt_from_the_default_start(optimizer, fit_ev
     assert "(starts: marginals, random angles)" in report.summary()
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "twin"])
 def test_a_fit_that_no_start_helps_keeps_the_product_and_says_so(optimizer):
     prior = QCBM(
         5, 2, sampler="exact", optimizer=optimizer, fit_loss="mmd", shots=300,
@@ -71,7 +72,7 @@ def test_a_fit_that_no_start_helps_keeps_the_product_and_says_so(optimizer):
     assert report.kl == pytest.approx(report.kl_product, abs=1e-6)
     assert not report.lowered and "did NOT lower the loss beyond the error" in report.summary()
     assert report.starts[:2] == ("marginals", "random angles")
-    assert report.evaluations <= 80 + 2 * REPEATS
+    assert report.evaluations <= 80
     assert report.shots == 300 * report.evaluations
 
 
@@ -98,7 +99,7 @@ def test_a_far_target_is_fitted_from_a_new_start(optimizer, shots):
     assert report.starts[:2] == ("last angles", "marginals")
     assert report.lowered and "(starts: last angles, marginals)" in report.summary()
     assert report.loss_before > 10 * report.loss_after
-    assert report.evaluations <= 60 + 2 * (REPEATS if shots else 1)
+    assert report.evaluations <= 60 + (0 if shots else 2)
 
 
 def test_a_warm_start_below_the_product_is_kept():
@@ -136,7 +137,7 @@ def test_without_marginals_a_far_target_is_fitted_from_new_random_angles():
     ],
 )
 def test_drops_of_rounding_and_of_noise_lower_nothing(before, after, error, lowered):
-    report = FitReport(before, after, error=error)
+    report = FitReport(before, after, error_after=error)
     assert report.lowered is lowered
     assert ("did NOT lower" in report.summary()) is (before is not None and not lowered)
 

@@ -189,21 +189,31 @@ def check_angles(theta: Tensor | ArrayLike, n_params: int) -> Tensor:
     return theta
 
 
-def parameter_shift(values: Callable[[Tensor], Tensor], angles: Tensor) -> tuple[Tensor, Tensor]:
-    """Return values [...] at angles [P] and their derivatives [P, ...] by the parameter-shift rule.
+def parameter_shift(
+    values: Callable[[Tensor], Tensor],
+    angles: Tensor,
+    places: NDArray[np.int64] | None = None,
+    *,
+    repeats: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Return values [...] at angles [P] and their derivatives [p, ...] by the parameter-shift rule.
 
     f' = (f(+s) - f(-s)) / 2 with s = pi / 2 (Mitarai et al., arXiv:1803.00745). For the angles of
     RX, RY, RZ, RXX and RZZ, each of one gate, both are as exact as the values.
 
     Args:
         values: function from K sets of angles [K, P] to [K, ...]. It is called once, with all
-            2 P + 1 sets.
+            2 p + repeats sets.
         angles: angles [P] in radians.
+        places: the p places in them of the derivatives; default all.
+        repeats: number of sets whose mean gives the values at the angles.
     """
     shifts = math.pi / 2 * torch.eye(len(angles), dtype=angles.dtype, device=angles.device)
-    found = values(torch.cat([angles[None], angles + shifts, angles - shifts]))
-    up, down = found[1:].chunk(2)
-    return found[0], (up - down) / 2
+    if places is not None:
+        shifts = shifts[torch.from_numpy(places).to(angles.device)]
+    found = values(torch.cat([angles.repeat(repeats, 1), angles + shifts, angles - shifts]))
+    here, up, down = found.tensor_split([repeats, repeats + len(shifts)])
+    return here.mean(0), (up - down) / 2
 
 
 def mitigated(frequencies: Tensor, errors: Tensor) -> Tensor:

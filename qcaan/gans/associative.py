@@ -22,13 +22,11 @@ from qcaan import losses, training
 from qcaan.checks import different, number, whole
 from qcaan.data.images import ImageDataOptions
 from qcaan.networks import Discriminator, Generator
-from qcaan.optimizers import DecayingAdam
 from qcaan.priors.base import FitReport
 from qcaan.priors.make import (
     CircuitOptions,
     PriorOptions,
     check_prior_options,
-    fit_defaults,
     make_prior,
 )
 from qcaan.randomness import RandomState, isolated
@@ -36,6 +34,7 @@ from qcaan.samplers.jobs import DeviceOptions
 from qcaan.samplers.names import MakeSampler
 from qcaan.training import (
     EMA,
+    DecayingAdam,
     RunOptions,
     StepRecord,
     TrainingCollapsed,
@@ -129,8 +128,7 @@ class AssociativeConfig(
         """
         steps = self.steps_per_epoch or training.steps_per_epoch(n_images, self.batch_size)
         epochs = self.epochs or math.ceil(_DEFAULT_STEPS / steps)
-        shots, fit_loss = fit_defaults(self)
-        return replace(self, steps_per_epoch=steps, epochs=epochs, shots=shots, fit_loss=fit_loss)
+        return replace(self, steps_per_epoch=steps, epochs=epochs)
 
 
 @dataclass(frozen=True)

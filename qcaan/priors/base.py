@@ -5,6 +5,7 @@ A prior is fitted to the discriminator's latent bits, and the generator's inputs
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -35,18 +36,21 @@ class FitReport:
         loss_before, loss_after: loss at the first start and at the end; None if there was nothing
             to fit.
         evaluations: number of parameter sets whose distribution was computed or measured.
+        optimizer: name of the optimiser of the angles; empty if there is none.
         executions: number of circuits run for them: one per basis and parameter set, and those
             that measured readout errors.
         shots: number of shots of all executions.
+        jobs: number of requests to the engine; a device may split one into several jobs.
         seconds: duration in seconds.
         kl: KL(target || prior) in nats, summed over the measurement bases. None if the prior has
             no distribution over bitstrings, or if it must be estimated from shots: see `distances`.
         kl_product: the same of the product of the target's marginals, the fit without a circuit.
         tvd: total variation distance in [0, 1], summed over the bases.
-        error: standard error of the difference of the losses; 0 if they are exact.
+        error_before, error_after: standard errors of the losses; 0 if they are exact.
         starts: names of the starts of a quantum prior's fit, in order: `marginals` of the target
             (`marginals of parities` if the ansatz cannot start at their product), `last angles`
-            of the fit before, `random angles`. More than one means that others led nowhere.
+            of the fit before, `random angles`, or an `exact fit` by our engine. More than one means
+            that others led nowhere.
     """
 
     loss_before: float | None = None
@@ -54,12 +58,20 @@ class FitReport:
     evaluations: int = 0
     executions: int = 0
     shots: int = 0
+    jobs: int = 0
     seconds: float = 0.0
     kl: float | None = None
     kl_product: float | None = None
     tvd: float | None = None
-    error: float = 0.0
+    error_before: float = 0.0
+    error_after: float = 0.0
+    optimizer: str = ""
     starts: tuple[str, ...] = ()
+
+    @property
+    def error(self) -> float:
+        """Standard error of the difference of the losses."""
+        return math.hypot(self.error_before, self.error_after)
 
     @property
     def lowered(self) -> bool:
@@ -84,7 +96,8 @@ class FitReport:
         if self.loss_before is None or self.loss_after is None:
             text = "prior is fixed"
         else:
-            text = f"fit loss {self.loss_before:.4f} -> {self.loss_after:.4f}"
+            before = _with_error(self.loss_before, self.error_before)
+            text = f"fit loss {before} -> {_with_error(self.loss_after, self.error_after)}"
             if not self.lowered:
                 shots = f" beyond the error of its shots, {self.error:.1g}" if self.error else ""
                 text += f" (the fit did NOT lower the loss{shots})"
@@ -94,6 +107,10 @@ class FitReport:
             text += f", KL {self.kl:.3f} (product of marginals {self.kl_product:.3f}"
             text += ": the latent bits are independent)" if self.kl_product < INDEPENDENT else ")"
         return text
+
+
+def _with_error(value: float, error: float) -> str:
+    return f"{value:.4f}" + (f" ± {error:.4f}" if error else "")
 
 
 def lowers(before: float, after: float, error: float = 0.0) -> bool:
@@ -116,6 +133,8 @@ class Prior(nn.Module, ABC):
         n_bits: width of the bitstrings; None for a prior over real numbers.
         n_bases: number of measurement bases, whose bits stand side by side in a sample.
         schedule: for a quantum prior, which engine fits and which draws in each epoch.
+        fit_summaries: clauses for the console that say how a quantum prior is fitted, and why so:
+            before a change of engine, and after it.
     """
 
     dim: int
@@ -123,6 +142,7 @@ class Prior(nn.Module, ABC):
     n_bits: int | None
     n_bases: int = 1
     schedule: Schedule | None = None
+    fit_summaries: tuple[str, ...] = ()
     # an empty buffer that tells which device the prior is on
     _anchor: Tensor
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 from qcaan.checks import number, one_of, whole
 from qcaan.circuits.ansatz import AnsatzName, Basis, check_bases
-from qcaan.optimizers import OPTIMIZERS, OptimizerName
 from qcaan.priors.base import BitPrior, Prior
 from qcaan.priors.boltzmann import QBM, RBM
 from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
-from qcaan.priors.qcbm import QCBM, FitLoss, Initial, default_fit
+from qcaan.priors.fitting import FitOptions
+from qcaan.priors.qcbm import QCBM, Initial
 from qcaan.priors.shuffled import Shuffled
-from qcaan.samplers.names import MakeSampler, is_ideal
+from qcaan.samplers.names import MakeSampler
 
 PriorName = Literal[
     "qcbm", "shuffled", "gaussian", "bernoulli", "product", "histogram", "rbm", "qbm"
@@ -47,7 +47,7 @@ class PriorOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CircuitOptions:
+class CircuitOptions(FitOptions):
     """Options of the circuit of a quantum prior, of its engines and of its fits."""
 
     n_qubits: int = 8
@@ -68,17 +68,6 @@ class CircuitOptions:
     """Number of epochs on --train-sampler (default: exact) before --sampler is used."""
     mitigate_readout: bool = False
     """Correct the frequencies of shots for readout errors, which are measured once."""
-    optimizer: OptimizerName = "cobyla"
-    """Optimiser of the angles."""
-    fit_loss: FitLoss | None = None
-    """Loss of the fits, summed over the bases. Default: kl for exact probabilities; mmd, which
-    shots estimate well, for shots."""
-    shots: int | None = None
-    """Number of shots per basis in one evaluation of the loss; 0 for exact probabilities. Default:
-    0 if the engine of the fits has them, else 2,000."""
-    fit_evals: int = 300
-    """Maximum number of evaluations in an epoch's fit: parameter sets whose distribution is
-    computed or measured."""
     bank_shots: int = 20_000
     """Number of shots per basis drawn after each fit; the batches of an epoch resample them."""
     initial: Initial = "marginals"
@@ -98,16 +87,9 @@ def check_prior_options(prior: PriorOptions, circuit: CircuitOptions) -> None:
     whole("noise_dims", prior.noise_dims, 0)
     whole("n_qubits", circuit.n_qubits)
     check_bases(circuit.bases)
-    one_of("optimizer", circuit.optimizer, OPTIMIZERS)
+    FitOptions.__post_init__(circuit)
     if circuit.switch_after_epochs is not None:
         whole("switch_after_epochs", circuit.switch_after_epochs)
-
-
-def fit_defaults(circuit: CircuitOptions) -> tuple[int, FitLoss]:
-    """Return the number of shots and the loss of the fits, with the defaults filled in."""
-    exact = is_ideal(circuit.train_sampler or circuit.sampler)
-    shots, fit_loss = default_fit(exact, circuit.shots)
-    return shots, circuit.fit_loss or fit_loss
 
 
 def make_prior(
@@ -134,7 +116,6 @@ def make_prior(
     if prior.prior in _CLASSICAL:
         width = prior.latent_dim or circuit.n_qubits * len(circuit.bases)
         return _CLASSICAL[prior.prior](width, dither=prior.dither, noise_dims=prior.noise_dims)
-    shots, fit_loss = fit_defaults(circuit)
     qcbm = QCBM(
         circuit.n_qubits,
         circuit.n_layers,
@@ -144,10 +125,7 @@ def make_prior(
         train_sampler=circuit.train_sampler,
         switch_after_epochs=circuit.switch_after_epochs,
         mitigate_readout=circuit.mitigate_readout,
-        optimizer=circuit.optimizer,
-        fit_loss=fit_loss,
-        shots=shots,
-        fit_evals=circuit.fit_evals,
+        **{field.name: getattr(circuit, field.name) for field in fields(FitOptions)},
         bank_shots=circuit.bank_shots,
         initial=circuit.initial,
         dither=prior.dither,

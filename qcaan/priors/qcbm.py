@@ -10,25 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qcaan import losses
 from qcaan.bits import BitsLike, as_bits, target_probabilities
 from qcaan.checks import check_memory, one_of, whole
 from qcaan.circuits.ansatz import AnsatzName, Basis, make_ansatz
 from qcaan.circuits.born import BornMachine, mitigated
-from qcaan.optimizers import OPTIMIZERS, OptimizerName, fewest_evaluations
 from qcaan.priors.bank import BankedPrior
 from qcaan.priors.base import FitReport, compare, lowers
+from qcaan.priors.fitting import EXACTLY, FitOptions, Fitting, OptimizerChoice
 from qcaan.priors.marginals import angles_at_marginals
-from qcaan.priors.objective import BornObjective, gradient_evaluations
+from qcaan.priors.objective import BornObjective, FitLoss, Measurements
 from qcaan.priors.schedule import Schedule
-from qcaan.priors.starts import LAST, RANDOM, Search, Target, random_angles
+from qcaan.priors.starts import EXACT_FIT, LAST, RANDOM, Point, Search, Target, random_angles
 from qcaan.samplers.names import EXACT, EngineLike, MakeSampler, is_device, open_engine
 
-FitLoss = Literal["kl", "nll", "mmd"]
 Initial = Literal["marginals", "random"]
-
-# number of shots of an evaluation if none is named
-_FIT_SHOTS = 2000
 
 
 class QCBM(BankedPrior):
@@ -46,14 +41,21 @@ class QCBM(BankedPrior):
         bases: measurement bases, different ones of z, o, t.
         sampler: engine that draws: `exact` (our engine: gradients, shots on the device), a name of
             `qcaan.make_sampler`, a `BaseSamplerV2` or a Qiskit backend.
-        optimizer: name of the optimiser of the angles.
-        fit_loss: loss of the circuit's distribution against the target. Default: kl for exact
-            probabilities, and mmd, which shots estimate well, for shots.
+        optimizer: name of the optimiser of the angles. auto: cobyla for exact probabilities, twin
+            for a sampler with noise whose circuit our engine holds (20 qubits), else roto.
+        fit_loss: loss of the circuit's distribution against the target. From shots, kl and nll are
+            those of the circuit's distribution mixed with 20 % of the uniform one, and mmd is
+            unbiased.
         shots: number of shots per basis and evaluation; 0 for exact probabilities by our engine
             or, for Aer's samplers and Qiskit's reference, by Aer. Default: 0 if the engine of the
-            fits has them, else 2,000.
+            fits has them, else what the optimiser does best with (`qcaan.optimizers.SHOTS`).
         fit_evals: maximum number of evaluations in a fit: parameter sets whose distribution the
-            optimiser asks for.
+            optimiser asks for. Default: 300 of exact probabilities; from shots, as many as make
+            100,000 shots per basis.
+        fit_shots: maximum number of shots in a fit, of all bases together. Default: no limit but
+            `fit_evals`.
+        device_steps: number of evaluations of a fit on a sampler with noise that corrects a fit by
+            our exact engine. Default: fits on such a sampler use nothing else.
         bank_shots: number of shots per basis in the bank, from which `sample` draws with
             replacement.
         initial: start of the first fit: the target's `marginals` (the fitted product, so that the
@@ -94,10 +96,12 @@ class QCBM(BankedPrior):
         ansatz: AnsatzName = "ion-trap",
         bases: tuple[Basis, ...] = ("z",),
         sampler: EngineLike = "aer",
-        optimizer: OptimizerName = "cobyla",
-        fit_loss: FitLoss | None = None,
+        optimizer: OptimizerChoice = "auto",
+        fit_loss: FitLoss = "kl",
         shots: int | None = None,
-        fit_evals: int = 1000,
+        fit_evals: int | None = None,
+        fit_shots: int | None = None,
+        device_steps: int | None = None,
         bank_shots: int = 20_000,
         initial: Initial = "marginals",
         dither: float = 0.0,
@@ -116,7 +120,14 @@ class QCBM(BankedPrior):
             bank_shots=bank_shots,
             n_bases=len(bases),
         )
-        self.optimizer = one_of("optimizer", optimizer, OPTIMIZERS)
+        options = FitOptions(
+            optimizer=optimizer,
+            fit_loss=fit_loss,
+            shots=shots,
+            fit_evals=fit_evals,
+            fit_shots=fit_shots,
+            device_steps=device_steps,
+        )
         self.initial = one_of("initial", initial, get_args(Initial))
         # samplers and optimisers draw from it too, so its state is the prior's
         self.rng = np.random.default_rng(seed)
@@ -132,34 +143,14 @@ class QCBM(BankedPrior):
             switch_after_epochs,
         )
         self.born = self.schedule.late
-        exact = all(born.is_ideal for born in self.schedule.fitters)
-        default_shots, default_loss = default_fit(exact, shots)
-        self.shots = whole("shots", default_shots, 0)
-        chosen_loss = default_loss if fit_loss is None else fit_loss
-        self._loss = losses.BIT_LOSSES[one_of("fit_loss", chosen_loss, losses.BIT_LOSSES)]
-        for born in self.schedule.fitters:
-            born.engine.check_shots(self.shots)
+        self._fittings = {id(born): options.fitting(born) for born in self.schedule.fitters}
+        self.fit_summaries = tuple(fitting.summary for fitting in self.fittings)
         if mitigate_readout and self.born.is_ideal:
             raise ValueError(
                 "`mitigate_readout` is for samplers with noise, "
                 f"and {self.born.engine.name} has none"
             )
         self.mitigate_readout = mitigate_readout
-        fewest = max(
-            fewest_evaluations(
-                optimizer,
-                born.n_params,
-                gradient_evaluations(born, self.shots),
-                noisy=self.shots > 0,
-            )
-            for born in self.schedule.fitters
-        )
-        self.fit_evals = whole("fit_evals", fit_evals)
-        if fit_evals < fewest:
-            raise ValueError(
-                f"`fit_evals` must be at least {fewest} for {optimizer} on {self.born.n_params} "
-                f"angles, got {fit_evals}"
-            )
         if initial == "marginals":
             _, theta = angles_at_marginals(self.born, None, self.rng)
         else:
@@ -199,13 +190,16 @@ class QCBM(BankedPrior):
         """
         return super().fit(bits)
 
+    @property
+    def fittings(self) -> tuple[Fitting, ...]:
+        """How the angles are fitted: before a change of engine, and after it."""
+        return tuple(self._fittings.values())
+
     def _fit(self, bits: Tensor) -> FitReport:
         targets = target_probabilities(bits, self.n_bases)  # (n_bases, 2**n)
         born = self.schedule.fitter(int(self.fits))
+        fitting = self._fittings[id(born)]
         calibrated = bool(self.readout.any())
-        objective = BornObjective(born, targets, self._loss, self.shots, self._read)
-        target = Target(bits, targets, self._loss)
-        search = Search(objective, self.optimizer, target, self.rng, self.fit_evals)
 
         def new_start() -> tuple[str, Tensor]:
             if self.initial == "random":
@@ -213,17 +207,27 @@ class QCBM(BankedPrior):
             name, theta = angles_at_marginals(self.born, bits, self.rng)
             return name, theta.to(self.theta)
 
-        if self.fits:
-            best = search.run(LAST, self.theta.clone(), new_start)
-        elif self.initial == "random":
-            best = search.run(RANDOM, self.theta.clone(), None)
+        def searched(born: BornMachine, fitting: Fitting) -> tuple[Search, Point]:
+            search = self._search(born, fitting, bits, targets)
+            if self.fits:
+                return search, search.run(LAST, self.theta.clone(), new_start)
+            if self.initial == "random":
+                return search, search.run(RANDOM, self.theta.clone(), None)
+            return search, search.run(*new_start(), None)
+
+        if fitting.corrects:
+            simulated = BornMachine(born.ansatz, born.bases, EXACT, self.rng)
+            _, start = searched(simulated, EXACTLY)
+            search = self._search(born, fitting, bits, targets)
+            best = search.run(EXACT_FIT, start.theta, None)
         else:
-            best = search.run(*new_start(), None)
+            search, best = searched(born, fitting)
+        objective, target = search.objective, search.target
         first = search.points[0]
-        flat = best is first and lowers(first.loss, target.least_loss)
+        flat = not best.below(first) and lowers(first.loss, target.least_loss)
         if flat and (cause := objective.why_flat()):
-            warnings.warn(f"{self.optimizer} left all angles as they were: {cause}", stacklevel=4)
-        elif target.blind and target.holds(best.loss):
+            warnings.warn(f"{fitting.optimizer} could not move the angles: {cause}", stacklevel=4)
+        elif target.blind and target.holds(best):
             warnings.warn(
                 "the target's correlations are of three or more bits, and no start of this fit "
                 f"({', '.join(search.starts)}) led below the product of its marginals; exact "
@@ -241,11 +245,20 @@ class QCBM(BankedPrior):
             best.loss,
             objective.n_evaluations,
             executions=(objective.n_evaluations + calibrations) * self.n_bases,
-            shots=(objective.n_evaluations * self.shots + calibrations * self.bank_shots)
+            shots=(objective.n_evaluations * fitting.shots + calibrations * self.bank_shots)
             * self.n_bases,
-            error=first.error(best),
+            jobs=objective.n_jobs + (calibrations > 0),
+            optimizer=fitting.optimizer,
+            error_before=first.error,
+            error_after=best.error,
             starts=tuple(search.starts),
         )
+
+    def _search(self, born: BornMachine, fitting: Fitting, bits: Tensor, targets: Tensor) -> Search:
+        measurements = Measurements(born, fitting.shots, fitting.evaluations)
+        objective = BornObjective(measurements, targets, fitting.fit_loss, self._read, self.rng)
+        target = Target(bits, targets, objective.loss)
+        return Search(objective, fitting.optimizer, target, self.rng, fitting.evaluations)
 
     def _distances_after_fit(self, bits: Tensor) -> dict[str, Any]:
         # on a device, distances need a bank of shots, which a fit does not draw
@@ -332,15 +345,3 @@ class QCBM(BankedPrior):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.rng.bit_generator.state = state["rng"]
-
-
-def default_fit(exact: bool, shots: int | None) -> tuple[int, FitLoss]:
-    """Return the number of shots and the loss of fits for which none is named.
-
-    Args:
-        exact: whether the engines of the fits have exact probabilities.
-        shots: number of shots; None if none is named.
-    """
-    if shots is None:
-        shots = 0 if exact else _FIT_SHOTS
-    return shots, "mmd" if shots else "kl"

@@ -28,7 +28,7 @@ class Shuffled(BankedPrior):
             qcbm.dim, qcbm.dither, qcbm.noise_dims, bank_shots=qcbm.bank_shots, n_bases=qcbm.n_bases
         )
         self.qcbm, self.rng = qcbm, qcbm.rng
-        self.schedule = qcbm.schedule
+        self.schedule, self.fit_summaries = qcbm.schedule, qcbm.fit_summaries
 
     def _fit(self, bits: Tensor) -> FitReport:
         self.banked.fill_(False)

@@ -7,6 +7,7 @@ where it started.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,9 +22,7 @@ from qcaan.priors.base import INDEPENDENT, lowers
 from qcaan.priors.objective import BornObjective
 
 # names of starts, beside those of `qcaan.priors.marginals`
-LAST, RANDOM = "last angles", "random angles"
-# number of evaluations from shots whose mean is the loss of a start or of a result
-REPEATS = 5
+LAST, RANDOM, EXACT_FIT = "last angles", "random angles", "exact fit"
 # share of what is to be gained over the product; less than it counts as nothing
 _NOTHING = 0.05
 # share of the product's KL up to which correlations of pairs may be those of few samples
@@ -36,7 +35,7 @@ class Target:
     Args:
         bits: the target's bits [m, n_bases * n].
         probs: their frequencies [n_bases, 2**n].
-        loss: the loss of the fit.
+        loss: the loss [] of the fit, of distributions [n_bases, 2**n].
 
     Attributes:
         product_loss: loss of the product of the target's marginals.
@@ -46,20 +45,13 @@ class Target:
             product of its marginals is a start that nothing leaves.
     """
 
-    def __init__(
-        self, bits: Tensor, probs: Tensor, loss: Callable[[Tensor, Tensor], Tensor]
-    ) -> None:
+    def __init__(self, bits: Tensor, probs: Tensor, loss: Callable[[Tensor], Tensor]) -> None:
         parts = bits.double().chunk(len(probs), 1)
         products = torch.stack([product_probabilities(part.mean(0)) for part in parts])
-
-        def total(loss: Callable[[Tensor, Tensor], Tensor], models: Tensor) -> float:
-            return sum(float(loss(t, m)) for t, m in zip(probs, models, strict=True))
-
-        self.product_loss = total(loss, products)
-        self.least_loss = total(loss, probs)
+        self.product_loss, self.least_loss = float(loss(products)), float(loss(probs))
         gain = max(0.0, self.product_loss - self.least_loss)
         self._left_at = self.product_loss - _NOTHING * gain
-        kl = total(losses.kl, products)
+        kl = sum(float(losses.kl(t, m)) for t, m in zip(probs, products, strict=True))
         pairs = sum(_pair_information(part) for part in parts)
         n_pairs = sum(part.shape[1] * (part.shape[1] - 1) // 2 for part in parts)
         # independent bits show n_pairs / (2 m) nats on average
@@ -67,9 +59,12 @@ class Target:
         self.correlated = kl >= INDEPENDENT
         self.blind = self.correlated and pairs < max(sampled, _NOTHING * kl)
 
-    def holds(self, loss: float) -> bool:
-        """Return whether a loss is that of the product of marginals, or no lower to speak of."""
-        return loss >= self._left_at
+    def holds(self, point: Point) -> bool:
+        """Return whether a loss is that of the product of marginals, or no lower to speak of.
+
+        Within twice its standard error it cannot be told from that.
+        """
+        return point.loss + 2 * point.error >= self._left_at
 
 
 def _pair_information(bits: Tensor) -> float:
@@ -84,31 +79,25 @@ def _pair_information(bits: Tensor) -> float:
     return float(total.triu(1).sum())
 
 
-@dataclass
+@dataclass(frozen=True)
 class Point:
-    """Angles [P] and the losses [r] measured there: one if they are exact."""
+    """Angles [P], and the loss that was measured there, with its standard error."""
 
     theta: Tensor
-    values: Tensor
+    loss: float
+    error: float
 
-    @property
-    def loss(self) -> float:
-        """Mean loss."""
-        return float(self.values.mean())
-
-    def error(self, other: Point) -> float:
-        """Return the standard error of the difference of two losses; 0 if they are exact."""
-        if len(self.values) == 1:
-            return 0.0
-        return float(sum(point.values.var() / len(point.values) for point in (self, other)) ** 0.5)
+    def below(self, other: Point) -> bool:
+        """Return whether the loss is lower than at another point, beyond rounding and noise."""
+        return lowers(other.loss, self.loss, math.hypot(self.error, other.error))
 
 
 @dataclass
 class Search:
     """A search for the angles of the lowest loss, within a budget of evaluations.
 
-    Measuring the first start and the first result costs as many evaluations again as one
-    measurement takes; all others are within the budget.
+    Measurements of starts and of results are within the budget, but for the first start and the
+    first result if probabilities are exact.
 
     Attributes:
         objective: the loss as a function of the angles.
@@ -128,6 +117,9 @@ class Search:
     starts: list[str] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.left += 0 if self.objective.shots else 2
+
     def run(
         self, name: str, theta: Tensor, again: Callable[[], tuple[str, Tensor]] | None
     ) -> Point:
@@ -139,57 +131,92 @@ class Search:
             again: maker of a start from which a fit would begin anew, if the start is not one.
         """
         self.starts.append(name)
-        best = self._measure(theta)
-        if again is not None and best.loss > self.target.product_loss and self._pay():
+        first = self._measure(theta)
+        if self.objective.shots:
+            return self._run_once(first, again)
+        return self._run_on(first, again)
+
+    def _run_once(self, first: Point, again: Callable[[], tuple[str, Tensor]] | None) -> Point:
+        """Spend the budget on one start, and return the best point, from shots.
+
+        So what a fit asks of a device does not depend on the answers, and can be planned. The
+        product's loss, at which a new start begins, is known without a measurement. A warm start
+        that stands at the product gives way to random angles in every second fit or so. The angles
+        after the fit are kept unless they are worse than those before it beyond the noise; those
+        from another start are kept if they are better beyond the noise.
+        """
+        start = first
+        if again is not None and first.loss - 2 * first.error > self.target.product_loss:
+            other_name, other = again()
+            self.starts.append(other_name)
+            start = Point(other, math.inf, 0.0)
+        elif self._stuck(first) and self.starts[-1] != RANDOM:
+            warm = self.starts[-1] == LAST
+            if self.target.blind or (warm and self.rng.random() < 0.5):
+                start = self._random(first)
+        point = self._minimise(start, self._spare)
+        if start is first:
+            return first if first.below(point) else point
+        return point if point.below(first) else first
+
+    def _run_on(self, best: Point, again: Callable[[], tuple[str, Tensor]] | None) -> Point:
+        """Go on from other starts while the budget lasts, and return the best point, exactly."""
+        start = best
+        if again is not None and best.loss > self.target.product_loss and self._spare >= 1:
             other_name, other = again()
             point = self._measure(other)
-            if lowers(best.loss, point.loss, best.error(point)):
+            if point.below(best):
                 self.starts.append(other_name)
-                best, theta = point, other
-        if self.target.blind and self.target.holds(best.loss) and self.starts[-1] != RANDOM:
-            theta = self._random(theta)
-        while self.left >= self._fewest:
-            before = self.objective.n_evaluations
-            moved = OPTIMIZERS[self.optimizer](self.objective, theta, self.left, self.rng)
-            self.left -= self.objective.n_evaluations - before
-            point = self._measure(moved)
-            if lowers(best.loss, point.loss) or (self.objective.noisy and point.loss < best.loss):
-                best = point
-            stuck = self.target.correlated and self.target.holds(best.loss)
-            if not stuck or self.left < self._fewest + self._repeats:
+                best = start = point
+        # half of the budget shows whether a warm start at the product stands still
+        halved = self._stuck(best) and self.starts[-1] == LAST
+        if self._stuck(best) and self.target.blind and self.starts[-1] != RANDOM:
+            start = self._random(start)
+        budget = self._spare // 2 if halved else self._spare
+        while budget >= self._fewest:
+            point = self._minimise(start, budget)
+            best = point if point.below(best) else best
+            budget = self._spare
+            if self._stuck(best):
+                start = self._random(start) if budget >= self._fewest else start
+            elif halved:
+                start = best
+            else:
                 break
-            self._pay()
-            theta = self._random(theta)
+            halved = False
         return best
 
+    def _stuck(self, point: Point) -> bool:
+        return self.target.correlated and self.target.holds(point)
+
+    def _minimise(self, start: Point, budget: int) -> Point:
+        before = self.objective.n_evaluations
+        theta = OPTIMIZERS[self.optimizer](self.objective, start.theta, budget, self.rng)
+        self.left -= self.objective.n_evaluations - before
+        return self._measure(theta)
+
     @property
-    def _repeats(self) -> int:
-        return REPEATS if self.objective.noisy else 1
+    def _spare(self) -> int:
+        """Number of evaluations left but for a last measurement."""
+        return self.left - self.objective.measurements.of_a_loss
 
     @property
     def _fewest(self) -> int:
         objective = self.objective
         return fewest_evaluations(
-            self.optimizer,
-            objective.n_params,
-            objective.gradient_evaluations,
-            noisy=objective.noisy,
+            self.optimizer, objective.n_params, objective.cost, noisy=objective.shots > 0
         )
 
     def _measure(self, theta: Tensor) -> Point:
-        self.points.append(Point(theta, self.objective(torch.stack([theta] * self._repeats))))
+        self.left -= self.objective.measurements.of_a_loss
+        self.points.append(Point(theta, *self.objective.measure(theta)))
         return self.points[-1]
 
-    def _pay(self) -> bool:
-        """Take one measurement from the budget, if it has as many evaluations."""
-        if self.left < self._repeats:
-            return False
-        self.left -= self._repeats
-        return True
-
-    def _random(self, theta: Tensor) -> Tensor:
+    def _random(self, start: Point) -> Point:
+        """Return a start at random angles, whose loss is not measured."""
         self.starts.append(RANDOM)
-        return random_angles(len(theta), self.rng).to(theta)
+        angles = random_angles(len(start.theta), self.rng).to(start.theta)
+        return Point(angles, math.inf, 0.0)
 
 
 def random_angles(n: int, rng: np.random.Generator) -> Tensor:

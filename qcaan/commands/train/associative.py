@@ -52,7 +52,7 @@ def main(
     journal = Journal(run.jobs_path)
     samplers = SamplerFactory(config, journal)
     # refuses bad options before any data are read
-    make_prior(config, config, seed=config.seed, make_sampler=samplers)
+    prior = make_prior(config, config, seed=config.seed, make_sampler=samplers)
     data = load_images(config.data, root=config.data_root)
     train_set = data.only(config.digits)
     if eval_images:
@@ -61,6 +61,8 @@ def main(
     config = config.resolved(len(train_set.images))
     assert config.epochs is not None
     announce_data(data.provenance, stands_in=data.stands_in)
+    for summary in prior.fit_summaries:
+        console.print(f"fits: {summary}")
     plan = plan_run(config, samplers, eval_images)
     announce_plan(plan, config, config.epochs, dry_run=dry_run)
     if dry_run:

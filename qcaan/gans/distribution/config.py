@@ -19,10 +19,10 @@ from qcaan.gans.distribution.discriminator import (
 )
 from qcaan.gans.distribution.generator import GradientName
 from qcaan.gans.distribution.qgan import QGAN
-from qcaan.optimizers import DecayingAdam
 from qcaan.samplers.jobs import DeviceOptions
 from qcaan.samplers.names import MakeSampler, open_engine
 from qcaan.samplers.simulators import DEFAULT_SHOTS
+from qcaan.training import DecayingAdam
 
 
 @dataclass(frozen=True, kw_only=True)

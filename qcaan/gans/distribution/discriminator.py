@@ -15,8 +15,8 @@ from qcaan.checks import Floats, one_of
 from qcaan.gans.distribution.grid import Grid
 from qcaan.losses import gradient_penalty
 from qcaan.networks import PointMLP
-from qcaan.optimizers import HALF_STEPS, DecayingAdam, load_optimizer
 from qcaan.randomness import RandomState, isolated
+from qcaan.training import HALF_STEPS, DecayingAdam, load_optimizer
 
 GridLoss = Literal["bce", "wgan-gp"]
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]

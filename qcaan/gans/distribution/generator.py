@@ -25,8 +25,8 @@ from qcaan.circuits.qiskit_circuits import (
 from qcaan.gans.distribution.circuit import CircuitLike, check_circuit, is_gate
 from qcaan.gans.distribution.discriminator import MakeOptimizer
 from qcaan.gans.distribution.grid import Grid
-from qcaan.optimizers import DecayingAdam, load_optimizer
 from qcaan.samplers.names import EXACT, EngineLike
+from qcaan.training import DecayingAdam, load_optimizer
 
 GradientName = Literal["backprop", "parameter-shift", "spsa"]
 GradientLike: TypeAlias = GradientName | Callable[[Floats], ArrayLike]

@@ -26,11 +26,11 @@ from qcaan.gans.image.networks import (
     make_decoder,
     make_discriminator,
 )
-from qcaan.optimizers import DecayingAdam
 from qcaan.randomness import RandomState, isolated
 from qcaan.samplers.names import EXACT, EngineLike, MakeSampler, open_engine
 from qcaan.training import (
     EMA,
+    DecayingAdam,
     EpochRecord,
     StepRecord,
     finite_values,
