@@ -150,4 +150,4 @@ def test_mmd_from_shots_has_the_mean_of_the_exact_one():
         assert float(found.mean()) == pytest.approx(float(losses.mmd(target, model)), abs=4 * error)
         plug_in = losses.mmd(target, drawn)
         assert plug_in.mean() - found.mean() > 10 * error
-        assert (found < plug_in).all()
+        assert (found <= plug_in + 1e-12).all()
