@@ -240,6 +240,7 @@ def test_a_sampler_object_serves_as_well_as_a_name_and_gives_frequencies():
         ({"fit_shots": 10, "shots": 0}, "`fit_shots` limits shots, and `shots` 0 asks for none"),
         ({"fit_shots": 0}, "`fit_shots` must be at least 1, got 0"),
         ({"device_steps": 0}, "`device_steps` must be at least 1, got 0"),
+        ({"device_steps": 5}, "`device_steps` is for fits on samplers without exact probabilities"),
         ({"fit_loss": "mmd", "shots": 1}, "`shots` must be at least 2 for `fit_loss` mmd, got 1"),
         (
             {"n_qubits": 21, "n_layers": 1, "shots": 9, "optimizer": "twin"},

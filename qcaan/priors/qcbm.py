@@ -145,6 +145,11 @@ class QCBM(BankedPrior):
         self.born = self.schedule.late
         self._fittings = {id(born): options.fitting(born) for born in self.schedule.fitters}
         self.fit_summaries = tuple(fitting.summary for fitting in self.fittings)
+        if device_steps is not None and all(born.is_ideal for born in self.schedule.fitters):
+            raise ValueError(
+                "`device_steps` is for fits on samplers without exact probabilities, "
+                f"and {self.schedule.early.engine.name} has them"
+            )
         if mitigate_readout and self.born.is_ideal:
             raise ValueError(
                 "`mitigate_readout` is for samplers with noise, "
