@@ -17,6 +17,8 @@ from qcaan.samplers.names import SamplerFactory
 
 IMAGES = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
+FAST = {"sampler": "aqt:ideal", "epochs": 2}
+
 
 def machine() -> BornMachine:
     return BornMachine(make_ansatz("ion-trap", 2, 1), ("z",), "exact", np.random.default_rng(0))
@@ -47,11 +49,11 @@ def test_a_schedule_says_who_fits_and_who_draws_in_each_epoch():
         {"switch_after_epochs": 1, "prior": "shuffled"},
         {"switch_after_epochs": 3},
         {"switch_after_epochs": 2, "optimizer": "spsa", "fit_evals": 50},
-        {"optimizer": "roto"},
-        {"optimizer": "auto", "bases": ("z", "o")},
-        {"optimizer": "auto", "device_steps": 5, "mitigate_readout": True},
-        {"optimizer": "cobyla", "fit_shots": 500, "fit_evals": None},
-        {"optimizer": "adam", "fit_evals": 40},
+        {"optimizer": "roto", **FAST},
+        {"optimizer": "auto", "bases": ("z", "o"), **FAST},
+        {"optimizer": "auto", "device_steps": 5, "mitigate_readout": True, **FAST},
+        {"optimizer": "cobyla", "fit_shots": 500, "fit_evals": None, **FAST},
+        {"optimizer": "adam", "fit_evals": 40, **FAST},
         {"switch_after_epochs": 2, "train_sampler": "aer"},
     ],
 )

@@ -152,5 +152,5 @@ def test_the_table_of_the_documentation_is_that_of_the_data():
         f"{IBM.date} |",
         f"| `aqt:RESOURCE` | {NO_PRICE} | | |",
     ]
-    table = re.search(r"^### Prices\n.*?((?:^\|[^\n]*\n)+)", DEVICES.read_text(), re.M | re.S)
+    table = re.search(r"^## Prices\n.*?((?:^\|[^\n]*\n)+)", DEVICES.read_text(), re.M | re.S)
     assert table is not None and table[1].splitlines()[2:] == rows
