@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import count
 from typing import Literal, Protocol
 
 import numpy as np
@@ -113,10 +112,10 @@ def cobyla(
 def _cobyla_from_shots(
     objective: Objective, theta: Tensor, evaluations: int, rng: np.random.Generator
 ) -> Tensor:
-    mean, square = torch.zeros_like(theta), torch.zeros_like(theta)
     repeats = min(math.ceil(_POINT_SHOTS / objective.shots), max(1, evaluations // 50))
-    keep_mean, keep_square = 0.8, 0.99
-    for step in count(1):
+    point = theta.clone().requires_grad_()
+    averaged = torch.optim.Adam([point], lr=1.0, betas=(0.8, 0.99), eps=1e-12)
+    while True:
         # of all angles, or of some if the budget has not enough for all
         spare = evaluations - _POINTS * repeats
         n_angles = len(theta)
@@ -129,16 +128,13 @@ def _cobyla_from_shots(
         slopes[torch.from_numpy(places).to(theta.device)] = objective.gradient(theta, places)[1]
         if not slopes.any():
             return theta  # a critical point
-        mean = keep_mean * mean + (1 - keep_mean) * slopes
-        square = keep_square * square + (1 - keep_square) * slopes**2
-        spread = (square / (1 - keep_square**step)).sqrt().clamp_min(1e-12)
-        directions = torch.stack(
-            [-mean / (1 - keep_mean**step) / spread, -slopes / slopes.abs().max()]
-        )
+        point.data.copy_(theta)
+        point.grad = slopes
+        averaged.step()
+        directions = torch.stack([point.detach() - theta, -slopes / slopes.abs().max()])
         ahead = np.array([_REACH, 0.0])
         theta = _cobyla(objective, theta, directions, ahead, _POINTS, _REACH, 1e-6, repeats=repeats)
         evaluations -= objective.cost(n_angles) + _POINTS * repeats
-    raise AssertionError
 
 
 def _cobyla(

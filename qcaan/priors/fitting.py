@@ -108,13 +108,13 @@ class FitOptions:
             born.engine.check_shots(shots)
         learns = optimizer in _LEARN_FROM_SHOTS
         if optimizer == "twin":
-            check_exact_engine("optimizer", n_qubits)
+            _check_exact_engine("optimizer", n_qubits)
         if self.fit_loss == "mmd" and shots == 1:
             raise ValueError("`shots` must be at least 2 for `fit_loss` mmd, got 1")
         evaluations = self._evaluations(shots, len(born.bases))
         corrects = self.device_steps is not None and not born.is_ideal
         if self.device_steps is not None and corrects:
-            check_exact_engine("device_steps", n_qubits)
+            _check_exact_engine("device_steps", n_qubits)
             evaluations = min(evaluations, self.device_steps)
         self._check_budget(born, optimizer, shots, evaluations)
         what = f"{evaluations:,} evaluations"
@@ -158,7 +158,7 @@ class FitOptions:
         raise ValueError(f"`fit_evals` must be at least {fewest} {detail}, got {evaluations}")
 
 
-def check_exact_engine(name: str, n_qubits: int) -> None:
+def _check_exact_engine(name: str, n_qubits: int) -> None:
     """Check that our exact engine holds circuits of so many qubits.
 
     Raises:

@@ -186,8 +186,9 @@ class QCBM(BankedPrior):
 
         A fit starts anew if its last angles are worse than a new start. If its start is one that
         the optimiser cannot leave, it tries random angles, within the same budget. The report's
-        `starts` name all of them. The best angles are kept, at new evaluations of each. The bank
-        is then out of date: call `draw_bank`. On a device, a fit submits jobs that may be paid for.
+        `starts` name all of them. The best angles are kept; from shots, the new ones unless they
+        are worse beyond the noise (see `qcaan.priors.starts.Search`). The bank is then out of date:
+        call `draw_bank`. On a device, a fit submits jobs that may be paid for.
 
         Warns:
             UserWarning: the loss is flat where the fit started, so the optimiser could not move;
