@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from qiskit import QuantumCircuit, transpile
+from qiskit import QuantumCircuit
+from qiskit.dagcircuit import DAGCircuit
 from qiskit.primitives import (
     BackendSamplerV2,
     BaseSamplerV2,
@@ -21,7 +23,8 @@ from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2
 from qiskit.providers.basic_provider import BasicSimulator
-from qiskit.transpiler import Target
+from qiskit.transpiler import AnalysisPass, PassManager, Target, generate_preset_pass_manager
+from qiskit.transpiler.passes.layout.vf2_utils import ErrorMap
 from qiskit_aer import AerSimulator
 from qiskit_aer.backends.aerbackend import AerBackend
 
@@ -208,13 +211,37 @@ class Transpiler:
     def _transpiled(
         self, circuit: QuantumCircuit, *, level: int, layout: list[int] | None = None
     ) -> QuantumCircuit:
-        return transpile(
-            circuit,
-            **self._target,
-            optimization_level=level,
-            seed_transpiler=0,
-            initial_layout=layout,
+        passes = generate_preset_pass_manager(
+            level, **self._target, seed_transpiler=0, initial_layout=layout
         )
+        if target := self._target["target"]:
+            passes.pre_layout = PassManager([_MeanErrors(target)])
+        return passes.run(circuit)
+
+
+class _MeanErrors(AnalysisPass):
+    """Sets the mean error of each qubit and coupling, by which layouts are compared.
+
+    Qiskit adds the errors up in an order that differs from process to process, and the last digit
+    of a sum decides between layouts that are equally good. These sums are exact.
+    """
+
+    def __init__(self, target: Target) -> None:
+        super().__init__()
+        self._errors: ErrorMap | None = None
+        found: dict[tuple[int, ...], list[float]] = {}
+        for name in target.operation_names:
+            for qubits, gate in target[name].items():
+                if qubits:
+                    found.setdefault(qubits, []).append(gate.error or 0.0 if gate else 0.0)
+        if any(any(errors) for errors in found.values()):
+            self._errors = ErrorMap(len(found))
+            for qubits, errors in found.items():
+                mean = math.fsum(errors) / len(errors)
+                self._errors.add_error((qubits[0], qubits[-1]), mean)
+
+    def run(self, dag: DAGCircuit) -> None:
+        self.property_set["vf2_avg_error_map"] = self._errors
 
 
 def ordered(target: Target) -> Target:
