@@ -53,14 +53,14 @@ def test_a_word_that_only_groups_commands_has_help_too(capsys):
         main(words)
         printed = capsys.readouterr().out
         assert printed.startswith("usage: qcaan compare [-h] NAME ...")
-        assert all(f"  compare {name} " in printed for name in ("priors", "fits", "qgan"))
+        assert all(f"  compare {name} " in printed for name in ("priors", "fits", "shots", "qgan"))
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["warp"], "unknown command 'warp'; choose from train, train-image"),
-        (["compare", "warp"], "unknown `compare` 'warp'; choose from priors, fits, qgan"),
+        (["compare", "warp"], "unknown `compare` 'warp'; choose from priors, fits, shots, qgan"),
         (["train", "--latent", "deep"], "unknown `latent` 'deep'; choose from bottleneck, skip"),
         (["train", "--epochs", "0"], "`epochs` must be at least 1, got 0"),
         (["train", "--seed", "-1"], "`seed` must be at least 0 and below 2**63, got -1"),

@@ -165,7 +165,7 @@ def test_a_distribution_has_a_row_for_each_dimension_and_one_for_the_history():
 
 
 def test_a_spread_shows_every_value_and_the_mean():
-    (axes,) = reports.spread_figure({"qcbm": [1, 2, 6], "rbm": [4]}, "FID").axes
+    (axes,) = reports.spread_figure({"": {"qcbm": [1, 2, 6], "rbm": [4]}}, "FID").axes
     dots, mean, lone, _ = axes.lines
     assert dots.get_xydata().tolist() == [[1, 0], [2, 0], [6, 0]]
     assert mean.get_xydata().tolist() == [[3, 0]]
@@ -188,7 +188,9 @@ def test_curves_share_logarithmic_axes_and_have_one_legend():
 
 
 def test_a_figure_is_saved_whole_or_not_at_all(tmp_path):
-    path = reports.save_figure(tmp_path / "fid.png", reports.spread_figure({"rbm": [4]}, "FID"))
+    path = reports.save_figure(
+        tmp_path / "fid.png", reports.spread_figure({"": {"rbm": [4]}}, "FID")
+    )
     assert path == tmp_path / "fid.png"
     with Image.open(path) as picture:
         assert picture.size == (9 * 90, round(1.3 * 90))

@@ -28,6 +28,10 @@ COMMANDS = {
     "evaluate": ("evaluate", "score the images of a run"),
     "compare priors": ("compare.priors", "train and score every prior with the same networks"),
     "compare fits": ("compare.fits", "fit the bits of a run with every optimiser and model"),
+    "compare shots": (
+        "compare.shots",
+        "fit bits by every optimiser, at equal shots",
+    ),
     "compare qgan": ("compare.qgan", "measure the QGAN on its standard cases"),
     "samplers": ("samplers", "list the samplers and the reasons why some are unavailable"),
     "benchmark": ("benchmark.speed", "time the parts that must be fast, as ratios"),

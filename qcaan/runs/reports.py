@@ -206,24 +206,31 @@ def distribution_figure(
     return figure
 
 
-def spread_figure(values: Mapping[str, Sequence[float]], label: str) -> Figure:
-    """Plot named lists of positive values, one row each, on a logarithmic axis.
+def spread_figure(panels: Mapping[str, Mapping[str, Sequence[float]]], label: str) -> Figure:
+    """Plot panels of named lists of positive values, a row each, on one logarithmic axis.
 
     Args:
-        values: values for each name; every value and their mean are shown.
+        panels: for each title of a panel, the values of its rows by their names. Every value and
+            their mean are shown.
         label: name of the quantity.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 1 + 0.3 * len(values)), layout="constrained")
-    axes = figure.subplots()
-    for row, numbers in enumerate(values.values()):
-        axes.plot(numbers, [row] * len(numbers), "o", color="tab:blue", alpha=0.5)
-        axes.plot(sum(numbers) / len(numbers), row, "|", color="tab:red", ms=16, mew=2)
-    axes.set_yticks(range(len(values)), list(values))
-    axes.invert_yaxis()
-    axes.set(xlabel=f"{label} (dots: seeds; bar: their mean)", xscale="log")
-    axes.grid(axis="x", alpha=0.3, which="both")
+    heights = [1.5 + len(rows) for rows in panels.values()]
+    figure = Figure(figsize=(9, 1 + 0.3 * sum(heights)), layout="constrained")
+    column = figure.subplots(
+        len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )[:, 0]
+    for axes, (title, rows) in zip(column, panels.items(), strict=True):
+        for row, numbers in enumerate(rows.values()):
+            axes.plot(numbers, [row] * len(numbers), "o", color="tab:blue", alpha=0.5)
+            axes.plot(sum(numbers) / len(numbers), row, "|", color="tab:red", ms=16, mew=2)
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set(title=title, xscale="log")
+        axes.margins(y=0.1)
+        axes.invert_yaxis()
+        axes.grid(axis="x", alpha=0.3, which="both")
+    column[-1].set_xlabel(f"{label} (dots: seeds; bar: their mean)")
     return figure
 
 

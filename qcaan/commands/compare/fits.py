@@ -17,15 +17,14 @@ from torch import Tensor
 from qcaan.bits import all_bitstrings, bits_to_index, histogram, product_probabilities
 from qcaan.checks import whole
 from qcaan.circuits.ansatz import Basis
+from qcaan.commands.compare.targets import Target, latent_bits
 from qcaan.files import check_new_folder, write_csv
 from qcaan.optimizers import OptimizerName
 from qcaan.priors.base import MAX_HISTOGRAM_BITS
 from qcaan.priors.boltzmann import RBM
 from qcaan.priors.qcbm import QCBM
 from qcaan.runs import reports
-from qcaan.runs.directory import RunDirectory, RunError
-from qcaan.runs.loading import load_run
-from qcaan.runs.restoring import load_data
+from qcaan.runs.directory import RunDirectory
 from qcaan.runs.session import console
 
 # engines of the optimisers: Aer for COBYLA, as in the default run, and our engine for the others
@@ -75,28 +74,12 @@ def main(
     folder = out or run / "fits"
     RunDirectory(run).config()
     check_new_folder(folder)
-    bits, n_qubits, bases = _latent_bits(run, seed, data_root)
+    target = latent_bits(run, seed, data_root)
     folder.mkdir(parents=True, exist_ok=True)
-    _compare_optimizers(bits, n_qubits, bases, budgets=budgets, folder=folder, seed=seed)
+    _compare_optimizers(target, budgets=budgets, folder=folder, seed=seed)
+    bits = target.bits
     if bits.shape[1] % 2 == 0 and bits.shape[1] <= MAX_HISTOGRAM_BITS:
         _compare_models(bits, (evaluations, deep_evaluations), folder=folder, seed=seed)
-
-
-def _latent_bits(
-    path: Path, seed: int, data_root: Path | None
-) -> tuple[Tensor, int, tuple[Basis, ...]]:
-    """Return the latent bits [m, n_bits] of a run's training images, its qubits and its bases.
-
-    Raises:
-        RunError: there is no such run, its prior has no bits, or its data have changed.
-    """
-    run = load_run(path, seed=seed, device="cpu", data_root=data_root)
-    if run.system != "associative" or run.gan.prior.n_bits is None:
-        raise RunError(f"{path} holds no run whose prior has bits")
-    config = run.gan.config
-    data, _ = load_data(run.directory, data_root or config.data_root)
-    images = data.only(config.digits).images
-    return run.gan.latent_bits(images), config.n_qubits, config.bases
 
 
 @dataclass(frozen=True)
@@ -122,13 +105,7 @@ class _Fit:
 
 
 def _compare_optimizers(
-    bits: Tensor,
-    n_qubits: int,
-    bases: tuple[Basis, ...],
-    *,
-    budgets: tuple[int, ...],
-    folder: Path,
-    seed: int,
+    target: Target, *, budgets: tuple[int, ...], folder: Path, seed: int
 ) -> None:
     """Fit with every optimiser at every budget, in one basis and in the run's bases.
 
@@ -136,15 +113,16 @@ def _compare_optimizers(
     """
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     rows: list[list[object]] = []
-    for chosen in dict.fromkeys((bases[:1], bases)):
-        title = f"bases {' '.join(chosen)}"
+    for n_bases in dict.fromkeys((1, len(target.bases))):
+        part = target.first(n_bases)
+        title = f"bases {' '.join(part.bases)}"
         panels[title] = {}
         table = Table("optimiser", "evaluations", "seconds", "KL", "of the product's", title=title)
-        for fit in _fits(bits[:, : n_qubits * len(chosen)], n_qubits, chosen, budgets, seed):
+        for fit in _fits(part, budgets, seed):
             panels[title].setdefault(fit.label, []).append((fit.seconds, fit.share))
             rows.append(
                 [
-                    *(fit.optimizer, _ENGINES[fit.optimizer], " ".join(chosen), fit.budget),
+                    *(fit.optimizer, _ENGINES[fit.optimizer], " ".join(part.bases), fit.budget),
                     *(fit.seconds, fit.kl, fit.kl_product),
                 ]
             )
@@ -161,17 +139,16 @@ def _compare_optimizers(
     console.print(f"wrote {reports.save_figure(folder / 'fits.png', figure)}")
 
 
-def _fits(
-    bits: Tensor, n_qubits: int, bases: tuple[Basis, ...], budgets: tuple[int, ...], seed: int
-) -> Iterator[_Fit]:
-    """Yield the fits of bits [m, len(bases) * n_qubits] by every optimiser at every budget."""
+def _fits(target: Target, budgets: tuple[int, ...], seed: int) -> Iterator[_Fit]:
+    """Yield the fits of a target by every optimiser at every budget."""
+    n_qubits, bases = target.n_qubits, target.bases
     for optimizer, engine in _ENGINES.items():
         for budget in budgets:
             try:
                 prior = _qcbm(n_qubits, bases, budget, seed, sampler=engine, optimizer=optimizer)
             except ValueError:  # too few evaluations for this optimiser
                 continue
-            report = prior.fit(bits)
+            report = prior.fit(target.bits)
             # its one shot moves torch's random state, which the RBM's fit draws from later
             prior.draw_bank()
             assert report.kl is not None and report.kl_product is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,14 +11,21 @@ from typing import Any
 import torch
 
 from qcaan.checks import SEEDS, one_of, whole
+from qcaan.commands.compare.cells import (
+    cell_path,
+    check_folder,
+    mean_and_deviation,
+    open_folder,
+    read,
+    records,
+)
 from qcaan.data.images import ImageSet, load_splits
-from qcaan.files import check_new_folder, new_folder, parse_json, write_csv, write_json, write_text
+from qcaan.files import write_csv, write_json, write_text
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
 from qcaan.metrics.classifier import Classifier, load_classifier
 from qcaan.metrics.images import check_scorable, score_images, shuffled
 from qcaan.priors.make import make_prior
 from qcaan.runs import reports
-from qcaan.runs.directory import RunError
 from qcaan.runs.session import announce_data, console
 from qcaan.training import TrainingCollapsed, pick_device
 
@@ -56,7 +62,6 @@ CELLS: dict[str, dict[str, Any]] = {
     "bernoulli-16 skip": {"prior": "bernoulli", "latent_dim": 16, "latent": "skip"},
     "qcbm-8 z+o skip": {"latent": "skip", **_TWO_BASES},
 }
-_BUDGET = "budget.json"
 SCORES = ("fid", "kid", "inception_score", "precision", "recall", "unread", "distinct", "seconds")
 
 
@@ -101,7 +106,7 @@ def main(
     whole("epochs", epochs)
     whole("images", images, 2)
     where = pick_device(device)
-    _check_folder(out)
+    check_folder(out)
     # no dither, unless a cell says otherwise
     base = AssociativeConfig(
         digits=digits, epochs=epochs, steps_per_epoch=steps_per_epoch, width=width, dither=0.0
@@ -113,17 +118,27 @@ def main(
     train_set, test_set = everything.only(digits), held_out.only(digits)
     base = replace(base, data=everything.name).resolved(len(train_set.images))
     announce_data(train_set.provenance, stands_in=train_set.stands_in)
-    _open_folder(out, base, images, train_set.fingerprint)
+    options = {
+        "data": base.data,
+        "fingerprint": train_set.fingerprint,
+        "digits": list(base.digits),
+        "images": images,
+        "epochs": base.epochs,
+        "steps_per_epoch": base.steps_per_epoch,
+        "batch_size": base.batch_size,
+        "width": base.width,
+    }
+    open_folder(out, options)
 
     classifier = load_classifier(everything, held_out, device=where)
     reference = shuffled(train_set.images)
-    real_path = out / "cells" / "real.json"
+    real_path = cell_path(out, "real")
     if not real_path.is_file():
         scores = score_images(test_set.images, reference, classifier, classes=digits)
         write_json(real_path, scores)
     for seed in seeds:
         for name in priors:
-            path = out / "cells" / f"{name} seed {seed}.json"
+            path = cell_path(out, f"{name} seed {seed}")
             if path.is_file():
                 continue
             config = replace(base, seed=seed, **CELLS[name])
@@ -139,47 +154,6 @@ def main(
 def _check_prior(config: AssociativeConfig) -> None:
     """Make the prior of a configuration once, so that bad options are refused early."""
     make_prior(config, config, seed=0)
-
-
-def _check_folder(out: Path) -> None:
-    """Check that a folder is new, or that of a comparison, and takes files.
-
-    Raises:
-        RunError: it holds something else.
-        ValueError, OSError: it cannot be written.
-    """
-    check_new_folder(out)
-    if out.is_dir() and any(out.iterdir()) and not (out / _BUDGET).is_file():
-        raise RunError(f"{out} holds something else than a comparison; name another --out")
-
-
-def _open_folder(out: Path, base: AssociativeConfig, images: int, fingerprint: str) -> None:
-    """Make the folder of a comparison, or check that its cells have the same options.
-
-    Raises:
-        RunError: they have others, or cannot be read.
-    """
-    options = {
-        "data": base.data,
-        "fingerprint": fingerprint,
-        "digits": list(base.digits),
-        "images": images,
-        "epochs": base.epochs,
-        "steps_per_epoch": base.steps_per_epoch,
-        "batch_size": base.batch_size,
-        "width": base.width,
-    }
-    path = out / _BUDGET
-    if not path.is_file():
-        with new_folder(out / "cells"):
-            write_json(path, options)
-    elif (there := _read(path)) != options:
-        differing = [name for name in options if there.get(name) != options[name]]
-        raise RunError(
-            f"{out} holds a comparison with other options ("
-            + ", ".join(f"{name} is {there.get(name)} there" for name in differing)
-            + "); name another --out"
-        )
 
 
 def _train_and_score(
@@ -205,28 +179,17 @@ def _train_and_score(
     return {**scores, "seconds": seconds, "kl": fits[-1].kl, "kl_product": fits[-1].kl_product}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return a record of a comparison.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    record = parse_json(path.read_bytes())
-    if not isinstance(record, dict):
-        raise RunError(f"{path} is damaged: it is not a record of a comparison")
-    return record
-
-
 def _report(out: Path) -> None:
     """Write table.md, table.csv and fid.png from all cells in the folder."""
-    cells = [_read(path) for path in sorted((out / "cells").glob("* seed *.json"))]
-    real = _read(out / "cells" / "real.json")
+    finished = list(records(out, "* seed *"))
+    real = read(cell_path(out, "real"))
     header = ["prior", "seed", *SCORES, "kl", "kl_product", "collapsed"]
-    write_csv(out / "table.csv", header, [[cell.get(key) for key in header] for cell in cells])
-    table = _markdown_table(cells, real)
+    write_csv(out / "table.csv", header, [[cell.get(key) for key in header] for cell in finished])
+    table = _markdown_table(finished, real)
     write_text(out / "table.md", table)
-    fids = {name: [cell["fid"] for cell in _finished(cells, name)] for name in CELLS}
-    figure = reports.spread_figure({name: found for name, found in fids.items() if found}, "FID")
+    fids = {name: [cell["fid"] for cell in _finished(finished, name)] for name in CELLS}
+    rows = {name: found for name, found in fids.items() if found}
+    figure = reports.spread_figure({"": rows}, "FID")
     plot = reports.save_figure(out / "fid.png", figure)
     console.print(table)
     console.print(f"wrote {out / 'table.md'}, {out / 'table.csv'}, {plot}")
@@ -241,7 +204,7 @@ def _markdown_table(cells: Sequence[dict[str, Any]], real: dict[str, Any]) -> st
         if n_cells:
             finished = _finished(cells, name)
             lost = f" of {n_cells} (others collapsed)" if len(finished) < n_cells else ""
-            spreads = [_spread([cell[score] for cell in finished]) for score in SCORES]
+            spreads = [mean_and_deviation([cell[score] for cell in finished]) for score in SCORES]
             rows.append([name, f"{len(finished)}{lost}", *spreads])
     found = [f"{real[score]:.3g}" if score in real else "" for score in SCORES]
     rows.append(["held-out real", "", *found])
@@ -250,13 +213,3 @@ def _markdown_table(cells: Sequence[dict[str, Any]], real: dict[str, Any]) -> st
 
 def _finished(cells: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return [cell for cell in cells if cell["prior"] == name and "collapsed" not in cell]
-
-
-def _spread(values: Sequence[float]) -> str:
-    """Return the mean and the sample standard deviation, with three and two digits."""
-    if not values:
-        return ""
-    mean = statistics.mean(values)
-    if mean >= 1000:
-        return f"{mean:.0f}"
-    return f"{mean:.3g}" + (f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else "")

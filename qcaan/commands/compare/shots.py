@@ -1,0 +1,231 @@
+"""`qcaan compare shots`: fit bits by every optimiser on several samplers, at equal shots."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.table import Table
+
+from qcaan.checks import SEEDS, one_of, whole
+from qcaan.commands.compare.cells import (
+    cell_path,
+    check_folder,
+    mean_and_deviation,
+    open_folder,
+    records,
+)
+from qcaan.commands.compare.targets import STANDARD, Target, latent_bits, standard
+from qcaan.data.opening import fingerprint
+from qcaan.files import write_csv, write_json
+from qcaan.optimizers import OPTIMIZERS
+from qcaan.priors.qcbm import QCBM
+from qcaan.runs import reports
+from qcaan.runs.session import console
+from qcaan.samplers.jobs import DeviceSampler
+from qcaan.samplers.names import EXACT, IDEAL
+
+# a fit by our exact engine, whose circuit the sampler draws; and the same, corrected by shots
+_EXACT_FIRST = ("exact", "twin after exact")
+METHODS = (*OPTIMIZERS, *_EXACT_FIRST)
+_COLUMNS = (
+    "target", "bases", "sampler", "method", "mitigated", "shots_per_basis", "seed", "kl",
+    "kl_product", "share", "evaluations", "executions", "shots", "jobs", "seconds",
+)  # fmt: skip
+
+
+def main(
+    targets: tyro.conf.Positional[tuple[str, ...]],
+    methods: tuple[str, ...] = METHODS,
+    samplers: tuple[str, ...] = ("aer", "aer-noise:ionq-aria", "aqt:noisy"),
+    shots: tuple[int, ...] = (100_000, 400_000),
+    n_bases: tuple[int, ...] = (1, 2),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    evaluations: int = 300,
+    n_layers: int = 4,
+    bank_shots: int = 20_000,
+    mitigate_readout: bool = False,
+    out: Path = Path("runs/shots"),
+    data_root: Path | None = None,
+) -> None:
+    """Fit bits from shots by every optimiser on several samplers, at equal numbers of shots.
+
+    Fits start from the marginals. Each finished cell is kept, so the same command continues where
+    it stopped, and other methods, samplers, shots, bases and seeds add cells to the same folder. On
+    samplers with noise, KL is that of the shots of a bank.
+
+    Args:
+        targets: Directories of QC-AAN runs, whose latent bits are fitted, or names of standard
+            targets; standard means all of these.
+        methods: Optimisers; exact fits by our exact engine and draws from the sampler, and twin
+            after exact corrects such a fit by shots. These two are for samplers with noise.
+        samplers: Samplers that are free; on exact, fits use exact probabilities.
+        shots: Numbers of shots per basis in a fit.
+        n_bases: Numbers of bases: the first ones of those that the bits are of.
+        seeds: Seeds of angles and shots, each from 0 to below 2**63.
+        evaluations: Number of evaluations of a fit to exact probabilities.
+        n_layers: Number of layers of the circuit.
+        bank_shots: Number of shots per basis by which KL is measured on samplers with noise.
+        mitigate_readout: Whether frequencies are corrected for readout errors, on samplers with
+            noise.
+        out: Folder of the results: shots.csv, shots.png and the cells. It is new, or that of a
+            comparison with the same options.
+        data_root: Folder of the data sets, if it is not the one that a run used.
+    """
+    if not targets:
+        raise ValueError(f"name the directory of a run, standard, or one of {', '.join(STANDARD)}")
+    for name in methods:
+        one_of("methods", name, METHODS)
+    for name, numbers in (("shots", shots), ("n_bases", n_bases)):
+        for number in numbers:
+            whole(name, number)
+    for seed in seeds:
+        whole("seeds", seed, 0, SEEDS)
+    whole("evaluations", evaluations)
+    check_folder(out)
+    wanted = [target for name in targets for target in _targets(name, data_root)]
+    options = {"evaluations": evaluations, "n_layers": n_layers, "bank_shots": bank_shots}
+    found = [
+        cell
+        for seed, sampler, target, n, method, n_shots in product(
+            seeds, samplers, wanted, n_bases, methods, shots
+        )
+        if n <= len(target.bases)
+        for cell in _cells(target.first(n), sampler, method, n_shots, seed, mitigate_readout)
+    ]
+    for cell in found:
+        if (
+            cell.seed == seeds[0]
+        ):  # before anything is fitted, so that bad options are refused early
+            _check_free(cell.prior(options))
+    open_folder(out, options)
+    for cell in found:
+        path = cell_path(out, cell.name)
+        if not path.is_file():
+            record = cell.run(options)
+            write_json(path, record)
+            console.print(f"{cell.name}: {record['share']:.3f}; {record['seconds']:.0f} s")
+    _report(out)
+
+
+def _targets(name: str, data_root: Path | None) -> Iterator[Target]:
+    """Yield the targets of a name: a run's bits, a standard target, or all of these."""
+    if name == "standard":
+        yield from map(standard, STANDARD)
+    elif name in STANDARD:
+        yield standard(name)
+    else:
+        yield latent_bits(Path(name), 0, data_root)
+
+
+def _check_free(prior: QCBM) -> None:
+    """Check that a prior's sampler costs nothing: a comparison has no limits of what it may spend.
+
+    Raises:
+        ValueError: its jobs may be paid for.
+    """
+    sampler = prior.born.engine.sampler
+    if isinstance(sampler, DeviceSampler) and sampler.vendor.paid:
+        raise ValueError(f"`samplers` must be free, and {prior.born.engine.name} may cost money")
+
+
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    """One fit, by a method from a number of shots per basis, 0 for exact probabilities."""
+
+    target: Target
+    sampler: str
+    method: str
+    shots: int
+    seed: int
+    mitigated: bool
+
+    @property
+    def name(self) -> str:
+        """Name of the cell's file, which holds a fingerprint of the bits."""
+        where = self.sampler.replace(":", "-") + " mitigated" * self.mitigated
+        bits = f"{self.target.name} {fingerprint(self.target.bits.numpy())[:8]}"
+        return f"{bits} {where} {self.method} {self.shots} seed {self.seed}"
+
+    def prior(self, options: Mapping[str, Any]) -> QCBM:
+        """Return the prior that the cell fits."""
+        if self.shots == 0 or self.method == "exact":
+            fit = {"shots": 0, "fit_evals": options["evaluations"]}
+        else:
+            fit = {"fit_shots": self.shots * len(self.target.bases)}
+        if self.method == "exact":
+            fit |= {"optimizer": "adam", "train_sampler": EXACT}
+        elif self.method == "twin after exact":
+            fit |= {"optimizer": "twin", "device_steps": self.shots}
+        else:
+            fit |= {"optimizer": self.method}
+        return QCBM(
+            self.target.n_qubits,
+            options["n_layers"],
+            bases=self.target.bases,
+            sampler=self.sampler,
+            bank_shots=options["bank_shots"],
+            mitigate_readout=self.mitigated,
+            seed=self.seed,
+            **fit,
+        )
+
+    def run(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Fit, and return the record of the cell."""
+        prior, start = self.prior(options), time.perf_counter()
+        report = prior.fit(self.target.bits)
+        seconds = time.perf_counter() - start
+        found = prior.distances(self.target.bits)
+        return {
+            "target": self.target.name,
+            "bases": " ".join(self.target.bases),
+            "sampler": self.sampler,
+            "method": self.method,
+            "mitigated": self.mitigated,
+            "shots_per_basis": self.shots,
+            "seed": self.seed,
+            "kl": found["kl"],
+            "kl_product": found["kl_product"],
+            "share": found["kl"] / found["kl_product"],
+            "evaluations": report.evaluations,
+            "executions": report.executions,
+            "shots": report.shots,
+            "jobs": report.jobs,
+            "seconds": seconds,
+        }
+
+
+def _cells(
+    target: Target, sampler: str, method: str, shots: int, seed: int, mitigated: bool
+) -> Iterator[_Cell]:
+    """Yield the cell of these, unless it would be another one again, or has no sense."""
+    ideal = sampler == EXACT or sampler in IDEAL
+    if not ideal or (method not in _EXACT_FIRST and not mitigated):
+        yield _Cell(target, sampler, method, 0 if sampler == EXACT else shots, seed, mitigated)
+
+
+def _report(out: Path) -> None:
+    """Write shots.csv and shots.png from all cells in the folder, and print their table."""
+    found = list(records(out))
+    write_csv(out / "shots.csv", _COLUMNS, [[cell[key] for key in _COLUMNS] for cell in found])
+    panels: dict[str, dict[str, list[float]]] = {}
+    for cell in found:
+        sampler = cell["sampler"] + ", mitigated" * cell["mitigated"]
+        title = f"{cell['target']}, {cell['bases']}, {sampler}"
+        label = cell["method"]
+        if cell["shots_per_basis"]:
+            label += f", {cell['shots_per_basis']:,} shots"
+        panels.setdefault(title, {}).setdefault(label, []).append(cell["share"])
+    for title, rows in panels.items():
+        table = Table("method", "seeds", "KL, share of the product's", title=title)
+        for label, shares in rows.items():
+            table.add_row(label, str(len(shares)), mean_and_deviation(shares))
+        console.print(table)
+    figure = reports.spread_figure(panels, "KL, share of the product's")
+    plot = reports.save_figure(out / "shots.png", figure)
+    console.print(f"wrote {out / 'shots.csv'}, {plot}")
