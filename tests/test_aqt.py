@@ -14,7 +14,7 @@ from device_draws import draw
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.names import make_sampler
 from qcaan.samplers.requests import JobError, JobFailed, Unsearchable

@@ -16,11 +16,12 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qcaan.circuits.ansatz import make_ansatz
 from qcaan.circuits.born import BornMachine, mitigated
 from qcaan.commands.main import main
-from qcaan.samplers.copies import FIDELITY_MARGIN, CopyingTranspiler, estimated_fidelity
-from qcaan.samplers.jobs import DeviceOptions, n_copies
+from qcaan.samplers.copies import FIDELITY_MARGIN, CopyingTranspiler
+from qcaan.samplers.devices import DeviceOptions
+from qcaan.samplers.jobs import n_copies
 from qcaan.samplers.journal import Journal, fingerprint
 from qcaan.samplers.names import make_sampler
-from qcaan.samplers.noise import couplings, fake_device
+from qcaan.samplers.noise import couplings, estimated_fidelity, fake_device
 from qcaan.samplers.rehearsal import Counts, Rehearsal
 from qcaan.samplers.requests import JobError
 from qcaan.samplers.simulators import ReadoutCircuit

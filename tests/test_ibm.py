@@ -17,7 +17,7 @@ from qiskit_ibm_runtime.executor_sampler import Sampler
 from werkzeug import Response
 
 from qcaan.samplers.credentials import scrub
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.names import make_sampler
 from qcaan.samplers.requests import JobError

@@ -7,7 +7,8 @@ from device_draws import draw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcaan.samplers.jobs import DeviceOptions, Limits, split_jobs, split_shots
+from qcaan.samplers.devices import DeviceOptions, Limits
+from qcaan.samplers.jobs import split_jobs, split_shots
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.names import make_sampler
 from qcaan.samplers.requests import JobError, JobFailed

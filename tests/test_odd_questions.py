@@ -17,7 +17,7 @@ from qcaan.circuits.born import BornMachine
 from qcaan.circuits.layers import QuantumLayer
 from qcaan.circuits.qiskit_circuits import CircuitMachine
 from qcaan.priors.qcbm import QCBM
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.names import EXACT, SamplerFactory, make_sampler
 from qcaan.samplers.rehearsal import Rehearsal
 

@@ -11,7 +11,7 @@ from qcaan.circuits.born import BornMachine
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, train
 from qcaan.priors.schedule import Schedule
 from qcaan.runs.associative import plan_run
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.names import SamplerFactory
 

@@ -13,8 +13,8 @@ from qiskit.circuit import Parameter
 from qiskit.transpiler import Target
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
+from qcaan.samplers.devices import DeviceOptions, Limits
 from qcaan.samplers.ibm import qpu_seconds
-from qcaan.samplers.jobs import DeviceOptions, Limits
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.names import SamplerFactory, make_sampler
 from qcaan.samplers.prices import IBM, IONQ, NO_PRICE, Task, about

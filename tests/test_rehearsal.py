@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
-from qcaan.samplers.jobs import DeviceOptions, Limits
+from qcaan.samplers.devices import DeviceOptions, Limits
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.names import SamplerFactory
+from qcaan.samplers.noise import estimated_fidelity
 from qcaan.samplers.rehearsal import Counts, Plan, Rehearsal, Stage
 
 
@@ -77,6 +79,11 @@ def test_a_rehearsal_measures_the_largest_circuit_in_native_gates(name):
     rehearsal.run([(flat, None, 10)])
     bound = make_pubs()[0][0].assign_parameters([0.1])
     assert (rehearsal.two_qubit_gates, rehearsal.depth) == (1, vendor.native(bound).depth())
+    if vendor.target is None:  # no calibration data
+        assert rehearsal.fidelity is None
+    else:
+        native = vendor.native(make_pubs()[0][0])
+        assert rehearsal.fidelity == estimated_fidelity(native, vendor.target) < 0.99
 
 
 def test_a_stage_rehearses_the_device_alone_and_tells_what_an_action_asks():
@@ -132,3 +139,9 @@ def test_a_plan_within_the_limits_passes():
         plan(counts, paid=paid).check(DeviceOptions(max_jobs=2000, max_shots=3_000_000))
     plan(counts, paid=False).check(DeviceOptions())
     plan(Counts(1000, 1000, 1_000_000), paid=True).check(DeviceOptions())
+
+
+def test_warnings_about_random_answers_are_not_shown():
+    stage = Stage(SamplerFactory())
+    stage("aqt:ideal", np.random.default_rng(0))
+    assert stage.spent(lambda: warnings.warn("no correlations", stacklevel=1)) == Counts()

@@ -193,7 +193,7 @@ def test_a_figure_is_saved_whole_or_not_at_all(tmp_path):
     )
     assert path == tmp_path / "fid.png"
     with Image.open(path) as picture:
-        assert picture.size == (9 * 90, round(1.3 * 90))
+        assert picture.size == (9 * 90, int(1.75 * 90))
 
     def fail(*arguments: object, **options: object) -> None:
         raise MemoryError

@@ -20,7 +20,7 @@ from qiskit_ionq.exceptions import IonQRetriableError
 from werkzeug import Response
 
 from qcaan.samplers.credentials import scrub
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.names import make_sampler
 from qcaan.samplers.requests import (

@@ -22,7 +22,7 @@ from qcaan.runs.session import (
     train_with_progress,
 )
 from qcaan.runs.wasserstein import save_epoch
-from qcaan.samplers.jobs import DeviceOptions, Limits
+from qcaan.samplers.devices import DeviceOptions, Limits
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.prices import IBM
 from qcaan.samplers.rehearsal import Counts, Plan
@@ -71,6 +71,17 @@ def test_a_plan_is_printed_with_its_counts_and_the_devices_limits(capsys):
         "  an epoch on it: 2 jobs, 30 circuits, 1,500 shots",
         "  the run of 40 epochs: 1,204 jobs, 36,000 circuits, 90,000 shots",
     ]
+
+
+def test_a_plan_says_where_noise_hides_what_a_circuit_learns(capsys):
+    for fidelity, words in (
+        (0.62, "0.62"),
+        (0.05213, "0.052, so nine of ten shots have errors, or more; one with fewer two-qubit"),
+    ):
+        plan = Plan("ibm:x", Limits(36), False, Counts(), Counts(1, 1, 10), 5, 17, 1, fidelity)
+        announce_plan(plan, DeviceOptions(), None, dry_run=False)
+        line = capsys.readouterr().out.splitlines()[1]
+        assert line.startswith(f"  estimated fidelity of a circuit: {words}")
 
 
 def test_a_device_may_have_no_limits_and_be_paid(capsys):

@@ -10,7 +10,7 @@ from device_draws import draw
 from qiskit import QuantumCircuit
 
 from qcaan.circuits.ansatz import make_ansatz
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.names import make_sampler
 from qcaan.samplers.requests import JobError, Unsearchable

@@ -27,7 +27,7 @@ from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_steps
 from qcaan.runs.restoring import restore_checkpoint
 from qcaan.runs.session import announce_data, announce_plan, console, explain_stop, report_finished
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.names import MakeSampler, SamplerFactory, open_engine
 from qcaan.samplers.rehearsal import Plan

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from rich.table import Table
 
 from qcaan.runs.session import console
-from qcaan.samplers.jobs import Limits
+from qcaan.samplers.devices import Limits
 from qcaan.samplers.names import EXACT, HasWidth, is_device, make_sampler
 from qcaan.samplers.noise import ION_TRAPS, fake_devices
 from qcaan.samplers.vendors import make_vendor

@@ -30,7 +30,7 @@ from qcaan.priors.make import (
     make_prior,
 )
 from qcaan.randomness import RandomState, isolated
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.names import MakeSampler
 from qcaan.training import (
     EMA,

@@ -15,7 +15,7 @@ import torch
 from qcaan.checks import check_seed, path_of, whole
 from qcaan.runs.directory import RunDirectory, RunError, System
 from qcaan.runs.restoring import draw_samplers, restore
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.names import MakeSampler, SamplerFactory, is_device
 from qcaan.samplers.rehearsal import Plan, Stage
 from qcaan.training import pick_device

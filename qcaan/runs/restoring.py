@@ -13,7 +13,7 @@ import torch
 from qcaan.data.images import ImageSet, load_splits
 from qcaan.files import reason
 from qcaan.runs.directory import RunDirectory, RunError
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.requests import JobError

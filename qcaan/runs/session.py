@@ -17,7 +17,7 @@ from qcaan.files import reason
 from qcaan.runs.directory import RunDirectory, RunError, System
 from qcaan.runs.loading import Run
 from qcaan.runs.restoring import restore_checkpoint
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.rehearsal import Plan
 from qcaan.samplers.requests import JobError
@@ -25,6 +25,14 @@ from qcaan.training import TrainingCollapsed
 
 # text in brackets is ours or the user's, not a style
 console = Console(soft_wrap=True, markup=False)
+
+
+# estimated fidelity of a circuit below which a plan says that its errors hide what it learns
+_LOW_FIDELITY = 0.1
+_LOW_FIDELITY_ADVICE = (
+    ", so nine of ten shots have errors, or more; one with fewer two-qubit gates on this device "
+    "(another --ansatz, fewer layers or qubits) may learn more"
+)
 
 
 def announce_plan(
@@ -51,6 +59,9 @@ def announce_plan(
             f"circuit, {limits.circuits or 'any number of'} circuits a job; "
             f"{'paid' if plan.paid else 'free'}"
         )
+        if plan.fidelity is not None:
+            advice = _LOW_FIDELITY_ADVICE if plan.fidelity < _LOW_FIDELITY else ""
+            console.print(f"  estimated fidelity of a circuit: {plan.fidelity:.2g}{advice}")
         if plan.copies > 1:
             console.print(f"  up to {plan.copies} copies of each circuit share its shots")
         stages = (

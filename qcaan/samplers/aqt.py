@@ -17,7 +17,7 @@ from qiskit.providers import BackendV2, JobStatus
 from qiskit_aqt_provider import AQTProvider
 
 from qcaan.samplers.credentials import keep_secret, scrub
-from qcaan.samplers.jobs import Limits, device_qubits
+from qcaan.samplers.devices import Limits, device_qubits
 from qcaan.samplers.prices import NO_PRICE, Cost, Task
 from qcaan.samplers.requests import JobError, JobFailed, Unsearchable, opened
 from qcaan.samplers.simulators import native_gates, shuffled_shots
@@ -39,6 +39,7 @@ class AQT:
     price = None
     no_price = NO_PRICE
     binds = True  # a parametrised circuit cannot be transpiled for AQT
+    target = None
 
     def __init__(self, device: str, seconds: float) -> None:
         self.name = f"aqt:{device}"

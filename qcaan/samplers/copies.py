@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from qiskit import QuantumCircuit
 from qiskit.transpiler import Target
 
-from qcaan.samplers.jobs import Copies
-from qcaan.samplers.noise import connected_parts, couplings, part
+from qcaan.samplers.devices import Copies
+from qcaan.samplers.noise import connected_parts, couplings, estimated_fidelity, part
 from qcaan.samplers.simulators import ReadoutCircuit, Transpiler, check_width
 
 # largest difference of a copy's estimated fidelity to the best copy's, under `auto`
@@ -126,17 +126,3 @@ class CopyingTranspiler:
                 places = {native.find_bit(qubit).index for step in native for qubit in step.qubits}
                 used = frozenset(qubits[place] for place in places)
                 yield Region(qubits, transpiler, used, estimated_fidelity(native, small))
-
-
-def estimated_fidelity(circuit: QuantumCircuit, target: Target) -> float:
-    """Return the product of 1 - error over the gates and the readout of a native circuit.
-
-    Errors that the target does not give count as 0.
-    """
-    fidelity = 1.0
-    for step in circuit.data:
-        if step.operation.name in target.operation_names:  # barriers are not
-            places = tuple(circuit.find_bit(qubit).index for qubit in step.qubits)
-            properties = target[step.operation.name][places]
-            fidelity *= 1 - (properties.error or 0.0 if properties else 0.0)
-    return fidelity

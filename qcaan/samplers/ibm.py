@@ -23,7 +23,7 @@ from qiskit_ibm_runtime.executor_sampler import Sampler
 from qcaan.samplers import prices
 from qcaan.samplers.copies import CopyingTranspiler
 from qcaan.samplers.credentials import keep_secret, scrub
-from qcaan.samplers.jobs import Copies, IBMMode, Limits, device_qubits
+from qcaan.samplers.devices import Copies, IBMMode, Limits, device_qubits
 from qcaan.samplers.noise import fake_device
 from qcaan.samplers.prices import Cost, Task
 from qcaan.samplers.requests import JobFailed, opened
@@ -74,14 +74,15 @@ class IBM:
             device_qubits(self.name, self._backend.configuration().n_qubits)
             # the client asks for the gates and their errors when they are needed
             opened(self.name, lambda: self._backend.target, seconds)
+        self.target: Target = self._backend.target
         self._mode = "job" if self.local else mode
         self.price = prices.IBM if self.paid and mode != "session" else None
         self.limits = Limits(self._backend.num_qubits)
         self.gates = native_gates(self._backend)
         self.native: Callable[[QuantumCircuit], QuantumCircuit] = (
-            Transpiler(backend=self._backend, target=self._backend.target)
+            Transpiler(backend=self._backend, target=self.target)
             if copies == 1
-            else CopyingTranspiler(self._backend.target, copies, self.name)
+            else CopyingTranspiler(self.target, copies, self.name)
         )
 
     def cost(self, tasks: Iterable[Task]) -> Cost:

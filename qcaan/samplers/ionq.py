@@ -18,7 +18,7 @@ from qiskit_ionq.ionq_client import IonQClient
 
 from qcaan.samplers import prices
 from qcaan.samplers.credentials import keep_secret, shown
-from qcaan.samplers.jobs import Limits, device_qubits
+from qcaan.samplers.devices import Limits, device_qubits
 from qcaan.samplers.prices import NO_PRICE, Cost, Task
 from qcaan.samplers.requests import JobError, JobFailed, opened
 from qcaan.samplers.simulators import native_gates, shuffled_shots
@@ -49,6 +49,7 @@ class IonQ:
     """
 
     binds = True
+    target = None
     local = False
     no_price = NO_PRICE
 

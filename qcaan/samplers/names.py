@@ -20,7 +20,8 @@ from qiskit.providers import BackendV2
 from qiskit_aer import AerSimulator
 
 from qcaan.checks import check_memory, random_generator
-from qcaan.samplers.jobs import DeviceOptions, DeviceSampler, Vendor
+from qcaan.samplers.devices import DeviceOptions, Vendor
+from qcaan.samplers.jobs import DeviceSampler
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.noise import NoisySampler
 from qcaan.samplers.requests import JobError

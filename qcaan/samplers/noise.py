@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from qiskit import QuantumCircuit
 from qiskit.circuit import Measure, Parameter
 from qiskit.circuit.library import RGate, RXXGate, RZGate
 from qiskit.primitives import BaseSamplerV2, PrimitiveJob, PrimitiveResult, SamplerPubResult
@@ -245,6 +246,20 @@ def from_target(target: Target) -> NoiseModel:
     for name, qubits, error in basic_device_gate_errors(target=target):
         noise.add_quantum_error(error, name, qubits)
     return noise
+
+
+def estimated_fidelity(circuit: QuantumCircuit, target: Target) -> float:
+    """Return the product of 1 - error over the gates and the readout of a native circuit.
+
+    Errors that the target does not give count as 0.
+    """
+    fidelity = 1.0
+    for step in circuit.data:
+        if step.operation.name in target.operation_names:  # barriers are not
+            places = tuple(circuit.find_bit(qubit).index for qubit in step.qubits)
+            properties = target[step.operation.name][places]
+            fidelity *= 1 - (properties.error or 0.0 if properties else 0.0)
+    return fidelity
 
 
 def ion_trap(trap: IonTrap, n_qubits: int) -> tuple[Target, NoiseModel]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -16,8 +17,10 @@ from qiskit.primitives import (
 from qiskit.primitives.containers import SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from qcaan.samplers.jobs import DeviceOptions, Limits, Vendor, n_copies, paid_shots, split_jobs
+from qcaan.samplers.devices import DeviceOptions, Limits, Vendor
+from qcaan.samplers.jobs import n_copies, paid_shots, split_jobs
 from qcaan.samplers.names import HasWidth, SamplerFactory, is_device, is_ideal
+from qcaan.samplers.noise import estimated_fidelity
 from qcaan.samplers.prices import NO_PRICE, Price, Task, about
 from qcaan.samplers.simulators import (
     ReferenceSampler,
@@ -53,7 +56,8 @@ class Plan:
     """Plan of a run on a device: the counts of one epoch and of the whole run, scoring included.
 
     `two_qubit_gates` and `depth` are those of its largest circuit in native gates, all copies
-    included; `copies` is the largest number of copies in a circuit.
+    included; `copies` is the largest number of copies in a circuit. `fidelity` is the estimated
+    fidelity of one copy of the worst circuit, None if the device gives no calibration data.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Plan:
     two_qubit_gates: int
     depth: int
     copies: int = 1
+    fidelity: float | None = None
     price: Price | None = None
     no_price: str = NO_PRICE
 
@@ -119,6 +124,7 @@ class Rehearsal(BaseSamplerV2):
         self.counts = Counts()
         self.two_qubit_gates = self.depth = 0
         self.copies = 1
+        self.fidelity: float | None = None
         self._rng = rng
         # by the id of a circuit: the circuit, which must stay alive, and its native form
         self._native: dict[int, tuple[QuantumCircuit, QuantumCircuit]] = {}
@@ -170,7 +176,11 @@ class Rehearsal(BaseSamplerV2):
         native = self.vendor.native(circuit)
         self.two_qubit_gates = max(self.two_qubit_gates, native.num_nonlocal_gates())
         self.depth = max(self.depth, native.depth())
-        self.copies = max(self.copies, n_copies(circuit, native))
+        copies = n_copies(circuit, native)
+        self.copies = max(self.copies, copies)
+        if self.vendor.target is not None:
+            fidelity = estimated_fidelity(native, self.vendor.target) ** (1 / copies)
+            self.fidelity = min(fidelity, 1.0 if self.fidelity is None else self.fidelity)
         self._native[id(pub.circuit)] = pub.circuit, native
         return native
 
@@ -214,15 +224,26 @@ class Stage:
         """Return the requests to the device during an action."""
         assert self.device is not None
         before = self.device.counts
-        action()
+        with warnings.catch_warnings():
+            # they would be about random answers
+            warnings.simplefilter("ignore", UserWarning)
+            action()
         return self.device.counts.plus(before, -1)
 
     def plan(self, epoch: Counts, run: Counts) -> Plan:
         """Return the plan of a run on the device with these counts."""
         assert self.device is not None
-        vendor = self.device.vendor
-        gates, depth = self.device.two_qubit_gates, self.device.depth
-        copies, priced = self.device.copies, (vendor.price, vendor.no_price)
+        device, vendor = self.device, self.device.vendor
         return Plan(
-            vendor.name, vendor.limits, vendor.paid, epoch, run, gates, depth, copies, *priced
+            vendor.name,
+            vendor.limits,
+            vendor.paid,
+            epoch,
+            run,
+            device.two_qubit_gates,
+            device.depth,
+            device.copies,
+            device.fidelity,
+            vendor.price,
+            vendor.no_price,
         )

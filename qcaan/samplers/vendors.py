@@ -1,4 +1,4 @@
-"""Devices by name: the vendor's side of a sampler, see `qcaan.samplers.jobs.Vendor`.
+"""Devices by name: the vendor's side of a sampler, see `qcaan.samplers.devices.Vendor`.
 
 A vendor's package is imported when the vendor is named. Accounts are the vendors' own: IBM's saved
 account or `QISKIT_IBM_TOKEN`; AQT's log-in, or `AQT_CLIENT_ID` and `AQT_CLIENT_SECRET`; IonQ's
@@ -7,7 +7,7 @@ account or `QISKIT_IBM_TOKEN`; AQT's log-in, or `AQT_CLIENT_ID` and `AQT_CLIENT_
 
 from __future__ import annotations
 
-from qcaan.samplers.jobs import DeviceOptions, Vendor
+from qcaan.samplers.devices import DeviceOptions, Vendor
 
 
 def make_vendor(name: str, options: DeviceOptions | None = None) -> Vendor:

@@ -53,7 +53,7 @@ def main(
     out: Path = Path("runs/shots"),
     data_root: Path | None = None,
 ) -> None:
-    """Fit bits from shots by every optimiser on several samplers, at equal numbers of shots.
+    """Fit bits from shots by every optimiser on several samplers, at equal shots.
 
     Fits start from the marginals. Each finished cell is kept, so the same command continues where
     it stopped, and other methods, samplers, shots, bases and seeds add cells to the same folder. On

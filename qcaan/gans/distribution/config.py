@@ -19,7 +19,7 @@ from qcaan.gans.distribution.discriminator import (
 )
 from qcaan.gans.distribution.generator import GradientName
 from qcaan.gans.distribution.qgan import QGAN
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.names import MakeSampler, open_engine
 from qcaan.samplers.simulators import DEFAULT_SHOTS
 from qcaan.training import DecayingAdam

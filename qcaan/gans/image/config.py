@@ -11,7 +11,7 @@ from qcaan.circuits.ansatz import AnsatzName
 from qcaan.circuits.layers import Gradient
 from qcaan.data.images import ImageDataOptions
 from qcaan.gans.image.networks import Circuit, DecoderName, DiscriminatorName, Noise
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.names import EXACT
 from qcaan.training import RunOptions, check_switch
 

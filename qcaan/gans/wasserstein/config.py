@@ -8,7 +8,7 @@ from typing import Literal
 from qcaan.checks import number, whole
 from qcaan.circuits.ansatz import AnsatzName
 from qcaan.circuits.layers import Gradient
-from qcaan.samplers.jobs import DeviceOptions
+from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.names import EXACT
 from qcaan.training import RunOptions, check_switch
 
