@@ -33,10 +33,6 @@ from qcaan.samplers.names import EXACT, IDEAL
 # a fit by our exact engine, whose circuit the sampler draws; and the same, corrected by shots
 _EXACT_FIRST = ("exact", "twin after exact")
 METHODS = (*OPTIMIZERS, *_EXACT_FIRST)
-_COLUMNS = (
-    "target", "bases", "sampler", "method", "mitigated", "shots_per_basis", "seed", "kl",
-    "kl_product", "share", "evaluations", "executions", "shots", "jobs", "seconds",
-)  # fmt: skip
 
 
 def main(
@@ -98,11 +94,11 @@ def main(
         if n <= len(target.bases)
         for cell in _cells(target.first(n), sampler, method, n_shots, seed, mitigate_readout)
     ]
+    if not found:
+        raise ValueError("no target has so many bases, or all samplers are without noise")
     for cell in found:
-        if (
-            cell.seed == seeds[0]
-        ):  # before anything is fitted, so that bad options are refused early
-            _check_free(cell.prior(options))
+        if cell.seed == seeds[0]:
+            _check_free(cell.prior(options))  # refuses bad options before anything is fitted
     open_folder(out, options)
     for cell in found:
         path = cell_path(out, cell.name)
@@ -154,10 +150,11 @@ class _Cell:
 
     def prior(self, options: Mapping[str, Any]) -> QCBM:
         """Return the prior that the cell fits."""
-        if self.shots == 0 or self.method == "exact":
-            fit = {"shots": 0, "fit_evals": options["evaluations"]}
-        else:
+        fit: dict[str, Any]
+        if self.shots:
             fit = {"fit_shots": self.shots * len(self.target.bases)}
+        else:
+            fit = {"shots": 0, "fit_evals": options["evaluations"]}
         if self.method == "exact":
             fit |= {"optimizer": "adam", "train_sampler": EXACT}
         elif self.method == "twin after exact":
@@ -203,16 +200,17 @@ class _Cell:
 def _cells(
     target: Target, sampler: str, method: str, shots: int, seed: int, mitigated: bool
 ) -> Iterator[_Cell]:
-    """Yield the cell of these, unless it would be another one again, or has no sense."""
+    """Yield the cell of these, unless it has no sense without noise."""
     ideal = sampler == EXACT or sampler in IDEAL
     if not ideal or (method not in _EXACT_FIRST and not mitigated):
-        yield _Cell(target, sampler, method, 0 if sampler == EXACT else shots, seed, mitigated)
+        drawn = sampler != EXACT and method != "exact"
+        yield _Cell(target, sampler, method, shots if drawn else 0, seed, mitigated)
 
 
 def _report(out: Path) -> None:
     """Write shots.csv and shots.png from all cells in the folder, and print their table."""
     found = list(records(out))
-    write_csv(out / "shots.csv", _COLUMNS, [[cell[key] for key in _COLUMNS] for cell in found])
+    write_csv(out / "shots.csv", list(found[0]), [list(cell.values()) for cell in found])
     panels: dict[str, dict[str, list[float]]] = {}
     for cell in found:
         sampler = cell["sampler"] + ", mitigated" * cell["mitigated"]
