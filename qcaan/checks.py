@@ -6,6 +6,7 @@ Each function returns the value that it was given, so that a check and an assign
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import operator
 import os
@@ -155,10 +156,14 @@ def check_fields(config: Any) -> None:
     Raises:
         ValueError: the value of a field is not of its type.
     """
-    hints = typing.get_type_hints(type(config))
+    hints = _type_hints(type(config))
     for field in dataclasses.fields(config):
         value = of_type(field.name, getattr(config, field.name), hints[field.name])
         object.__setattr__(config, field.name, value)
+
+
+# they are asked for each time that an instance is made
+_type_hints = functools.cache(typing.get_type_hints)
 
 
 def of_type(name: str, value: Any, hint: Any) -> Any:

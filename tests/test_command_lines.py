@@ -18,7 +18,7 @@ import pytest
 from qcaan.commands.arguments import option_groups
 from qcaan.commands.main import COMMANDS, main
 
-N_LINES, SEED = 200, 0
+N_LINES, SEED = 120, 0
 HANGS = 300  # seconds after which a line is taken to wait forever
 # what makes a command small; options that follow replace them
 _IMAGES = ("--data", "digits8x8", "--steps-per-epoch", "1", "--width", "2", "--n-qubits", "2")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -153,8 +154,12 @@ class BornMachine:
 
         `angles` [K, ...] are those of `one_qubit_angles`.
         """
-        alone = Ansatz(1, tuple(gate for gate in self.ansatz.layers if gate in ("h", *ROTATIONS)))
-        return all_probabilities(alone, angles, self.bases)[..., 1]
+        return all_probabilities(self._alone, angles, self.bases)[..., 1]
+
+    @cached_property
+    def _alone(self) -> Ansatz:
+        """The circuit of one qubit without entanglers."""
+        return Ansatz(1, tuple(gate for gate in self.ansatz.layers if gate in ("h", *ROTATIONS)))
 
     def readout_errors(self, shots: int) -> Tensor:
         """Measure P(read | prepared) of every qubit in every basis, float64 [n_bases, n, 2, 2].

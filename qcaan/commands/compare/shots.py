@@ -67,7 +67,7 @@ def main(
         evaluations: Number of evaluations of a fit to exact probabilities.
         n_layers: Number of layers of the circuit.
         bank_shots: Number of shots per basis by which KL is measured on samplers with noise.
-        mitigate_readout: Whether frequencies are corrected for readout errors, on samplers with
+        mitigate_readout: Correct frequencies for readout errors, on samplers with
             noise.
         out: Folder of the results: shots.csv, shots.png and the cells. It is new, or that of a
             comparison with the same options.
