@@ -62,8 +62,8 @@ class ChowLiu(BitPrior):
         self.parents.copy_(torch.from_numpy(parents))
         ones = counts.diagonal()
         both, of_parent = counts[np.arange(self.dim), parents], ones[parents]
-        both[order[0]] = of_parent[order[0]] = 0  # the root has no parent, as if it were always 0
         given = np.stack([_share(ones - both, len(bits) - of_parent), _share(both, of_parent)], 1)
+        given[order[0]] = _share(ones[order[0]], len(bits))  # whatever it is itself
         self.ones.copy_(torch.from_numpy(given))
         return FitReport(before, self._nll(bits))
 
@@ -151,5 +151,6 @@ def mutual_information(counts: NDArray[np.float64], m: int) -> NDArray[np.float6
     )
 
 
-def _share(ones: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float64]:
+def _share(ones: Any, seen: Any) -> Any:
+    """Return the probability of a 1 after so many ones among so many bits."""
     return (ones + _PSEUDO_COUNT) / (seen + 2 * _PSEUDO_COUNT)
