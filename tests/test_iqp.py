@@ -187,7 +187,10 @@ def test_a_run_on_a_device_is_planned_before_it_starts(call_script):
     [
         (("--n-qubits", 6), "`reach` must be all, or at least 1 and below `n_qubits` (6), got 6"),
         (("--n-qubits", 64, "--reach", 0), "`reach` must be at least 1, got 0"),
-        (("--n-qubits", 64, "--reach", "all"), "for `reach` all, got 64: more come only from a de"),
+        (
+            ("--n-qubits", 64, "--reach", "all"),
+            "with `reach` all, got 64: more come only from a de",
+        ),
         (("--n-qubits", 64, "--reach", 40), "`reach` must be at most"),
     ],
 )

@@ -121,6 +121,14 @@ def test_strings_that_cannot_occur_have_probability_zero_and_are_not_drawn():
     assert float(circuit.log_probs(0 * theta, 1 - zeros)) == -math.inf
 
 
+@pytest.mark.parametrize("reach", [2, "all"])
+def test_no_bitstrings_and_no_shots_are_empty(reach):
+    circuit = IQPCircuit(np.int64(5), reach)
+    theta = angles(circuit)
+    assert circuit.log_probs(theta, torch.zeros(0, 5, dtype=torch.uint8)).shape == (0,)
+    assert circuit.sample(theta, 0, np.random.default_rng(0)).shape == (0, 5)
+
+
 def test_gates_of_a_banded_circuit_stand_side_by_side():
     circuit = IQPCircuit(100, 2)
     built = circuit.to_circuit()

@@ -61,19 +61,21 @@ class IQPCircuit:
 
     def __post_init__(self) -> None:
         n = whole("n_qubits", self.n_qubits, 2)
+        object.__setattr__(self, "n_qubits", n)
         if self.reach == "all":
             return
-        if isinstance(self.reach, str) or not 1 <= whole("reach", self.reach) < n:
+        if isinstance(self.reach, str) or not 1 <= (reach := whole("reach", self.reach)) < n:
             raise ValueError(
                 f"`reach` must be all, or at least 1 and below `n_qubits` ({n}), "
                 f"got {shown(self.reach)}"
             )
+        object.__setattr__(self, "reach", reach)
         memory = memory_of()
         most = max((r for r in range(n) if _window_bytes(n, r) < memory / 2), default=0)
-        if self.reach > most:
+        if reach > most:
             raise ValueError(
                 f"`reach` must be at most {most} for {n} qubits on this machine "
-                f"({memory / 2**30:.0f} GiB), or all, got {self.reach}"
+                f"({memory / 2**30:.0f} GiB), or all, got {reach}"
             )
 
     @property
@@ -107,8 +109,9 @@ class IQPCircuit:
         most = most_qubits()
         if not self.is_banded and self.n_qubits > most:
             raise ValueError(
-                f"`n_qubits` must be at most {most} on this machine for `reach` all, got "
-                f"{self.n_qubits}: more come only from a device; or give a `reach` of a few qubits"
+                f"`n_qubits` must be at most {most} on this machine for shots with `reach` all, "
+                f"got {self.n_qubits}: more come only from a device; a `reach` of a few qubits has "
+                "exact shots at any width"
             )
 
     def to_circuit(self) -> QuantumCircuit:
@@ -311,11 +314,9 @@ def _empty_window(reach: int, rows: int, like: Tensor) -> Tensor:
 
 def _moved(window: Tensor, move: Tensor) -> Tensor:
     """Return the window [2**R, 2, m] moved on, [staying, entering, 2, m]."""
-    size = move.shape[-1] // 2
-    leaving = window.view(size, -1, 2, window.shape[-1]).transpose(0, 1)
-    return torch.bmm(move, leaving.reshape(len(move), 2 * size, -1)).view(
-        len(move), size, 2, window.shape[-1]
-    )
+    staying, size, rows = len(move), move.shape[-1] // 2, window.shape[-1]
+    leaving = window.view(size, staying, 2, rows).transpose(0, 1)
+    return torch.bmm(move, leaving.reshape(staying, 2 * size, rows)).view(staying, size, 2, rows)
 
 
 def _environment(turns: Tensor) -> Tensor:

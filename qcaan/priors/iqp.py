@@ -61,6 +61,7 @@ class IQP(BankedPrior):
         make_sampler: maker of named samplers; default a new one, without a journal.
 
     Attributes:
+        ansatz: the circuit without its angles.
         order: the bits int64 [n_qubits] in the order of the circuit's qubits: along the Chow-Liu
             tree of the first fit's bits, so that bits that depend on each other are near.
         theta: the angles float64 in radians; see `qcaan.circuits.iqp.IQPCircuit`.
