@@ -11,9 +11,9 @@ Systems, each with its configuration, its networks, and a function that trains a
 
 Runs on disk: `load_run`, `Run`. Data: `load_images`, `ImageSet`, `load_samples`.
 
-Priors: `Prior`, `FitReport`, `QCBM`, `Shuffled`, `Gaussian`, `Bernoulli`, `Product`, `Histogram`,
-`RBM`, `QBM`. Circuits: `Ansatz`, `make_ansatz`, `QuantumLayer`, `make_sampler`. Networks:
-`Generator`, `Discriminator`.
+Priors: `Prior`, `FitReport`, `QCBM`, `IQP`, `Shuffled`, `Gaussian`, `Bernoulli`, `Product`,
+`ChowLiu`, `Histogram`, `RBM`, `QBM`. Circuits: `Ansatz`, `make_ansatz`, `QuantumLayer`,
+`make_sampler`. Networks: `Generator`, `Discriminator`.
 
 >>> import qcaan
 >>> prior = qcaan.QCBM(2, 2, shots=0, fit_evals=50, bank_shots=100, seed=0)
@@ -50,8 +50,10 @@ if TYPE_CHECKING:
     from qcaan.priors.base import FitReport, Prior
     from qcaan.priors.boltzmann import QBM, RBM
     from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
+    from qcaan.priors.iqp import IQP
     from qcaan.priors.qcbm import QCBM
     from qcaan.priors.shuffled import Shuffled
+    from qcaan.priors.tree import ChowLiu
     from qcaan.runs.loading import Run, load_run
     from qcaan.samplers.names import make_sampler
 
@@ -79,10 +81,12 @@ _PLACES = {
     "Prior": "priors.base",
     "FitReport": "priors.base",
     "QCBM": "priors.qcbm",
+    "IQP": "priors.iqp",
     "Shuffled": "priors.shuffled",
     "Gaussian": "priors.classical",
     "Bernoulli": "priors.classical",
     "Product": "priors.classical",
+    "ChowLiu": "priors.tree",
     "Histogram": "priors.classical",
     "RBM": "priors.boltzmann",
     "QBM": "priors.boltzmann",
@@ -117,10 +121,12 @@ __all__ = [  # noqa: RUF022  in groups, not sorted
     "Prior",
     "FitReport",
     "QCBM",
+    "IQP",
     "Shuffled",
     "Gaussian",
     "Bernoulli",
     "Product",
+    "ChowLiu",
     "Histogram",
     "RBM",
     "QBM",

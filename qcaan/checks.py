@@ -339,15 +339,18 @@ def check_memory(n_qubits: int, name: str = "n_qubits") -> None:
     Raises:
         ValueError: they do not; the message names the most qubits that do.
     """
-    # complex128 amplitudes, and the probabilities copied twice on their way to NumPy
-    bytes_per_amplitude = 64
-    memory = memory_of()
-    most = (memory // (2 * bytes_per_amplitude)).bit_length() - 1
-    if n_qubits > most:
+    if n_qubits > (most := most_qubits()):
         raise ValueError(
-            f"`{name}` must be at most {most} on this machine ({memory / 2**30:.0f} GiB), "
+            f"`{name}` must be at most {most} on this machine ({memory_of() / 2**30:.0f} GiB), "
             f"got {n_qubits}"
         )
+
+
+def most_qubits() -> int:
+    """Return the most qubits whose state and its probabilities fit into half of the memory."""
+    # complex128 amplitudes, and the probabilities copied twice on their way to NumPy
+    bytes_per_amplitude = 64
+    return (memory_of() // (2 * bytes_per_amplitude)).bit_length() - 1
 
 
 def _power_of_two(bound: int) -> str:

@@ -7,8 +7,10 @@ import torch
 
 from qcaan.priors.boltzmann import QBM, RBM
 from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
+from qcaan.priors.iqp import IQP
 from qcaan.priors.qcbm import QCBM
 from qcaan.priors.shuffled import Shuffled
+from qcaan.priors.tree import ChowLiu
 
 
 def correlated_bits(m: int = 4000) -> torch.Tensor:
@@ -44,6 +46,10 @@ PRIORS = {
     "shuffled": lambda: Shuffled(small_qcbm()),
     "product": lambda: Product(3, dither=0.1),
     "histogram": lambda: Histogram(3),
+    "tree": lambda: ChowLiu(3),
+    "iqp": lambda: IQP(3, 2, fit_evals=15, bank_shots=500, seed=0),
+    "iqp-all": lambda: IQP(3, "all", fit_evals=15, bank_shots=500, seed=0),
+    "iqp-aer": lambda: IQP(3, 1, sampler="aer", fit_evals=15, bank_shots=500, seed=0),
     "rbm": lambda: RBM(3, n_hidden=8, steps=100, seed=0),
     "qbm": lambda: QBM(3, noise_dims=2, steps=30),
     "qcbm-seed": lambda: small_qcbm(ansatz="seed", n_layers=2),

@@ -101,7 +101,7 @@ def test_eight_pictures_and_no_more_come_from_three_bits(images):
         assert len(drawn[(bits == string).all(1)].unique(dim=0)) == 1
 
 
-RESUMED = {name: {"prior": name} for name in get_args(PriorName)} | {
+RESUMED = {name: {"prior": name, "reach": 2} for name in get_args(PriorName)} | {
     "qcbm exact adam": {"sampler": "exact", "optimizer": "adam"},
     "qcbm exact shots spsa": {
         "sampler": "exact",

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from qcaan.commands.benchmark import engines, layers, training
+from qcaan.commands.benchmark import engines, layers, training, wide
 from qcaan.commands.benchmark.timing import Row, median_ms, rows_of
 
 TOY = ("--repeats", 1, "--epochs", 0, "--qgan-steps", 1, "--qubits", 2, "--layer-qubits", 2)
@@ -21,7 +21,7 @@ def test_every_section_is_timed_and_written(call_script, tmp_path, monkeypatch):
     written = json.loads(path.read_text())
     sections = [title for title, rows in written.items() if isinstance(rows, list)]
     assert [title.split(",")[0].split(":")[0] for title in sections] == [
-        "cost evaluation", "exact engines", "QuantumLayer", "QGAN tutorial"
+        "cost evaluation", "exact engines", "QuantumLayer", "IQP circuits", "QGAN tutorial"
     ]  # fmt: skip
     for title in sections:
         assert title in result.stdout
@@ -87,3 +87,12 @@ def test_goals_are_compared_with_what_is_installed():
     rows = rows_of({"Qiskit Machine Learning, 10,000 shots": 60.0, "qcaan, exact": 2.0})
     assert [goal.ratio for goal in training.qgan_goals(rows)] == [30]
     assert training.qgan_goals(rows[1:]) == []
+    pennylane = "value + gradient, 12 qubits, reach 3: PennyLane default.qubit, backprop"
+    ours = {
+        "value + gradient, 12 qubits, reach 3: qcaan": 2.0,
+        "2,000 exact shots, 1,000 qubits, reach 3": 500.0,
+        "400 correlators + gradient, 1,000 qubits, all pairs": 40.0,
+    }
+    goals = wide.iqp_goals(rows_of({pennylane: 20.0, **ours}))
+    assert [goal.ratio for goal in goals] == [0.5, 0.04, 10]
+    assert [goal.ratio for goal in wide.iqp_goals(rows_of(ours))] == [0.5, 0.04]

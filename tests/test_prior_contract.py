@@ -9,11 +9,13 @@ from some_priors import PRIORS, correlated_bits
 
 from qcaan.priors.boltzmann import QBM, RBM
 from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
+from qcaan.priors.tree import ChowLiu
 
 SEEDED = {
     "gaussian": lambda seed: Gaussian(3, seed=seed),
     "bernoulli": lambda seed: Bernoulli(3, 0.1, 2, seed=seed),
     "product": lambda seed: Product(3, 0.1, 2, seed=seed),
+    "tree": lambda seed: ChowLiu(3, 0.1, 2, seed=seed),
     "histogram": lambda seed: Histogram(3, seed=seed),
     "rbm": lambda seed: RBM(3, n_hidden=8, steps=20, seed=seed),
     "qbm": lambda seed: QBM(3, steps=5, seed=seed),

@@ -59,7 +59,7 @@ def test_lists_arrays_and_strings_become_tuples_and_paths():
         ({"lr": None}, "`lr` must be a number, got None"),
         ({"job_timeout": math.inf}, "`job_timeout` must be finite, got inf"),
         ({"data": 3}, "`data` must be text, got 3"),
-        ({"sampler": None}, "`sampler` must be text, got None"),
+        ({"data": None}, "`data` must be text, got None"),
         ({"ibm_mode": ["job"]}, r"unknown `ibm_mode` \['job'\]; choose from job, batch, session"),
     ],
 )

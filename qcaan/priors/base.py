@@ -46,6 +46,9 @@ class FitReport:
             no distribution over bitstrings, or if it must be estimated from shots: see `distances`.
         kl_product: the same of the product of the target's marginals, the fit without a circuit.
         tvd: total variation distance in [0, 1], summed over the bases.
+        nll: mean negative log-likelihood in nats of bits that were held out of the fit, for a prior
+            of any width that holds some out.
+        nll_product, nll_tree: the same of the product of the marginals, and of the Chow-Liu tree.
         error_before, error_after: standard errors of the losses; 0 if they are exact.
         starts: names of the starts of a quantum prior's fit, in order: `marginals` of the target
             (`marginals of parities` if the ansatz cannot start at their product), `last angles`
@@ -63,6 +66,9 @@ class FitReport:
     kl: float | None = None
     kl_product: float | None = None
     tvd: float | None = None
+    nll: float | None = None
+    nll_product: float | None = None
+    nll_tree: float | None = None
     error_before: float = 0.0
     error_after: float = 0.0
     optimizer: str = ""
@@ -103,6 +109,11 @@ class FitReport:
                 text += f" (the fit did NOT lower the loss{shots})"
             if len(self.starts) > 1 or "marginals of parities" in self.starts:
                 text += f" (starts: {', '.join(self.starts)})"
+        if self.nll is not None:
+            text += (
+                f", held-out NLL {self.nll:.2f} (product of marginals {self.nll_product:.2f}, "
+                f"Chow-Liu tree {self.nll_tree:.2f})"
+            )
         if self.kl is not None and self.kl_product is not None:
             text += f", KL {self.kl:.3f} (product of marginals {self.kl_product:.3f}"
             text += ": the latent bits are independent)" if self.kl_product < INDEPENDENT else ")"
@@ -141,7 +152,7 @@ class Prior(nn.Module, ABC):
     latent_dim: int
     n_bits: int | None
     n_bases: int = 1
-    schedule: Schedule | None = None
+    schedule: Schedule[Any] | None = None
     fit_summaries: tuple[str, ...] = ()
     # an empty buffer that tells which device the prior is on
     _anchor: Tensor

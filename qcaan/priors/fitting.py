@@ -63,7 +63,7 @@ class FitOptions:
     fit_evals: int | None = None
     """Maximum number of evaluations in an epoch's fit: parameter sets whose distribution is
     computed or measured. Default: 300 of exact probabilities; from shots, as many as make 100,000
-    shots per basis."""
+    shots per basis; 200 steps of iqp."""
     fit_shots: int | None = None
     """Maximum number of shots in an epoch's fit, of all bases together. Default: no limit but
     --fit-evals."""

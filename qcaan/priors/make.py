@@ -8,20 +8,24 @@ from typing import Literal, get_args
 
 from qcaan.checks import number, one_of, whole
 from qcaan.circuits.ansatz import AnsatzName, Basis, check_bases
+from qcaan.circuits.iqp import Reach
 from qcaan.priors.base import BitPrior, Prior
 from qcaan.priors.boltzmann import QBM, RBM
 from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
 from qcaan.priors.fitting import FitOptions
+from qcaan.priors.iqp import FIT_EVALS, IQP
 from qcaan.priors.qcbm import QCBM, Initial
 from qcaan.priors.shuffled import Shuffled
-from qcaan.samplers.names import MakeSampler
+from qcaan.priors.tree import ChowLiu
+from qcaan.samplers.names import EXACT, MakeSampler
 
 PriorName = Literal[
-    "qcbm", "shuffled", "gaussian", "bernoulli", "product", "histogram", "rbm", "qbm"
+    "qcbm", "iqp", "shuffled", "gaussian", "bernoulli", "product", "tree", "histogram", "rbm", "qbm"
 ]
 _CLASSICAL: dict[str, Callable[..., BitPrior]] = {
     "bernoulli": Bernoulli,
     "product": Product,
+    "tree": ChowLiu,
     "histogram": Histogram,
     "rbm": RBM,
     "qbm": QBM,
@@ -33,9 +37,10 @@ class PriorOptions:
     """Options of the prior: the distribution that the generator's inputs are drawn from."""
 
     prior: PriorName = "qcbm"
-    """Kind of prior: qcbm, a quantum circuit Born machine; or a control: shuffled (a QCBM without
-    its correlations), gaussian, bernoulli (fair bits), product (fitted marginals), histogram (the
-    exact fit), rbm, qbm (restricted and quantum Boltzmann machine)."""
+    """Kind of prior: qcbm, a quantum circuit Born machine; iqp, a wide circuit that is trained
+    classically; or a control: shuffled (a QCBM without its correlations), gaussian, bernoulli (fair
+    bits), product (fitted marginals), tree (the Chow-Liu tree), histogram (the exact fit), rbm, qbm
+    (restricted and quantum Boltzmann machine)."""
     latent_dim: int | None = None
     """Width of the priors without a circuit. Default: 64 for gaussian, the number of bits of the
     QCBM for the others."""
@@ -51,19 +56,25 @@ class CircuitOptions(FitOptions):
     """Options of the circuit of a quantum prior, of its engines and of its fits."""
 
     n_qubits: int = 8
-    """Number of qubits; each measurement basis gives as many bits."""
+    """Number of qubits; each measurement basis gives as many bits. iqp has one basis, z, and as
+    many as 1,000 qubits."""
+    reach: Reach = 6
+    """Largest distance of two coupled qubits of iqp, below --n-qubits: exact at any width, fitted
+    by maximum likelihood. all: all pairs, fitted by MMD; beyond the state vector of about 27 qubits
+    only a device can draw."""
     n_layers: int = 4
     """Number of layers of the ansatz, counted as its paper counts them."""
     ansatz: AnsatzName = "ion-trap"
     """Circuit family."""
     bases: tuple[Basis, ...] = ("z", "o")
     """Measurement bases: z, o (RX(pi/2) first), t (an RX with a trained angle first)."""
-    sampler: str = "aer"
+    sampler: str | None = None
     """Engine that draws the shots: exact (our differentiable engine), aer, aer-gpu, statevector;
     aer-noise:DEVICE (fake_NAME of IBM's, or ionq-aria); devices: ibm:BACKEND, ibm:least_busy,
-    ibm:fake_NAME, aqt:ideal, aqt:noisy, aqt:RESOURCE, ionq:simulator, ionq:BACKEND."""
+    ibm:fake_NAME, aqt:ideal, aqt:noisy, aqt:RESOURCE, ionq:simulator, ionq:BACKEND. Default: aer;
+    exact for iqp."""
     train_sampler: str | None = None
-    """Engine of the fits, if --sampler is only to draw."""
+    """Engine of the fits of a QCBM, if --sampler is only to draw. Those of iqp are always exact."""
     switch_after_epochs: int | None = None
     """Number of epochs on --train-sampler (default: exact) before --sampler is used."""
     mitigate_readout: bool = False
@@ -92,6 +103,11 @@ def check_prior_options(prior: PriorOptions, circuit: CircuitOptions) -> None:
         whole("switch_after_epochs", circuit.switch_after_epochs)
 
 
+def sampler_name(prior: PriorOptions, circuit: CircuitOptions) -> str:
+    """Return the name of the engine that draws from a quantum prior."""
+    return circuit.sampler or (EXACT if prior.prior == "iqp" else "aer")
+
+
 def make_prior(
     prior: PriorOptions,
     circuit: CircuitOptions,
@@ -116,12 +132,27 @@ def make_prior(
     if prior.prior in _CLASSICAL:
         width = prior.latent_dim or circuit.n_qubits * len(circuit.bases)
         return _CLASSICAL[prior.prior](width, dither=prior.dither, noise_dims=prior.noise_dims)
+    if prior.prior == "iqp":
+        iqp = IQP(
+            circuit.n_qubits,
+            circuit.reach,
+            sampler=sampler_name(prior, circuit),
+            fit_evals=circuit.fit_evals or FIT_EVALS,
+            bank_shots=circuit.bank_shots,
+            dither=prior.dither,
+            noise_dims=prior.noise_dims,
+            seed=seed,
+            switch_after_epochs=circuit.switch_after_epochs,
+            make_sampler=make_sampler,
+        )
+        iqp.check_drawable()
+        return iqp
     qcbm = QCBM(
         circuit.n_qubits,
         circuit.n_layers,
         ansatz=circuit.ansatz,
         bases=circuit.bases,
-        sampler=circuit.sampler,
+        sampler=sampler_name(prior, circuit),
         train_sampler=circuit.train_sampler,
         switch_after_epochs=circuit.switch_after_epochs,
         mitigate_readout=circuit.mitigate_readout,

@@ -86,7 +86,7 @@ class QCBM(BankedPrior):
     theta: Tensor
     fits: Tensor
     readout: Tensor
-    schedule: Schedule
+    schedule: Schedule[BornMachine]
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class QCBM(BankedPrior):
         sampler: EngineLike,
         train_sampler: EngineLike | None,
         switch_after_epochs: int | None,
-    ) -> Schedule:
+    ) -> Schedule[BornMachine]:
         if switch_after_epochs is not None:
             whole("switch_after_epochs", switch_after_epochs)
         late = machine(sampler)

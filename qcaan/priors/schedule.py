@@ -1,41 +1,43 @@
-"""The schedule of a quantum prior: which Born machine fits and which draws in each epoch."""
+"""The schedule of a quantum prior: which engine fits and which draws in each epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Generic, TypeVar
 
-from qcaan.circuits.born import BornMachine
+# an engine, or a machine on it
+Machine = TypeVar("Machine")
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Which Born machine fits, and which draws the bank of shots, in each epoch.
+class Schedule(Generic[Machine]):
+    """Which machine fits, and which draws the bank of shots, in each epoch.
 
     Attributes:
-        early: Born machine of the epochs before the change.
-        late: Born machine after it; the same object if nothing changes.
+        early: machine of the epochs before the change.
+        late: machine after it; the same object if nothing changes.
         switch_after_epochs: number of epochs before the bank is drawn by `late`.
         fits_switch: whether the fits change too, or stay on `early`.
     """
 
-    early: BornMachine
-    late: BornMachine
+    early: Machine
+    late: Machine
     switch_after_epochs: int = 0
     fits_switch: bool = False
 
     @property
-    def fitters(self) -> tuple[BornMachine, ...]:
-        """All Born machines that fit in some epoch."""
+    def fitters(self) -> tuple[Machine, ...]:
+        """All machines that fit in some epoch."""
         return (self.early, self.late) if self.fits_switch else (self.early,)
 
-    def fitter(self, epoch: int) -> BornMachine:
-        """Return the Born machine of the fit that ends an epoch, which are numbered from 0."""
+    def fitter(self, epoch: int) -> Machine:
+        """Return the machine of the fit that ends an epoch, which are numbered from 0."""
         return self.late if self.fits_switch and epoch >= self.switch_after_epochs else self.early
 
-    def drawer(self, n_fits: int) -> BornMachine:
-        """Return the Born machine that draws after a number of finished fits."""
+    def drawer(self, n_fits: int) -> Machine:
+        """Return the machine that draws after a number of finished fits."""
         return self.late if n_fits >= self.switch_after_epochs else self.early
 
     def phases(self, epochs: int) -> Iterator[tuple[int, int]]:

@@ -10,7 +10,7 @@ import torch
 
 from qcaan.gans.associative import FIXED_LATENTS, AssociativeConfig, AssociativeGAN, EpochRecord
 from qcaan.metrics.images import score_generated
-from qcaan.priors.make import make_prior
+from qcaan.priors.make import make_prior, sampler_name
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.planning import plan_prior
@@ -66,10 +66,12 @@ def save_epoch(run: RunDirectory, gan: AssociativeGAN, record: EpochRecord, seco
 def report_title(config: AssociativeConfig, data_name: str) -> str:
     """Return the title of a run's report."""
     title = f"QC-AAN, {Path(data_name).name}, prior {config.prior}"
-    if config.prior != "qcbm":
+    if config.prior not in ("qcbm", "iqp"):
         return title
-    circuit = f"{config.n_qubits} qubits, {config.ansatz} {config.n_layers}, {config.sampler}"
-    return f"{title} ({circuit})"
+    gates = f"{config.ansatz} {config.n_layers}"
+    if config.prior == "iqp":
+        gates = f"reach {config.reach}"
+    return f"{title} ({config.n_qubits} qubits, {gates}, {sampler_name(config, config)})"
 
 
 def score_run(run: RunDirectory, gan: AssociativeGAN, n: int) -> dict[str, Any]:

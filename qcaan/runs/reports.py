@@ -281,6 +281,19 @@ def _plot_fits(axes: Axes, records: list[dict[str, Any]]) -> None:
     axes.locator_params(axis="x", integer=True)
     title = "prior: KL(latent bits || prior), summed over bases"
     axes.set(title=title, xlabel="epoch", ylabel="nats")
+    if fits[0]["kl"] is None and fits[0].get("nll") is not None:
+        axes.set_title("prior: negative log-likelihood of held-out latent bits")
+        curves = {
+            "nll": "prior",
+            "nll_product": "product of marginals",
+            "nll_tree": "Chow-Liu tree",
+        }
+        for key, label in curves.items():
+            axes.plot(
+                epochs, [fit[key] for fit in fits], ls="-" if key == "nll" else "--", label=label
+            )
+        axes.legend()
+        return
     if fits[0]["kl"] is None:
         text = "this prior has no distribution over bitstrings"
         axes.text(0.5, 0.5, text, ha="center", transform=axes.transAxes)
@@ -304,7 +317,7 @@ def _plot_bitstrings(figure: SubFigure, path: Path) -> None:
         order = np.argsort(-target)[:_MOST_STRINGS]
         places = np.arange(len(order))
         axes.bar(places - 0.2, target[order], 0.4, label="latent bits of real images")
-        axes.bar(places + 0.2, model[order], 0.4, label="QCBM")
+        axes.bar(places + 0.2, model[order], 0.4, label="circuit")
         labels = [format(index, f"0{n_qubits}b")[::-1] for index in order]
         axes.set_xticks(places, labels, rotation=90, fontsize=6)
         axes.set(

@@ -73,6 +73,11 @@ class Engine:
         """Whether exact probabilities are available."""
         return self.is_exact or self.aer_options is not None
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether circuits run on a vendor's machine, not in this process."""
+        return isinstance(self.sampler, HasVendor) and not self.sampler.vendor.local
+
     def check_width(self, n_qubits: int) -> None:
         """Check that the device has enough qubits, if it says how many it has.
 
@@ -126,6 +131,13 @@ class HasWidth(Protocol):
     """A sampler of a device with a known number of qubits."""
 
     n_qubits: int
+
+
+@runtime_checkable
+class HasVendor(Protocol):
+    """A sampler of a vendor's device, or its rehearsal."""
+
+    vendor: Vendor
 
 
 EngineLike: TypeAlias = str | BaseSamplerV2 | BackendV2 | Engine

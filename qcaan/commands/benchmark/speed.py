@@ -19,6 +19,7 @@ from qcaan.commands.benchmark.engines import cost_evaluations, engine_goals, exa
 from qcaan.commands.benchmark.layers import BATCH, layer_goals, quantum_layers
 from qcaan.commands.benchmark.timing import Goal, Row
 from qcaan.commands.benchmark.training import epoch_share, qgan_goals, qgan_training
+from qcaan.commands.benchmark.wide import iqp_circuits, iqp_goals
 from qcaan.files import check_folder, write_json
 from qcaan.runs.session import console
 from qcaan.training import pick_device
@@ -33,7 +34,7 @@ def main(
     device: str = "auto",
     json: Path | None = None,
 ) -> None:
-    """Time Aer, exact engines, circuits as layers, and the prior's share of an epoch.
+    """Time Aer, exact engines, circuits as layers, IQP circuits, and the prior's share of an epoch.
 
     Packages of the extra `bench` that are installed are timed too.
 
@@ -84,6 +85,8 @@ def _measured(
         for n in layer_qubits:
             rows = quantum_layers(n, repeats)
             yield f"QuantumLayer, {n} qubits, batch {BATCH}, one core", rows, layer_goals(rows)
+        rows = iqp_circuits(repeats)
+        yield "IQP circuits, one core", rows, iqp_goals(rows)
         if qgan_steps:
             rows = qgan_training(qgan_steps)
             title = f"QGAN tutorial: 6 qubits, 84 angles, {qgan_steps} steps, one core"

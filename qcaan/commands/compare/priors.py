@@ -40,6 +40,7 @@ CELLS: dict[str, dict[str, Any]] = {
     "bernoulli-8": {"prior": "bernoulli", "latent_dim": 8},
     "bernoulli-16": {"prior": "bernoulli", "latent_dim": 16},
     "product-16": {"prior": "product", "latent_dim": 16},
+    "tree-16": {"prior": "tree", "latent_dim": 16},
     "histogram-16": {"prior": "histogram", "latent_dim": 16},
     "rbm-16": {"prior": "rbm", "latent_dim": 16},
     "qbm-8": {"prior": "qbm", "latent_dim": 8},
@@ -49,6 +50,7 @@ CELLS: dict[str, dict[str, Any]] = {
     "qcbm-8 z+t": {"bases": ("z", "t"), **_QUANTUM},
     "qcbm-8 z+o+t": {"bases": ("z", "o", "t"), **_QUANTUM},
     "qcbm-16 z": {"n_qubits": 16, "n_layers": 2, "bases": ("z",), "fit_evals": 60, **_QUANTUM},
+    "iqp-16": {"prior": "iqp", "n_qubits": 16},
     "bernoulli-8 +16 noise": {"prior": "bernoulli", "latent_dim": 8, "noise_dims": 16},
     "qcbm-8 z +16 noise": {"bases": ("z",), "noise_dims": 16, **_QUANTUM},
     "qcbm-8 z+o +16 noise": {"noise_dims": 16, **_TWO_BASES},
@@ -62,11 +64,19 @@ CELLS: dict[str, dict[str, Any]] = {
     "bernoulli-16 skip": {"prior": "bernoulli", "latent_dim": 16, "latent": "skip"},
     "qcbm-8 z+o skip": {"latent": "skip", **_TWO_BASES},
 }
+_DEFAULT = tuple(CELLS)
+# wide bits, which are trained only if they are named
+CELLS |= {
+    f"{prior}-{width}": {"prior": prior, "n_qubits": width, "latent_dim": width}
+    for width in (64, 256)
+    for prior in ("iqp", "tree", "rbm", "product", "bernoulli")
+}
 SCORES = ("fid", "kid", "inception_score", "precision", "recall", "unread", "distinct", "seconds")
+_DISTANCES = ("kl", "kl_product", "nll", "nll_product", "nll_tree")
 
 
 def main(
-    priors: tuple[str, ...] = tuple(CELLS),
+    priors: tuple[str, ...] = _DEFAULT,
     seeds: tuple[int, ...] = (0, 1, 2),
     epochs: int = 5,
     digits: tuple[int, ...] = (3, 7, 9),
@@ -84,7 +94,8 @@ def main(
     and calls with other seeds or priors add cells to the same folder.
 
     Args:
-        priors: Priors to train. Those without dither or noise in their name have neither.
+        priors: Priors to train. Those without dither or noise in their name have neither. Default:
+            all of at most 24 bits.
         seeds: Seeds of weights, batches, angles and shots, each from 0 to below 2**63.
         epochs: Number of epochs of each training, at least 1.
         digits: Labels of the classes to learn.
@@ -176,14 +187,20 @@ def _train_and_score(
     seconds = time.perf_counter() - start
     drawn, _ = gan.generate(n_images)
     scores = score_images(drawn, reference, classifier, classes=config.digits)
-    return {**scores, "seconds": seconds, "kl": fits[-1].kl, "kl_product": fits[-1].kl_product}
+    distances = {key: getattr(fits[-1], key) for key in _DISTANCES}
+    return {
+        **scores,
+        "seconds": seconds,
+        "prior_seconds": sum(f.seconds for f in fits),
+        **distances,
+    }
 
 
 def _report(out: Path) -> None:
     """Write table.md, table.csv and fid.png from all cells in the folder."""
     finished = list(records(out, "* seed *"))
     real = read(cell_path(out, "real"))
-    header = ["prior", "seed", *SCORES, "kl", "kl_product", "collapsed"]
+    header = ["prior", "seed", *SCORES, "prior_seconds", *_DISTANCES, "collapsed"]
     write_csv(out / "table.csv", header, [[cell.get(key) for key in header] for cell in finished])
     table = _markdown_table(finished, real)
     write_text(out / "table.md", table)
