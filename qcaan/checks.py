@@ -156,7 +156,7 @@ def check_fields(config: Any) -> None:
     Raises:
         ValueError: the value of a field is not of its type.
     """
-    hints = _type_hints(type(config))
+    hints = _type_hints(config.__class__)
     for field in dataclasses.fields(config):
         value = of_type(field.name, getattr(config, field.name), hints[field.name])
         object.__setattr__(config, field.name, value)
