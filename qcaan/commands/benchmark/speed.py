@@ -34,7 +34,7 @@ def main(
     device: str = "auto",
     json: Path | None = None,
 ) -> None:
-    """Time Aer, exact engines, circuits as layers, IQP circuits, and the prior's share of an epoch.
+    """Time Aer, exact engines, layers, IQP circuits, and the prior's part of an epoch.
 
     Packages of the extra `bench` that are installed are timed too.
 
