@@ -17,7 +17,7 @@ from qcaan.priors.qcbm import QCBM
 
 
 class Fitted(Protocol):
-    """What the benchmark asks of a model: the methods of a prior over bits that it uses."""
+    """The methods of a prior over bits that the benchmark calls."""
 
     def fit(self, bits: Tensor) -> object:
         """Fit to bits [m, n]."""
@@ -87,7 +87,7 @@ MODELS: dict[str, Model] = {
     "qcbm seed 2": _qcbm("seed", 2),
     "rbm": Model(
         # more and smaller steps than a prior takes in an epoch: this fit is the only one
-        lambda n, seed, _: RBM(n, steps=2000, lr=0.25, seed=seed),
+        lambda n, seed, _: RBM(n, steps=1000, lr=0.3, seed=seed),
         n_params=_n_weights,
     ),
     "product": Model(

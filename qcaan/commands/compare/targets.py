@@ -115,7 +115,7 @@ _COMPONENTS = 64  # principal components of the images that codes are made of
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Bits that models learn from, and what they are scored by.
+    """Bits to learn, and the data that models are scored by.
 
     Attributes:
         train: training strings, uint8 [m, n].
