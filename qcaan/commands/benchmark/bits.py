@@ -50,7 +50,7 @@ SCORES = {
     "two_qubit_gates": "two-qubit gates",
 }
 # divergences below, as of an exact fit, are shown as this in the picture
-_LEAST_SHOWN = 1e-4
+_LEAST_SHOWN = 1e-3
 
 
 def main(
@@ -224,17 +224,18 @@ def _markdown_table(cells: Groups) -> str:
             row = [target, model, str(len(group))]
             if group:
                 values = [[cell[key] for cell in group if key in cell] for key in SCORES]
-                rows.append([*row, *map(_shown, [[*map(_divergence, group)], *values])])
+                divergence = _shown([*map(_divergence, group)], digits=4)
+                rows.append([*row, divergence, *map(_shown, values)])
             elif not MODELS[model].takes(_n_bits(groups)):
                 reason = f"left out: at most {MODELS[model].most_bits} bits"
                 rows.append([*row, reason, *[""] * len(SCORES)])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def _shown(values: Sequence[float]) -> str:
+def _shown(values: Sequence[float], digits: int = 3) -> str:
     """Return the mean of values and, if they differ, their deviation; rounding errors are 0."""
     rounded = [round(value, 9) for value in values]
-    return mean_and_deviation(rounded if len(set(rounded)) > 1 else rounded[:1])
+    return mean_and_deviation(rounded if len(set(rounded)) > 1 else rounded[:1], digits)
 
 
 def _n_bits(groups: Mapping[str, Sequence[Cell]]) -> int:
