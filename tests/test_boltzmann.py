@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -55,6 +56,32 @@ def test_above_16_bits_rbm_uses_the_pseudo_likelihood():
     assert report.loss_before == pytest.approx(17 * np.log(2))
     assert report.loss_after < 0.5 * report.loss_before
     assert report.kl is None
+    strings = torch.eye(17).double()  # every other string of one bit flipped
+    flipped = (strings + strings[:, None]) % 2  # (bit, m, 17)
+    change = rbm.free_energy(strings) - rbm.free_energy(flipped)
+    assert rbm.loss(strings) == pytest.approx(change.exp().log1p().mean(1).sum().item())
+
+
+def test_above_16_bits_the_partition_function_is_estimated_by_annealing():
+    """Of independent units Z is a product: of 1 + 3 for a visible one, of 2 for a hidden one."""
+    rbm = RBM(20, n_hidden=3, seed=0)
+    rbm.weight.zero_()
+    rbm.visible_bias.fill_(math.log(3))
+    exact = 20 * math.log(1 + 3) + 3 * math.log(2)
+    assert rbm.log_partition().item() == pytest.approx(exact, abs=0.01)
+    zeros = torch.zeros(2, 20)
+    assert rbm.log_prob(zeros).tolist() == pytest.approx([20 * math.log(1 / 4)] * 2, abs=0.01)
+    before = torch.get_rng_state()
+    assert rbm.log_partition() == rbm.log_partition()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_annealing_finds_the_partition_function_of_a_fitted_machine(bits):
+    rbm = RBM(4, n_hidden=8, seed=0)
+    rbm.fit(bits)
+    assert rbm._annealed_log_partition().item() == pytest.approx(
+        rbm.log_partition().item(), abs=0.05
+    )
 
 
 def test_qbms_state_is_the_thermal_state_of_its_hamiltonian():

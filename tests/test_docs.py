@@ -73,7 +73,7 @@ def test_commands_of_a_page_exist_and_have_their_options(page: Path):
             case _:
                 named = [c for c in COMMANDS if words[1 : 1 + len(c.split())] == c.split()]
                 assert named, words
-                command = named[0]
+                command = max(named, key=len)
         given = {word for word in words if word.startswith("--")}
         assert given <= options_of(command), (words, given - options_of(command))
 

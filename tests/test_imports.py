@@ -24,7 +24,7 @@ IMPORTS = {
     "samplers": {"checks", "files"},
     "training": {"checks", "randomness"},
     "circuits": {"bits", "checks", "samplers"},
-    "metrics": {"data", "files", "randomness"},
+    "metrics": {"bits", "data", "files", "randomness"},
     "priors": {"bits", "checks", "circuits", "losses", "optimizers", "samplers", "training"},
     "gans": {
         "checks", "circuits", "data", "files", "losses", "metrics", "networks",

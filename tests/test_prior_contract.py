@@ -7,6 +7,8 @@ import pytest
 import torch
 from some_priors import PRIORS, correlated_bits
 
+from qcaan import losses
+from qcaan.bits import all_bitstrings, histogram
 from qcaan.priors.boltzmann import QBM, RBM
 from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
 from qcaan.priors.tree import ChowLiu
@@ -113,6 +115,22 @@ class TestContract:
     def test_other_bits_are_refused_by_name(self, make, bits):
         with pytest.raises(ValueError, match="`bits` must "):
             make().fit(bits)
+
+
+@pytest.mark.parametrize("name", sorted({*PRIORS} - {"gaussian", "shuffled"}))
+def test_log_probabilities_are_of_all_strings_and_of_the_draws(name):
+    prior, bits = PRIORS[name](), correlated_bits()
+    prior.fit(bits)
+    strings = all_bitstrings(3)
+    probs = prior.log_prob(strings).exp()
+    assert probs.shape == (8,) and probs.dtype == torch.float64
+    assert probs.sum().item() == pytest.approx(1)
+    torch.manual_seed(0)
+    assert losses.tvd(probs, histogram(prior.measure(20_000).long())).item() < 0.03
+    repeated = prior.log_prob(np.array([[1, 1, 0]] * 2))
+    assert repeated.tolist() == [prior.log_prob(strings)[3].item()] * 2
+    with pytest.raises(ValueError, match="`bits` must "):
+        prior.log_prob([[0, 1]])
 
 
 @pytest.mark.parametrize("make", SEEDED.values(), ids=SEEDED)

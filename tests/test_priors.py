@@ -7,7 +7,7 @@ from qiskit.primitives import BaseSamplerV2, StatevectorSampler
 from some_priors import correlated_bits, small_qcbm
 
 from qcaan import losses
-from qcaan.bits import histogram, index_to_bits, product_probabilities
+from qcaan.bits import all_bitstrings, histogram, index_to_bits, product_probabilities
 from qcaan.optimizers import OPTIMIZERS
 from qcaan.priors.classical import Bernoulli, Histogram, Product
 from qcaan.priors.qcbm import QCBM
@@ -196,6 +196,13 @@ def test_halves_of_two_bases_follow_their_own_targets():
     assert prior.sample(4000).mean(0).tolist() == pytest.approx(
         [0.9, 0.5, 0.2, 0.5, 0.1, 0.5], abs=0.08
     )
+
+
+def test_log_probabilities_of_two_bases_add_up():
+    prior = QCBM(2, 2, bases=("z", "o"), sampler="exact", seed=0)
+    z, o = prior.probabilities("z"), prior.probabilities("o")
+    strings = all_bitstrings(4)  # z first, so that its bits are the lowest of the index
+    np.testing.assert_allclose(prior.log_prob(strings).exp(), np.outer(o, z).ravel())
 
 
 def test_a_sampler_object_serves_as_well_as_a_name_and_gives_frequencies():

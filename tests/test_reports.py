@@ -187,6 +187,24 @@ def test_curves_share_logarithmic_axes_and_have_one_legend():
     assert one.get_legend() is None and texts(two) == ["a"]
 
 
+def test_panels_of_a_spread_in_two_columns_have_axes_of_their_own():
+    panels = {
+        "small": {"a": [0.01, 0.02], "b": [0.1]},
+        "large": {"a": [40, 44]},
+        "last": {"b": [3]},
+    }
+    figure = reports.spread_figure(panels, "nats", n_columns=2)
+    small, large, last = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == list(panels)
+    assert [label.get_text() for label in small.get_yticklabels()] == ["a", "b"]
+    assert small.lines[0].get_xdata().tolist() == [0.01, 0.02]
+    assert small.get_xlim()[1] < 1 < 30 < large.get_xlim()[0]
+    assert last.get_xlabel() == "nats (dots: seeds; bar: their mean)"
+    figure.draw_without_rendering()
+    shown = {label.get_text() for label in large.get_xticklabels(minor=True)}
+    assert {"40", "44"} <= shown
+
+
 def test_a_figure_is_saved_whole_or_not_at_all(tmp_path):
     path = reports.save_figure(
         tmp_path / "fid.png", reports.spread_figure({"": {"rbm": [4]}}, "FID")

@@ -35,6 +35,7 @@ COMMANDS = {
     "compare qgan": ("compare.qgan", "measure the QGAN on its standard cases"),
     "samplers": ("samplers", "list the samplers and the reasons why some are unavailable"),
     "benchmark": ("benchmark.speed", "time the parts that must be fast, as ratios"),
+    "benchmark bits": ("benchmark.bits", "score models of bits on standard targets"),
     "classify": ("classify", "classify digits with and without a circuit"),
 }
 
@@ -81,7 +82,8 @@ def _dispatch(words: list[str]) -> None:
     if words == ["--version"]:
         print(f"qcaan {version('qcaan')}")
         return
-    name = next((name for name in COMMANDS if words[: name.count(" ") + 1] == name.split()), None)
+    named = (name for name in COMMANDS if words[: name.count(" ") + 1] == name.split())
+    name = max(named, key=len, default=None)  # `benchmark bits` before `benchmark`
     if name is None and words[1:] in ([], ["-h"], ["--help"]) and _family(words[0]):
         print(_help(words[0]))
         return

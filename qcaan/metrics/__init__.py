@@ -1,1 +1,1 @@
-"""Scores of images, the classifier that they need, and scores of samples of real numbers."""
+"""Scores of images, bits and real numbers, and the classifier that images need."""

@@ -18,7 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from qcaan import losses
-from qcaan.bits import BitsLike, as_bits, index_to_bits, product_probabilities, target_probabilities
+from qcaan.bits import (
+    BitsLike,
+    as_bits,
+    bits_to_index,
+    index_to_bits,
+    product_probabilities,
+    target_probabilities,
+)
 from qcaan.checks import check_seed, memory_of, number, whole
 from qcaan.priors.schedule import Schedule
 
@@ -372,6 +379,10 @@ class TabulatedPrior(BitPrior):
     def distances(self, bits: BitsLike) -> dict[str, Any]:
         bits = as_bits(bits, self.dim, self.device)
         return compare(target_probabilities(bits, 1), self.probs[None], bits)
+
+    def log_prob(self, bits: BitsLike) -> Tensor:
+        """Return the log-probabilities float64 [m] of bits [m, n_bits], in nats; -inf for 0."""
+        return self.probs[bits_to_index(as_bits(bits, self.dim, self.device))].log()
 
     def _draw(self, n: int) -> Tensor:
         with self._random() as (device, generator):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+import math
+from itertools import combinations, pairwise
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from qcaan.priors.base import (
 _MAX_QUANTUM_BITS = 10
 # Gibbs sweeps before new samples are measured, so that they do not depend on the last ones
 _MEASURING_SWEEPS = 100
+# chains and temperatures of annealed importance sampling
+_ANNEALED_CHAINS, _TEMPERATURES = 500, 1000
 
 
 class RBM(BitPrior):
@@ -87,8 +90,38 @@ class RBM(BitPrior):
         return -visible @ self.visible_bias - F.softplus(inputs).sum(-1)
 
     def log_partition(self) -> Tensor:
-        """Return the log of the partition function [], by enumerating all bitstrings."""
-        return torch.logsumexp(-self.free_energy(self._all_bits()), 0)
+        """Return the log of the partition function [].
+
+        Up to 16 bits all bitstrings are enumerated. For more bits it is an estimate by annealed
+        importance sampling (Salakhutdinov and Murray, ICML 2008), always from the same draws. The
+        estimate tends to be too low, so that log-probabilities tend to be too high.
+        """
+        if self.dim <= MAX_HISTOGRAM_BITS:
+            return torch.logsumexp(-self.free_energy(self._all_bits()), 0)
+        return self._annealed_log_partition()
+
+    def _annealed_log_partition(self) -> Tensor:
+        """Return the estimate for `log_partition`, from fair bits to those of the machine."""
+        generator = torch.Generator().manual_seed(0)
+        visible = _bernoulli(self.weight.new_full((_ANNEALED_CHAINS, self.dim), 0.5), generator)
+        logs = self.weight.new_zeros(_ANNEALED_CHAINS)
+        for cold, warm in pairwise(torch.linspace(0, 1, _TEMPERATURES + 1).tolist()):
+            inputs = self.hidden_bias + visible @ self.weight.T  # (chains, n_hidden)
+            logs += (warm - cold) * (visible @ self.visible_bias)
+            logs += (F.softplus(warm * inputs) - F.softplus(cold * inputs)).sum(-1)
+            hidden = _bernoulli(torch.sigmoid(warm * inputs), generator)
+            inputs = self.visible_bias + hidden @ self.weight
+            visible = _bernoulli(torch.sigmoid(warm * inputs), generator)
+        n_units = self.dim + len(self.hidden_bias)
+        return n_units * math.log(2) + torch.logsumexp(logs, 0) - math.log(_ANNEALED_CHAINS)
+
+    def log_prob(self, bits: BitsLike) -> Tensor:
+        """Return the log-probabilities float64 [m] of bits [m, n_bits], in nats.
+
+        They are exact up to 16 bits; for more, see `log_partition`.
+        """
+        visible = as_bits(bits, self.dim, self.device).to(self.weight)
+        return -self.free_energy(visible) - self.log_partition()
 
     def probabilities(self) -> Tensor:
         """Return the distribution float64 [2**n_bits], by enumerating all bitstrings."""
@@ -128,11 +161,13 @@ class RBM(BitPrior):
         """
         if self.dim <= MAX_HISTOGRAM_BITS:
             return float(self.free_energy(data).mean() + self.log_partition())
+        inputs = self.hidden_bias + data @ self.weight.T  # (m, n_hidden)
+        hidden = F.softplus(inputs).sum(-1)
         total = data.new_zeros(())
-        for bit in range(self.dim):
-            flipped = data.clone()
-            flipped[:, bit] = 1 - flipped[:, bit]
-            total += F.softplus(self.free_energy(data) - self.free_energy(flipped)).mean()
+        for bit, weights in enumerate(self.weight.T):
+            change = 1 - 2 * data[:, bit]  # of the bit, if it is flipped
+            flipped = F.softplus(inputs + change[:, None] * weights).sum(-1)
+            total += F.softplus(flipped - hidden + change * self.visible_bias[bit]).mean()
         return float(total)
 
     def distances(self, bits: BitsLike) -> dict[str, Any]:
@@ -176,6 +211,11 @@ class RBM(BitPrior):
 
     def _all_bits(self) -> Tensor:
         return all_bitstrings(self.dim, self.weight.device).to(self.weight)
+
+
+def _bernoulli(probs: Tensor, generator: torch.Generator) -> Tensor:
+    """Return bits of these probabilities, of their dtype and on their device."""
+    return torch.bernoulli(probs.cpu(), generator=generator).to(probs)
 
 
 class QBM(TabulatedPrior):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -63,6 +64,11 @@ class Bernoulli(BitPrior):
         target = target_probabilities(bits, 1)
         return compare(target, torch.full_like(target, 0.5**self.dim), bits)
 
+    def log_prob(self, bits: BitsLike) -> Tensor:
+        """Return the log-probabilities float64 [m] of bits [m, n_bits], in nats."""
+        bits = as_bits(bits, self.dim, self.device)
+        return self._anchor.new_full((len(bits),), -self.dim * math.log(2), dtype=torch.float64)
+
     def _draw(self, n: int) -> Tensor:
         with self._random() as (device, generator):
             drawn = torch.randint(2, (n, self.dim), generator=generator, device=device)
@@ -107,6 +113,11 @@ class Product(BitPrior):
         bits = as_bits(bits, self.dim, self.device)
         model = product_probabilities(self.marginals)[None]
         return compare(target_probabilities(bits, 1), model, bits)
+
+    def log_prob(self, bits: BitsLike) -> Tensor:
+        """Return the log-probabilities float64 [m] of bits [m, n_bits], in nats; -inf for 0."""
+        values = as_bits(bits, self.dim, self.device).to(self.marginals)
+        return (values * self.marginals + (1 - values) * (1 - self.marginals)).log().sum(1)
 
     def _draw(self, n: int) -> Tensor:
         with self._random() as (device, generator):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qcaan.bits import BitsLike, as_bits, target_probabilities
+from qcaan.bits import BitsLike, as_bits, bits_to_index, target_probabilities
 from qcaan.checks import check_memory, one_of, whole
 from qcaan.circuits.ansatz import AnsatzName, Basis, make_ansatz
 from qcaan.circuits.born import BornMachine, mitigated
@@ -309,6 +309,16 @@ class QCBM(BankedPrior):
                 f"basis {basis!r} is not measured; choose from {', '.join(self.born.bases)}"
             )
         return self.all_probabilities()[self.born.bases.index(basis)].cpu().numpy()
+
+    def log_prob(self, bits: BitsLike) -> Tensor:
+        """Return the log-probabilities float64 [m] of bits [m, dim], in nats; -inf for 0.
+
+        Those of several bases add up, since their shots are independent. The probabilities are
+        those of `probabilities`.
+        """
+        parts = as_bits(bits, self.dim, self.device).chunk(self.n_bases, 1)
+        index = torch.stack([bits_to_index(part) for part in parts])  # (n_bases, m)
+        return self.all_probabilities().gather(1, index).log().sum(0)
 
     def all_probabilities(self) -> Tensor:
         """Return the distributions float64 [n_bases, 2**n_qubits] of `probabilities`."""

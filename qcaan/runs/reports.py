@@ -206,31 +206,45 @@ def distribution_figure(
     return figure
 
 
-def spread_figure(panels: Mapping[str, Mapping[str, Sequence[float]]], label: str) -> Figure:
-    """Plot panels of named lists of positive values, a row each, on one logarithmic axis.
+def spread_figure(
+    panels: Mapping[str, Mapping[str, Sequence[float]]], label: str, *, n_columns: int = 1
+) -> Figure:
+    """Plot panels of named lists of positive values, a row each, on a logarithmic axis.
 
     Args:
         panels: for each title of a panel, the values of its rows by their names. Every value and
             their mean are shown.
         label: name of the quantity.
+        n_columns: number of columns of panels. Panels in one column share their axis.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
-    heights = [1.5 + len(rows) for rows in panels.values()]
-    figure = Figure(figsize=(9, 1 + 0.3 * sum(heights)), layout="constrained")
-    column = figure.subplots(
-        len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
-    )[:, 0]
-    for axes, (title, rows) in zip(column, panels.items(), strict=True):
+    sizes = [1.5 + len(rows) for rows in panels.values()]
+    heights = [max(sizes[i : i + n_columns]) for i in range(0, len(sizes), n_columns)]
+    size = (2 + 7 * n_columns, 1 + 0.3 * sum(heights))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(
+        len(heights),
+        n_columns,
+        sharex=n_columns == 1,
+        squeeze=False,
+        gridspec_kw={"height_ratios": heights},
+    )
+    for axes, (title, rows) in zip(grid.flat, panels.items(), strict=False):
         for row, numbers in enumerate(rows.values()):
             axes.plot(numbers, [row] * len(numbers), "o", color="tab:blue", alpha=0.5)
             axes.plot(sum(numbers) / len(numbers), row, "|", color="tab:red", ms=16, mew=2)
         axes.set_yticks(range(len(rows)), list(rows))
         axes.set(title=title, xscale="log")
+        axes.xaxis.set_minor_formatter(LogFormatter())  # 40, not 4 x 10^1
         axes.margins(y=0.1)
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3, which="both")
-    column[-1].set_xlabel(f"{label} (dots: seeds; bar: their mean)")
+    for axes in grid[-1]:
+        axes.set_xlabel(f"{label} (dots: seeds; bar: their mean)")
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
     return figure
 
 

@@ -66,11 +66,11 @@ def read(path: Path) -> dict[str, Any]:
     return record
 
 
-def mean_and_deviation(values: Sequence[float]) -> str:
-    """Return the mean and the sample standard deviation, with three and two digits."""
+def mean_and_deviation(values: Sequence[float], digits: int = 3) -> str:
+    """Return the mean and the sample standard deviation, with `digits` and two digits."""
     if not values:
         return ""
     mean = statistics.mean(values)
     if mean >= 1000:
         return f"{mean:.0f}"
-    return f"{mean:.3g}" + (f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else "")
+    return f"{mean:.{digits}g}" + (f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else "")
