@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,9 @@ def save_report(run: RunDirectory, figure: Figure, epoch: int) -> Path:
 
 
 def _save_png(path: Path, figure: Figure, metadata: dict[str, str]) -> Path:
-    with atomic_write(path) as buffer:
+    with atomic_write(path) as buffer, warnings.catch_warnings():
+        # on a slow machine, a legend may take a second to find its place
+        warnings.filterwarnings("ignore", message="Creating legend with loc")
         figure.savefig(buffer, format="png", dpi=90, metadata=metadata)
     return path
 
