@@ -87,21 +87,23 @@ def _n_weights(rbm: RBM) -> int:
 MODELS: dict[str, Model] = {
     "qcbm ion-trap 4": _qcbm("ion-trap", 4),
     "qcbm seed 2": _qcbm("seed", 2),
-    "iqp 8": Model(
-        lambda n, seed, _: IQP(n, min(8, n - 1), seed=seed),
-        circuit=lambda iqp: iqp.ansatz.to_circuit(),
+    "iqp reach 6": Model(
+        lambda n, seed, _: IQP(n, min(6, n - 1), bank_shots=1, seed=seed),
+        circuit=lambda iqp: iqp.circuit(),
     ),
-    "iqp all": Model(
-        lambda n, seed, _: IQP(n, "all", seed=seed),
+    "iqp all pairs": Model(
+        lambda n, seed, _: IQP(n, "all", bank_shots=1, seed=seed),
         MAX_HISTOGRAM_BITS,
-        circuit=lambda iqp: iqp.ansatz.to_circuit(),
+        circuit=lambda iqp: iqp.circuit(),
     ),
     "rbm": Model(
         # more and smaller steps than a prior takes in an epoch: this fit is the only one
         lambda n, seed, _: RBM(n, steps=1000, lr=0.3, seed=seed),
         n_params=_n_weights,
     ),
-    "tree": Model(lambda n, seed, _: ChowLiu(n, seed=seed), n_params=lambda tree: 2 * tree.dim - 1),
+    "chow-liu": Model(
+        lambda n, seed, _: ChowLiu(n, seed=seed), n_params=lambda tree: 2 * tree.dim - 1
+    ),
     "product": Model(
         lambda n, seed, _: Product(n, seed=seed), n_params=lambda product: product.dim
     ),
