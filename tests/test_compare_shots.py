@@ -24,7 +24,7 @@ def test_fits_are_compared_at_equal_shots_and_finished_cells_are_kept(tmp_path, 
     words = (*words, "--samplers", "exact", "aer", "aer-noise:ionq-aria", "--out", tmp_path / "out")
     _compare(*words)
     printed = capsys.readouterr().out
-    assert "ghz-6, z, aer-noise:ionq-aria" in printed
+    assert "aer-noise:ionq-aria: twin after exact" in printed
     with (tmp_path / "out" / "shots.csv").open(newline="") as file:
         rows = {(row["sampler"], row["method"]): row for row in csv.DictReader(file)}
     # exact probabilities need no exact start, and Aer's shots would be no correction of it

@@ -223,6 +223,10 @@ def spread_figure(
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogFormatter
 
+    class Plain(LogFormatter):  # 40 and 0.3, not 4 x 10^1 and 3e-01
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
     sizes = [1.5 + len(rows) for rows in panels.values()]
     heights = [max(sizes[i : i + n_columns]) for i in range(0, len(sizes), n_columns)]
     size = (2 + 7 * n_columns, 1 + 0.3 * sum(heights))
@@ -240,7 +244,8 @@ def spread_figure(
             axes.plot(sum(numbers) / len(numbers), row, "|", color="tab:red", ms=16, mew=2)
         axes.set_yticks(range(len(rows)), list(rows))
         axes.set(title=title, xscale="log")
-        axes.xaxis.set_minor_formatter(LogFormatter())  # 40, not 4 x 10^1
+        axes.xaxis.set_major_formatter(Plain())
+        axes.xaxis.set_minor_formatter(Plain())
         axes.margins(y=0.1)
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3, which="both")

@@ -212,18 +212,17 @@ def _report(out: Path) -> None:
     found = list(records(out))
     write_csv(out / "shots.csv", list(found[0]), [list(cell.values()) for cell in found])
     panels: dict[str, dict[str, list[float]]] = {}
-    for cell in found:
-        sampler = cell["sampler"] + ", mitigated" * cell["mitigated"]
-        title = f"{cell['target']}, {cell['bases']}, {sampler}"
-        label = cell["method"]
+    for cell in sorted(found, key=lambda cell: (cell["sampler"], cell["mitigated"])):
+        label = f"{cell['sampler']}: {cell['method']}" + ", mitigated" * cell["mitigated"]
         if cell["shots_per_basis"]:
             label += f", {cell['shots_per_basis']:,} shots"
-        panels.setdefault(title, {}).setdefault(label, []).append(cell["share"])
+        rows = panels.setdefault(f"{cell['target']}, {cell['bases']}", {})
+        rows.setdefault(label, []).append(cell["share"])
     for title, rows in panels.items():
-        table = Table("method", "seeds", "KL, share of the product's", title=title)
+        table = Table("sampler and method", "seeds", "KL, share of the product's", title=title)
         for label, shares in rows.items():
             table.add_row(label, str(len(shares)), mean_and_deviation(shares))
         console.print(table)
-    figure = reports.spread_figure(panels, "KL, share of the product's")
+    figure = reports.spread_figure(panels, "KL, share of the product's", n_columns=2)
     plot = reports.save_figure(out / "shots.png", figure)
     console.print(f"wrote {out / 'shots.csv'}, {plot}")
