@@ -171,7 +171,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(call_script, tmp_path):
     assert left["random"] == right["random"]
 
 
-def test_a_file_in_two_dimensions_trains(run_script, tmp_path):
+def test_a_file_in_two_dimensions_trains(call_script, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     samples = np.random.default_rng(0).normal(0, 1, (300, 2))
     np.savetxt(tmp_path / "prices.csv", samples, delimiter=",", header="open,close", comments="")
     options = (
@@ -185,7 +186,7 @@ def test_a_file_in_two_dimensions_trains(run_script, tmp_path):
         "--initial-state",
         "normal",
     )
-    result = run_script("train_qgan.py", "--data", "prices.csv", *options, cwd=tmp_path)
+    result = call_script("train_qgan.py", "--data", "prices.csv", *options)
     assert result.returncode == 0, result.stderr
     scores = json.loads((tmp_path / "runs" / "qgan-prices" / "scores.json").read_text())
     np.testing.assert_allclose(scores["bounds"], np.percentile(samples, (5, 95), axis=0).T)
@@ -203,8 +204,11 @@ def test_a_file_in_two_dimensions_trains(run_script, tmp_path):
         (("--resume",), "holds no run to resume"),
     ],
 )
-def test_bad_input_is_one_sentence_and_status_2(run_script, tmp_path, options, message):
-    result = run_script("train_qgan.py", *TOY, "--out", tmp_path / "run", *options, cwd=tmp_path)
+def test_bad_input_is_one_sentence_and_status_2(
+    call_script, monkeypatch, tmp_path, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    result = call_script("train_qgan.py", *TOY, "--out", tmp_path / "run", *options)
     assert result.returncode == 2
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1

@@ -105,9 +105,10 @@ def test_a_run_draws_from_its_directory_without_its_data(call_script, tmp_path):
     assert torch.equal(drawn, again)
 
 
-def test_a_dry_run_checks_and_writes_nothing(run_script, tmp_path):
+def test_a_dry_run_checks_and_writes_nothing(call_script, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     options = ("--device", "cpu", "--dry-run", "--out", tmp_path / "run")
-    dry = run_script("train_gaussian.py", *options, cwd=tmp_path)
+    dry = call_script("train_gaussian.py", *options)
     assert dry.returncode == 0, dry.stderr
     assert "dry run: nothing was written" in dry.stdout
     assert list(tmp_path.iterdir()) == []
@@ -129,8 +130,11 @@ def test_a_dry_run_checks_and_writes_nothing(run_script, tmp_path):
         (("--batch-size", 10**11), "`batch_size` must be at most 100,000, got 100000000000"),
     ],
 )
-def test_bad_input_is_one_sentence_and_status_2(run_script, tmp_path, options, message):
-    result = run_script("train_gaussian.py", "--out", tmp_path / "run", *options, cwd=tmp_path)
+def test_bad_input_is_one_sentence_and_status_2(
+    call_script, monkeypatch, tmp_path, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    result = call_script("train_gaussian.py", "--out", tmp_path / "run", *options)
     assert result.returncode == 2
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
