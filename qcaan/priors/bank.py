@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,3 +82,23 @@ class BankedPrior(BitPrior):
     def reseed(self, seed: int) -> None:
         reseed(self.rng, seed)
         self._undrawn = None
+
+
+class CircuitPrior(BankedPrior):
+    """A prior over the measured bits of one circuit, whose engine may change during a run.
+
+    Attributes:
+        fits: number of finished fits, by which the engine is chosen.
+        rng: random state of all that it draws, which is saved with it.
+    """
+
+    fits: Tensor
+
+    def resume_at(self, n_fits: int) -> None:
+        self.fits.fill_(n_fits)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"rng": self.rng.bit_generator.state}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.rng.bit_generator.state = state["rng"]

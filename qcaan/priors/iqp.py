@@ -14,7 +14,7 @@ from torch import Tensor
 from qcaan.bits import BitsLike, all_bitstrings, as_bits, target_probabilities
 from qcaan.checks import check_memory, random_generator, whole
 from qcaan.circuits.iqp import BATCH, IQPCircuit, Reach
-from qcaan.priors.bank import BankedPrior
+from qcaan.priors.bank import CircuitPrior
 from qcaan.priors.base import MAX_HISTOGRAM_BITS, FitReport, compare
 from qcaan.priors.marginals import MARGINALS
 from qcaan.priors.schedule import Schedule
@@ -37,7 +37,7 @@ _LOOK, _PATIENCE = 20, 5
 _CORRELATORS, _MEAN_ORDER, _HIGHEST_ORDER = 400, 2, 6
 
 
-class IQP(BankedPrior):
+class IQP(CircuitPrior):
     """Bits of an IQP circuit: H, RZ on all qubits, RZZ on pairs, H, measured.
 
     The circuit is trained classically (Recio-Armengol et al., arXiv:2503.02934), and sampled here
@@ -72,7 +72,6 @@ class IQP(BankedPrior):
 
     theta: Tensor
     order: Tensor
-    fits: Tensor
     schedule: Schedule[Engine]
 
     def __init__(
@@ -285,15 +284,6 @@ class IQP(BankedPrior):
     @property
     def is_drawn_on_device(self) -> bool:
         return is_device(self.drawer.name)
-
-    def resume_at(self, n_fits: int) -> None:
-        self.fits.fill_(n_fits)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        return {"rng": self.rng.bit_generator.state}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.rng.bit_generator.state = state["rng"]
 
 
 class _Objective(ABC):

@@ -14,7 +14,7 @@ from qcaan.bits import BitsLike, as_bits, bits_to_index, target_probabilities
 from qcaan.checks import check_memory, one_of, whole
 from qcaan.circuits.ansatz import AnsatzName, Basis, make_ansatz
 from qcaan.circuits.born import BornMachine, mitigated
-from qcaan.priors.bank import BankedPrior
+from qcaan.priors.bank import CircuitPrior
 from qcaan.priors.base import FitReport, compare, lowers
 from qcaan.priors.fitting import EXACTLY, FitOptions, Fitting, OptimizerChoice
 from qcaan.priors.marginals import angles_at_marginals
@@ -26,7 +26,7 @@ from qcaan.samplers.names import EXACT, EngineLike, MakeSampler, is_device, open
 Initial = Literal["marginals", "random"]
 
 
-class QCBM(BankedPrior):
+class QCBM(CircuitPrior):
     """Quantum circuit Born machine: measured bits of a circuit whose angles are fitted.
 
     Benedetti et al., arXiv:1801.07686; as the prior of an associative adversarial network Rudolph
@@ -84,7 +84,6 @@ class QCBM(BankedPrior):
     """
 
     theta: Tensor
-    fits: Tensor
     readout: Tensor
     schedule: Schedule[BornMachine]
 
@@ -352,12 +351,3 @@ class QCBM(BankedPrior):
         """Measure the readout errors, unless they are known."""
         if not self.readout.any():
             self.readout.copy_(self.born.readout_errors(self.bank_shots))
-
-    def resume_at(self, n_fits: int) -> None:
-        self.fits.fill_(n_fits)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        return {"rng": self.rng.bit_generator.state}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.rng.bit_generator.state = state["rng"]
