@@ -69,7 +69,7 @@ _DEFAULT = tuple(CELLS)
 CELLS |= {
     f"{prior}-{width}": {"prior": prior, "n_qubits": width, "latent_dim": width}
     for width in (64, 256)
-    for prior in ("iqp", "tree", "rbm", "product", "bernoulli")
+    for prior in ("iqp", "tree", "rbm", "product", "bernoulli", "gaussian")
 }
 SCORES = ("fid", "kid", "inception_score", "precision", "recall", "unread", "distinct", "seconds")
 _DISTANCES = ("kl", "kl_product", "nll", "nll_product", "nll_tree")
