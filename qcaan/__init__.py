@@ -47,11 +47,12 @@ if TYPE_CHECKING:
     from qcaan.gans.wasserstein.gan import WassersteinGAN
     from qcaan.gans.wasserstein.gan import train as train_wasserstein
     from qcaan.networks import Discriminator, Generator
-    from qcaan.priors.base import FitReport, Prior
+    from qcaan.priors.base import Prior
     from qcaan.priors.boltzmann import QBM, RBM
     from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
     from qcaan.priors.iqp import IQP
     from qcaan.priors.qcbm import QCBM
+    from qcaan.priors.report import FitReport
     from qcaan.priors.shuffled import Shuffled
     from qcaan.priors.tree import ChowLiu
     from qcaan.runs.loading import Run, load_run
@@ -79,7 +80,7 @@ _PLACES = {
     "ImageSet": "data.images",
     "load_samples": "data.samples",
     "Prior": "priors.base",
-    "FitReport": "priors.base",
+    "FitReport": "priors.report",
     "QCBM": "priors.qcbm",
     "IQP": "priors.iqp",
     "Shuffled": "priors.shuffled",

@@ -28,7 +28,8 @@ from qcaan.gans.wasserstein.config import WassersteinConfig
 from qcaan.metrics import classifier as classifier_module
 from qcaan.metrics import images as metrics
 from qcaan.metrics.classifier import load_classifier
-from qcaan.priors.base import BitPrior, FitReport
+from qcaan.priors.base import BitPrior
+from qcaan.priors.report import FitReport
 from qcaan.randomness import RandomState, isolated
 from qcaan.runs.directory import RunDirectory
 

@@ -11,9 +11,9 @@ from qcaan.bits import all_bitstrings, product_of_marginals, product_probabiliti
 from qcaan.circuits.ansatz import ANSATZE, make_ansatz
 from qcaan.circuits.born import BornMachine
 from qcaan.optimizers import OPTIMIZERS
-from qcaan.priors.base import FitReport
 from qcaan.priors.marginals import angles_at_marginals
 from qcaan.priors.qcbm import QCBM
+from qcaan.priors.report import FitReport
 from qcaan.priors.starts import Target
 
 

@@ -17,7 +17,8 @@ import qcaan
 from qcaan.bits import BitsLike, as_bits, product_probabilities, target_probabilities
 from qcaan.checks import whole
 from qcaan.gans.associative import EpochRecord
-from qcaan.priors.base import BitPrior, FitReport, compare
+from qcaan.priors.base import BitPrior
+from qcaan.priors.report import FitReport, compare
 from qcaan.runs.pictures import grid
 
 TOY = os.environ.get("QCAAN_TOY") == "1"

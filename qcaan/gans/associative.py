@@ -22,13 +22,13 @@ from qcaan import losses, training
 from qcaan.checks import different, number, whole
 from qcaan.data.images import ImageDataOptions
 from qcaan.networks import Discriminator, Generator
-from qcaan.priors.base import FitReport
 from qcaan.priors.make import (
     CircuitOptions,
     PriorOptions,
     check_prior_options,
     make_prior,
 )
+from qcaan.priors.report import FitReport
 from qcaan.randomness import RandomState, isolated
 from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.names import MakeSampler

@@ -12,14 +12,8 @@ from torch import Tensor
 
 from qcaan.bits import BitsLike, all_bitstrings, as_bits, target_probabilities
 from qcaan.checks import number, whole
-from qcaan.priors.base import (
-    MAX_HISTOGRAM_BITS,
-    BitPrior,
-    FitReport,
-    TabulatedPrior,
-    compare,
-    lowers,
-)
+from qcaan.priors.base import MAX_HISTOGRAM_BITS, BitPrior, TabulatedPrior
+from qcaan.priors.report import FitReport, compare, lowers
 
 # 2**10 x 2**10 matrices are diagonalised in each step of a fit
 _MAX_QUANTUM_BITS = 10

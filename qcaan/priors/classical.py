@@ -11,14 +11,8 @@ from torch import Tensor
 from qcaan import losses
 from qcaan.bits import BitsLike, as_bits, product_probabilities, target_probabilities
 from qcaan.checks import whole
-from qcaan.priors.base import (
-    MAX_HISTOGRAM_BITS,
-    BitPrior,
-    FitReport,
-    Prior,
-    TabulatedPrior,
-    compare,
-)
+from qcaan.priors.base import MAX_HISTOGRAM_BITS, BitPrior, Prior, TabulatedPrior
+from qcaan.priors.report import FitReport, compare
 
 
 class Gaussian(Prior):

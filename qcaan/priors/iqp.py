@@ -15,8 +15,9 @@ from qcaan.bits import BitsLike, all_bitstrings, as_bits, target_probabilities
 from qcaan.checks import check_memory, random_generator, whole
 from qcaan.circuits.iqp import BATCH, IQPCircuit, Reach
 from qcaan.priors.bank import CircuitPrior
-from qcaan.priors.base import MAX_HISTOGRAM_BITS, FitReport, compare
+from qcaan.priors.base import MAX_HISTOGRAM_BITS
 from qcaan.priors.marginals import MARGINALS
+from qcaan.priors.report import FitReport, compare
 from qcaan.priors.schedule import Schedule
 from qcaan.priors.starts import LAST
 from qcaan.priors.tree import ChowLiu, chow_liu_tree, pair_counts

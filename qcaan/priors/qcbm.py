@@ -15,10 +15,10 @@ from qcaan.checks import check_memory, one_of, whole
 from qcaan.circuits.ansatz import AnsatzName, Basis, make_ansatz
 from qcaan.circuits.born import BornMachine, mitigated
 from qcaan.priors.bank import CircuitPrior
-from qcaan.priors.base import FitReport, compare, lowers
 from qcaan.priors.fitting import EXACTLY, FitOptions, Fitting, OptimizerChoice
 from qcaan.priors.marginals import angles_at_marginals
 from qcaan.priors.objective import BornObjective, FitLoss, Measurements
+from qcaan.priors.report import FitReport, compare, lowers
 from qcaan.priors.schedule import Schedule
 from qcaan.priors.starts import EXACT_FIT, LAST, RANDOM, Point, Search, Target, random_angles
 from qcaan.samplers.names import EXACT, EngineLike, MakeSampler, is_device, open_engine

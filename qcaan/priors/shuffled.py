@@ -10,8 +10,8 @@ from torch import Tensor
 
 from qcaan.bits import BitsLike, as_bits, product_of_marginals, target_probabilities
 from qcaan.priors.bank import BankedPrior
-from qcaan.priors.base import FitReport, compare
 from qcaan.priors.qcbm import QCBM
+from qcaan.priors.report import FitReport, compare
 
 
 class Shuffled(BankedPrior):

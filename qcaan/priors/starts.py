@@ -18,8 +18,8 @@ from torch import Tensor
 from qcaan import losses
 from qcaan.bits import product_probabilities
 from qcaan.optimizers import OPTIMIZERS, OptimizerName, fewest_evaluations
-from qcaan.priors.base import INDEPENDENT, lowers
 from qcaan.priors.objective import BornObjective
+from qcaan.priors.report import INDEPENDENT, lowers
 
 # names of starts, beside those of `qcaan.priors.marginals`
 LAST, RANDOM, EXACT_FIT = "last angles", "random angles", "exact fit"

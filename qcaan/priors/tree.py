@@ -15,7 +15,8 @@ from scipy.special import rel_entr
 from torch import Tensor
 
 from qcaan.bits import BitsLike, all_bitstrings, as_bits, target_probabilities
-from qcaan.priors.base import MAX_HISTOGRAM_BITS, BitPrior, FitReport, compare
+from qcaan.priors.base import MAX_HISTOGRAM_BITS, BitPrior
+from qcaan.priors.report import FitReport, compare
 
 # what is added to the count of every outcome, so that none that was not seen is impossible
 _PSEUDO_COUNT = 0.5
