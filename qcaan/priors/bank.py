@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from qcaan.bits import bits_to_index
 from qcaan.checks import whole
 from qcaan.priors.base import BitPrior, check_draws
 from qcaan.training import reseed
@@ -18,26 +20,36 @@ class BankedPrior(BitPrior):
     """A prior over measured bits, which batches resample from a bank of shots.
 
     Args:
-        n_bits, dither, noise_dims: see `BitPrior`.
+        n_bits, dither, noise_dims, labels: see `BitPrior`.
         bank_shots: number of shots per basis in the bank.
         n_bases: number of measurement bases.
 
     Attributes:
         bank: the shots uint8 [bank_shots, n_bits].
         banked: whether the bank was drawn since the last fit.
+        kept: share of the bank's shots that have a label, and a partner of equal label in the other
+            bases; 1 without labels. They come first, and some of them again in place of the rest.
         rng: random state of the order in which `draw` takes shots from the bank.
     """
 
     bank: Tensor
     banked: Tensor
+    kept: float = 1.0
     rng: np.random.Generator
     # places in the bank that `draw` takes next; None: all of them, in an order not drawn yet
     _undrawn: Tensor | None = None
 
     def __init__(
-        self, n_bits: int, dither: float, noise_dims: int, *, bank_shots: int, n_bases: int
+        self,
+        n_bits: int,
+        dither: float,
+        noise_dims: int,
+        *,
+        bank_shots: int,
+        n_bases: int,
+        labels: Sequence[int] = (),
     ) -> None:
-        super().__init__(n_bits, dither, noise_dims)
+        super().__init__(n_bits, dither, noise_dims, labels=labels)
         check_draws("bank_shots", whole("bank_shots", bank_shots), n_bits)
         self.bank_shots, self.n_bases = bank_shots, n_bases
         self.register_buffer("bank", torch.zeros(bank_shots, n_bits, dtype=torch.uint8))
@@ -48,7 +60,8 @@ class BankedPrior(BitPrior):
 
         On a device this submits jobs that may be paid for. Returns the number of shots.
         """
-        self.bank.copy_(self.measure(self.bank_shots))
+        bits, self.kept = self._measure_kept(self.bank_shots)
+        self.bank.copy_(bits)
         self.banked.fill_(True)
         self._undrawn = None
         return self.bank_shots * self.n_bases
@@ -59,6 +72,10 @@ class BankedPrior(BitPrior):
             self.draw_bank()
         return self.bank[torch.randint(len(self.bank), (n,), device=self.bank.device)].float()
 
+    def _measure_kept(self, n: int) -> tuple[Tensor, float]:
+        """Measure bits [n, n_bits] for a bank, and return them and the share `kept`."""
+        return self._measure(n), 1.0
+
     @property
     @abstractmethod
     def is_drawn_on_device(self) -> bool:
@@ -68,16 +85,55 @@ class BankedPrior(BitPrior):
     def n_undrawn(self) -> int:
         if not (self.banked and self.is_drawn_on_device):
             return 0
-        return len(self.bank if self._undrawn is None else self._undrawn)
+        return self._n_kept if self._undrawn is None else len(self._undrawn)
 
-    def draw(self, n: int) -> Tensor:
+    @property
+    def _n_kept(self) -> int:
+        return round(self.kept * self.bank_shots)
+
+    def draw(self, n: int, label: int | None = None) -> Tensor:
+        place = None if label is None else self.code.place(label)
         if not (self._count(n) and self.n_undrawn):
-            return self.measure(n)
+            return super().draw(n, label)
         if self._undrawn is None:
-            self._undrawn = torch.from_numpy(self.rng.permutation(len(self.bank)))
-        taken, self._undrawn = self._undrawn[:n], self._undrawn[n:]
+            self._undrawn = torch.from_numpy(self.rng.permutation(self._n_kept))
+        wanted = torch.ones(len(self._undrawn), dtype=torch.bool)
+        if place is not None:
+            wanted = self._bank_places().cpu()[self._undrawn] == place
+            if (found := int(wanted.sum())) < n:
+                raise ValueError(
+                    f"{n} samples of label {label} are asked for, and the bank holds {found} shots "
+                    "of it that were not drawn; ask for fewer, or use more --bank-shots"
+                )
+        wanted &= wanted.cumsum(0) <= n
+        taken, self._undrawn = self._undrawn[wanted], self._undrawn[~wanted]
         bits = self.bank[taken.to(self.device)].float()
         return bits if len(bits) == n else torch.cat([bits, self.measure(n - len(bits))])
+
+    def _bank_places(self) -> Tensor:
+        """Return the number of the label [bank_shots] of each shot of the bank."""
+        return bits_to_index(self.bank[:, : self.code.n_bits])
+
+    def label_shares(self) -> dict[int, float]:
+        """Return the share of each label among the bank's shots; empty without labels."""
+        if not self.banked:
+            self.draw_bank()
+        places = self._bank_places()
+        return {
+            label: float((places == place).double().mean())
+            for place, label in enumerate(self.code.labels)
+        }
+
+    def _draw_label(self, n: int, place: int) -> Tensor:
+        """Draw bits of one label with replacement from the bank."""
+        if not self.banked:
+            self.draw_bank()
+        (found,) = (self._bank_places() == place).nonzero(as_tuple=True)
+        if not len(found):
+            label = self.code.labels[place]
+            raise ValueError(f"the bank holds no shots of label {label}; use more --bank-shots")
+        chosen = torch.randint(len(found), (n,), device=found.device)
+        return self.bank[found[chosen]].float()
 
     def reseed(self, seed: int) -> None:
         reseed(self.rng, seed)
@@ -98,7 +154,8 @@ class CircuitPrior(BankedPrior):
         self.fits.fill_(n_fits)
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"rng": self.rng.bit_generator.state}
+        return {"rng": self.rng.bit_generator.state, "kept": self.kept}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.kept = state.get("kept", 1.0)  # states without labels were saved without it
         self.rng.bit_generator.state = state["rng"]

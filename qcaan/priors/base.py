@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -24,6 +24,7 @@ from qcaan.bits import (
     target_probabilities,
 )
 from qcaan.checks import check_seed, memory_of, number, whole
+from qcaan.priors.labels import LabelCode
 from qcaan.priors.report import FitReport, compare
 from qcaan.priors.schedule import Schedule
 
@@ -44,6 +45,7 @@ class Prior(nn.Module, ABC):
         dim: width of a sample.
         latent_dim: width of the generator's input.
         n_bits: width of the bitstrings; None for a prior over real numbers.
+        code: code of the labels that samples can be asked for, in the first bits of a sample.
         n_bases: number of measurement bases, whose bits stand side by side in a sample.
         schedule: for a quantum prior, which engine fits and which draws in each epoch.
         fit_summaries: clauses for the console that say how a quantum prior is fitted, and why so:
@@ -53,6 +55,7 @@ class Prior(nn.Module, ABC):
     dim: int
     latent_dim: int
     n_bits: int | None
+    code: LabelCode = LabelCode()
     n_bases: int = 1
     schedule: Schedule[Any] | None = None
     fit_summaries: tuple[str, ...] = ()
@@ -79,21 +82,33 @@ class Prior(nn.Module, ABC):
         A quantum prior on a device submits jobs that may be paid for.
         """
 
-    def sample(self, n: int) -> Tensor:
+    def sample(self, n: int, label: int | None = None) -> Tensor:
         """Draw samples [n, dim] float32 on the prior's device, bits as {0, 1}; n may be 0.
 
         Draws come from torch's global random state, or from the prior's own if it has a seed. A
         prior with a bank of shots draws from it, and measures one first if there is none, which
         may submit jobs that are paid for.
 
+        Args:
+            n: number of samples.
+            label: label of all samples, for a prior with labels. Default: as they come.
+
         Raises:
-            ValueError: n is no whole number, is negative, or needs more memory than there is.
+            ValueError: n is no whole number, is negative, or needs more memory than there is; or
+                the prior has no such label.
         """
-        return self._draw(n) if self._count(n) else self._nothing()
+        place = None if label is None else self.code.place(label)
+        if not self._count(n):
+            return self._nothing()
+        return self._draw(n) if place is None else self._draw_label(n, place)
 
     @abstractmethod
     def _draw(self, n: int) -> Tensor:
         """Draw samples [n, dim] float32 for `sample`, which checks that n is at least 1."""
+
+    def _draw_label(self, n: int, place: int) -> Tensor:
+        """Draw n samples [n, dim] whose label is the one of a number, for a prior with labels."""
+        raise NotImplementedError
 
     @abstractmethod
     def embed(self, samples: Tensor) -> Tensor:
@@ -142,13 +157,17 @@ class Prior(nn.Module, ABC):
         """Number of shots of a device in the bank that `draw` has not returned yet."""
         return 0
 
-    def draw(self, n: int) -> Tensor:
+    def draw(self, n: int, label: int | None = None) -> Tensor:
         """Draw n samples, for pictures and scores: no shot of a device is drawn twice.
 
         Shots of a device that the bank holds are drawn first, in random order, since they are paid
-        for. The rest is measured, by jobs that may be paid for.
+        for. The rest is measured, by jobs that may be paid for. Samples of one label need no job.
         """
-        return self.measure(n)
+        return self.measure(n) if label is None else self.sample(n, label)
+
+    def label_shares(self) -> dict[int, float]:
+        """Return the probability of each label; empty for a prior without labels."""
+        return {}
 
     def distances(self, bits: BitsLike) -> dict[str, Any]:
         """Return `kl`, `kl_product` and `tvd` to bits [m, dim], see `FitReport`.
@@ -198,6 +217,7 @@ class BitPrior(Prior):
         dither: standard deviation of Gaussian noise on every sign, at least 0.
         noise_dims: number of standard normal coordinates appended to the signs.
         seed: seed of the prior's own random state; see `Prior`.
+        labels: labels whose bits stand first in a bitstring; see `qcaan.priors.labels`.
 
     Raises:
         ValueError: one of these is out of range.
@@ -210,9 +230,11 @@ class BitPrior(Prior):
         noise_dims: int = 0,
         *,
         seed: int | None = None,
+        labels: Sequence[int] = (),
     ) -> None:
         super().__init__(seed)
-        self.dim = self.n_bits = whole("n_bits", n_bits)
+        self.code = LabelCode(labels)
+        self.dim = self.n_bits = whole("n_bits", n_bits, self.code.n_bits + 1)
         self.dither = number("dither", dither, least=0)
         self.noise_dims = whole("noise_dims", noise_dims, 0)
         self.latent_dim = n_bits + noise_dims
@@ -233,12 +255,14 @@ class BitPrior(Prior):
     def embed(self, samples: Tensor) -> Tensor:
         """Turn bits {0, 1} [n, n_bits] into 2 bits - 1 + dither * N(0, 1), and append N(0, 1).
 
-        Without dither and noise dimensions one bitstring draws one picture.
+        Without dither and noise dimensions one bitstring draws one picture. The bits of a label
+        have no dither, so that the generator always sees which label it is.
         """
         signs = 2 * torch.as_tensor(samples, device=self.device).float() - 1
         with self._random() as (device, generator):
             if self.dither:
                 noise = torch.empty_like(signs, device=device).normal_(generator=generator)
+                noise[:, : self.code.n_bits] = 0
                 signs = signs + self.dither * noise.to(signs)
             if self.noise_dims:
                 noise = torch.empty(len(signs), self.noise_dims, device=device)
