@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit.quantum_info import Statevector
 
-from qcaan.bits import all_bitstrings, histogram
+from qcaan.bits import all_bitstrings, bits_to_index, histogram
 from qcaan.circuits.iqp import IQPCircuit
 from qcaan.losses import tvd
 
@@ -170,3 +170,110 @@ def test_all_pairs_of_many_qubits_have_correlators_but_neither_probabilities_nor
         circuit.log_probs(theta, bits)
     with pytest.raises(ValueError, match="`reach` all, got 200: more come only from a device"):
         circuit.sample(theta, 1, np.random.default_rng(0))
+
+
+class TestLabels:
+    @pytest.mark.parametrize(("n_labels", "reach"), [(1, 1), (2, 3), (2, 7), (3, 2), (2, "all")])
+    def test_probabilities_are_those_of_qiskits_state_vector(self, n_labels, reach):
+        circuit = IQPCircuit(10, reach, n_labels)
+        theta = angles(circuit)
+        expected = reference(circuit, theta)
+        found = circuit.log_probs(theta, all_bitstrings(10)).exp()
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+        assert float(found.sum()) == pytest.approx(1, abs=1e-12)
+        of_labels = expected.view(-1, 2**n_labels).sum(0)
+        torch.testing.assert_close(circuit.label_probabilities(theta), of_labels)
+        single = circuit.log_probs(theta.float(), all_bitstrings(10)).exp().double()
+        torch.testing.assert_close(single, expected, atol=1e-6, rtol=0)
+
+    @pytest.mark.parametrize(("n_labels", "reach"), [(1, 5), (2, 3), (3, 1), (2, "all")])
+    def test_shots_of_each_label_are_as_near_to_its_distribution_as_ideal_shots_are(
+        self, n_labels, reach
+    ):
+        circuit, shots = IQPCircuit(9, reach, n_labels), 8000
+        theta = angles(circuit, 1, 0.7)
+        table = reference(circuit, theta).view(-1, 2**n_labels).T  # (labels, others)
+        labels = torch.arange(2**n_labels).repeat_interleave(shots)
+        rng = np.random.default_rng(0)
+        bits = circuit.sample(theta, len(labels), rng, labels)
+        assert torch.equal(bits_to_index(bits[:, :n_labels]), labels)
+        for drawn, probs in zip(bits[:, n_labels:].chunk(2**n_labels), table, strict=True):
+            given = probs / probs.sum()
+            ideal = [rng.multinomial(shots, given) / shots for _ in range(20)]
+            noise = np.array([float(tvd(torch.from_numpy(other), given)) for other in ideal])
+            assert abs(float(tvd(histogram(drawn), given)) - noise.mean()) < 5 * noise.std()
+
+    @pytest.mark.parametrize("reach", [3, "all"])
+    def test_labels_are_drawn_with_the_other_bits(self, reach):
+        circuit = IQPCircuit(8, reach, 2)
+        theta = angles(circuit, 3)
+        expected = reference(circuit, theta)
+        drawn = histogram(circuit.sample(theta, 40_000, np.random.default_rng(0)))
+        noise = 0.5 * float((2 * expected / (math.pi * 40_000)).sqrt().sum())
+        assert float(tvd(drawn, expected)) < 1.2 * noise
+
+    def test_a_wide_circuit_has_the_exact_correlators_with_its_label(self):
+        circuit = IQPCircuit(302, 3, 2)
+        theta = angles(circuit, scale=0.6)
+        # the label's angles: small, so that its correlations are large
+        theta[:2], theta[302 : 302 + 301 + 300] = 1.2, 0.08 * theta[302 : 302 + 301 + 300]
+        bits = circuit.sample(theta, 2000, np.random.default_rng(0))
+        signs = 1 - 2 * bits.double()
+        subsets = torch.tensor([[label, i, i + 1] for label in (0, 1) for i in range(2, 301)])
+        exact = circuit.correlators(theta, subsets)
+        found = signs[:, subsets].prod(-1).mean(0)
+        errors = (found - exact).square() / ((1 - exact.square()).clamp_min(1e-3) / 2000)
+        assert float(errors.mean()) == pytest.approx(1, abs=0.3)
+        assert float(exact.abs().max()) > 0.15  # seven standard errors
+        shares = circuit.label_probabilities(theta)
+        first = circuit.correlators(theta, torch.tensor([[0]]))
+        assert float(shares[0::2].sum() - shares[1::2].sum()) == pytest.approx(float(first))
+
+    @pytest.mark.parametrize("reach", [2, "all"])
+    def test_autograd_gives_the_slopes(self, reach):
+        circuit = IQPCircuit(6, reach, 2)
+        theta = angles(circuit).requires_grad_()
+        bits = all_bitstrings(6)[[0, 7, 30, 61]]
+        assert torch.autograd.gradcheck(lambda t: circuit.log_probs(t, bits), theta)
+        assert torch.autograd.gradcheck(circuit.label_probabilities, theta)
+
+    def test_they_are_coupled_to_every_qubit_in_about_one_layer_each(self):
+        assert IQPCircuit(5, 1, 1).pairs == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4)]
+        circuit = IQPCircuit(66, 6, 2)
+        built = circuit.to_circuit()
+        assert built.num_parameters == circuit.n_params == 66 + len(circuit.pairs)
+        assert built.depth(lambda step: step.operation.name == "rzz") < 66 + 2 * 6
+        assert IQPCircuit(9, "all", 2).pairs == IQPCircuit(9, "all").pairs
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ((8, 2, 7), "`n_labels` must be at least 0 and below 7, got 7"),
+            ((8, 2, -1), "`n_labels` must be at least 0 and below 7, got -1"),
+            (
+                (8, 6, 2),
+                "below the number of qubits without those of the label .6., got 6",
+            ),
+            ((66, 30, 2), r"at most \d+ for 66 qubits with 2 label qubits .*, or all, got 30"),
+            ((90, 1, 40), r"`reach` must be all for 90 qubits with 40 label qubits .*, got 1"),
+        ],
+    )
+    def test_too_many_are_refused_by_name(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            IQPCircuit(*options)
+
+    @pytest.mark.parametrize("reach", [2, "all"])
+    @pytest.mark.parametrize(
+        ("labels", "message"),
+        [
+            (torch.tensor([0, 4]), r"whole numbers \[2\] from 0 to 3, got one out of this range"),
+            (torch.tensor([0.0, 1.0]), r"from 0 to 3, got torch.float32 \[2\]"),
+            (torch.tensor([1]), r"from 0 to 3, got torch.int64 \[1\]"),
+            (torch.tensor([0, 1]), "one that does not occur at these angles"),
+        ],
+    )
+    def test_labels_that_are_none_are_not_drawn(self, reach, labels, message):
+        circuit = IQPCircuit(6, reach, 2)
+        theta = torch.zeros(circuit.n_params)
+        with pytest.raises(ValueError, match=message):
+            circuit.sample(theta, 2, np.random.default_rng(0), labels)

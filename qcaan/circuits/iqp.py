@@ -10,12 +10,14 @@ R qubits. Such a circuit is easy for a classical computer: nothing here claims a
 pairs are coupled, expectation values of products of Z stay exact; probabilities and shots need the
 state vector.
 
+The first qubits may be those of a label. They are coupled to every qubit, so their signs stay in
+the window. At each of their signs, the others are a banded circuit with other angles of RZ.
+
 Angles are in radians, float32 or float64; results have the precision and the device of the angles.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
@@ -28,17 +30,16 @@ from torch import Tensor
 
 from qcaan.bits import bits_to_index, index_to_bits, walsh_hadamard
 from qcaan.checks import memory_of, most_qubits, shown, whole
+from qcaan.circuits.band import Band, Label, all_signs, window_bytes
 from qcaan.circuits.program import constants
 
 Reach: TypeAlias = "int | Literal['all']"
 
 # number of bitstrings in a batch whose probabilities are differentiated
 BATCH = 256
-# number of qubits that the window moves on at once, where that is fastest
-_STRIDE = 3
-# number of such moves between which no amplitude leaves the range of float32
-_BLOCKS_OF_A_SCALE = 4
-# elements of the vectors of a part of the shots, or of the fields of a part of the subsets
+# probability of a label below which it is taken for one that cannot occur, beyond rounding
+_IMPOSSIBLE = 1e-12
+# elements of the fields of a part of the subsets
 _PART = 2**17
 
 
@@ -49,8 +50,11 @@ class IQPCircuit:
     Its angles are those of RZ on each qubit and then those of RZZ on `pairs`.
 
     Attributes:
-        n_qubits: number of qubits, at least 2.
-        reach: largest distance R of two coupled qubits, from 1 to below `n_qubits`; or `all`.
+        n_qubits: number of qubits, those of the label included; at least 2.
+        reach: largest distance R of two coupled qubits, from 1 to below the number of qubits that
+            are not of the label; or `all`.
+        n_labels: number of label qubits L, from 0 to `n_qubits` - 2. They are the first ones, and
+            coupled to every qubit. Time and memory of a banded circuit grow as 2**L.
 
     Raises:
         ValueError: one of these is out of range, or a window of R qubits does not fit into memory.
@@ -58,24 +62,32 @@ class IQPCircuit:
 
     n_qubits: int
     reach: Reach
+    n_labels: int = 0
 
     def __post_init__(self) -> None:
         n = whole("n_qubits", self.n_qubits, 2)
+        n_labels = whole("n_labels", self.n_labels, 0, n - 1)
         object.__setattr__(self, "n_qubits", n)
+        object.__setattr__(self, "n_labels", n_labels)
         if self.reach == "all":
             return
-        if isinstance(self.reach, str) or not 1 <= (reach := whole("reach", self.reach)) < n:
+        bound = n - n_labels
+        if isinstance(self.reach, str) or not 1 <= (reach := whole("reach", self.reach)) < bound:
+            width = "the number of qubits without those of the label" if n_labels else "`n_qubits`"
             raise ValueError(
-                f"`reach` must be all, or at least 1 and below `n_qubits` ({n}), "
+                f"`reach` must be all, or at least 1 and below {width} ({bound}), "
                 f"got {shown(self.reach)}"
             )
         object.__setattr__(self, "reach", reach)
         memory = memory_of()
-        most = max((r for r in range(n) if _window_bytes(n, r) < memory / 2), default=0)
+        fitting = (r for r in range(bound) if window_bytes(n, r, n_labels, BATCH) < memory / 2)
+        most = max(fitting, default=0)
         if reach > most:
+            limit, otherwise = (f"at most {most}", ", or all") if most else ("all", "")
+            labels = f" with {n_labels} label qubits" if n_labels else ""
             raise ValueError(
-                f"`reach` must be at most {most} for {n} qubits on this machine "
-                f"({memory / 2**30:.0f} GiB), or all, got {reach}"
+                f"`reach` must be {limit} for {n} qubits{labels} on this machine "
+                f"({memory / 2**30:.0f} GiB){otherwise}, got {reach}"
             )
 
     @property
@@ -85,20 +97,27 @@ class IQPCircuit:
 
     @property
     def span(self) -> int:
-        """Largest distance of two coupled qubits."""
-        return self.n_qubits - 1 if self.reach == "all" else self.reach
+        """Largest distance of two coupled qubits that are not of the label."""
+        return self._width - 1 if self.reach == "all" else self.reach
+
+    @property
+    def _width(self) -> int:
+        """Number of qubits that are not of the label."""
+        return self.n_qubits - self.n_labels
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
         """The coupled pairs i < j in the order of their angles: (0,1), (0,2), ..., (1,2), ..."""
-        n = self.n_qubits
-        return [(i, j) for i in range(n) for j in range(i + 1, min(i + self.span + 1, n))]
+        n, span = self.n_qubits, self.span
+        ends = [n if i < self.n_labels else min(i + span + 1, n) for i in range(n)]
+        return [(i, j) for i, end in enumerate(ends) for j in range(i + 1, end)]
 
     @property
     def n_params(self) -> int:
         """Number of angles."""
-        n, span = self.n_qubits, self.span
-        return n + span * n - span * (span + 1) // 2
+        n, span, n_labels = self.n_qubits, self.span, self.n_labels
+        of_labels = n_labels * n - n_labels * (n_labels + 1) // 2
+        return n + of_labels + span * self._width - span * (span + 1) // 2
 
     def check_drawable(self) -> None:
         """Check that shots can be drawn here.
@@ -118,7 +137,8 @@ class IQPCircuit:
         """Return the measured circuit; classical bit i is qubit i.
 
         Its parameters are the elements of one vector, in the order of the angles. The gates of a
-        banded circuit lie in at most 2 R layers.
+        banded circuit lie in at most 2 R layers, and those of label qubits in about one more for
+        each qubit.
         """
         theta = ParameterVector("θ", self.n_params)
         circuit = QuantumCircuit(self.n_qubits)
@@ -149,20 +169,7 @@ class IQPCircuit:
         """
         if not self.is_banded:
             return self.probabilities(theta)[bits_to_index(bits)].log()
-        rows, stride = len(bits), min(self.span, _STRIDE)
-        moves = self._moves(theta, stride)  # (n / stride, 2**(R-stride), 2 * 2**stride, same)
-        signs = _signs_of_outcomes(bits, stride, len(moves)).to(theta)  # (blocks, 2**stride, 1, m)
-        window = _empty_window(self.span, rows, theta)  # (2**R, 2, m)
-        log_norms = theta.new_zeros(rows)
-        for block, (move, sign) in enumerate(zip(moves, signs, strict=True)):
-            window = (_moved(window, move) * sign).view_as(window)
-            if block % _BLOCKS_OF_A_SCALE == 0:
-                # a scale that is divided out and added again has no gradient
-                norms = torch.linalg.vector_norm(window.detach(), dim=(0, 1))
-                norms = torch.where(norms > 0, norms, 1)
-                window = window / norms
-                log_norms = log_norms + norms.log()
-        return 2 * log_norms + window.sum(0).square().sum(0).log()
+        return self._band(theta).log_probs(bits)
 
     def probabilities(self, theta: Tensor) -> Tensor:
         """Return the distribution [2**n_qubits] at angles [n_params], by the state vector.
@@ -210,7 +217,7 @@ class IQPCircuit:
         """
         couplings = self.couplings(theta)
         # a flip of all signs changes nothing, so the first is +1
-        (signs,) = constants(theta, _signs, subsets.shape[1] - 1)
+        (signs,) = constants(theta, all_signs, subsets.shape[1] - 1)
         signs = torch.nn.functional.pad(signs.to(theta), (1, 0), value=1.0)  # (2**(w-1), w)
         size = max(1, _PART // (len(signs) * self.n_qubits))
         parts = []
@@ -222,151 +229,106 @@ class IQPCircuit:
             parts.append((turns.cos() * fields.cos().prod(-1)).mean(1))
         return torch.cat(parts) if parts else theta.new_zeros(0)
 
+    def label_probabilities(self, theta: Tensor) -> Tensor:
+        """Return the distribution float64 [2**L] of the label at angles [n_params], at any width.
+
+        Index k is the number whose binary digits are the label's bits, the lowest first. Autograd
+        goes through them.
+        """
+        return self._label(theta.double()).probabilities()
+
     @torch.no_grad()
-    def sample(self, theta: Tensor, shots: int, rng: np.random.Generator) -> Tensor:
+    def sample(
+        self, theta: Tensor, shots: int, rng: np.random.Generator, labels: Tensor | None = None
+    ) -> Tensor:
         """Draw bits uint8 [shots, n_qubits] from the exact distribution at angles [n_params].
 
         The bits of a banded circuit are drawn from left to right, each given those before it. Other
         circuits are drawn from their state vector. All is in double precision.
 
+        Args:
+            theta: angles [n_params].
+            shots: number of bitstrings.
+            rng: random state of the draws.
+            labels: numbers int64 [shots] of the labels that shots have, as in
+                `label_probabilities`; the other bits are then drawn given the label. Default: the
+                label is drawn too.
+
         Raises:
-            ValueError: all pairs are coupled, and the state vector does not fit into memory.
+            ValueError: all pairs are coupled, and the state vector does not fit into memory; or
+                labels are not of that shape, are out of range, or cannot occur.
         """
         theta = theta.double()
+        self.check_drawable()
+        if labels is not None:
+            labels = self._possible(labels.to(theta.device), shots, theta)
         if not self.is_banded:
-            self.check_drawable()
-            totals = self.probabilities(theta).cumsum(0)
-            uniform = torch.from_numpy(rng.random(shots)).to(theta) * totals[-1]
-            # rounding must not lead beyond the last string that can occur
-            index = torch.searchsorted(totals, uniform, right=True).clamp_max(len(totals) - 1)
-            return index_to_bits(index, self.n_qubits)
-        uniform = torch.from_numpy(rng.random((self.n_qubits, shots))).to(theta)
-        parts = uniform.split(max(1, _PART >> self.span), 1)
-        return torch.cat([self._drawn(theta, part) for part in parts], 1).T.contiguous()
+            return index_to_bits(self._drawn_from_state(theta, shots, rng, labels), self.n_qubits)
+        if labels is None:
+            labels = torch.zeros(shots, dtype=torch.int64, device=theta.device)
+            if self.n_labels:
+                labels = _chosen(self.label_probabilities(theta), rng.random(shots))
+        uniform = torch.from_numpy(rng.random((self._width, shots))).to(theta)
+        others = self._band(theta).sample(labels, uniform)
+        return torch.cat([index_to_bits(labels, self.n_labels), others], 1)
 
-    def _drawn(self, theta: Tensor, uniform: Tensor) -> Tensor:
-        """Return bits uint8 [n_qubits, shots] for uniform numbers in [0, 1) of that shape.
+    def _possible(self, labels: Tensor, shots: int, theta: Tensor) -> Tensor:
+        """Return the numbers of labels [shots], all of which can occur.
 
-        The unseen bits of the rest are summed over. That forces equal signs in the state and in its
-        conjugate, and what is left is a real matrix between two windows; see `_environment`.
+        Raises:
+            ValueError: they are not of that shape, are out of range, or cannot occur.
         """
-        angles, reach = self._band(theta, 1), self.span
-        moves = self._moves(theta, 1)  # (n, 2**(R-1), 4, 4)
-        (spins,) = constants(theta, _signs, reach)  # (2**R, R)
-        # angle of the pair of qubit i - age and qubit i + ahead, at [i, age, ahead - 1]
-        places = torch.arange(reach, device=theta.device)
-        ahead = places + 1
-        padded = torch.nn.functional.pad(angles, (0, reach, 0, reach))
-        rows = torch.arange(self.n_qubits, device=theta.device)[:, None, None] + ahead
-        future = padded[rows, ahead + places[:, None]]  # (n, R, R)
-        window = _empty_window(reach, uniform.shape[1], theta)  # (2**R, 2, shots)
-        bits = []
-        for move, coupled, chance in zip(moves, future, uniform, strict=True):
-            plus, minus = _moved(window, move).unbind(1)  # (2**(R-1), 2, shots) each
-            environment = _environment(spins @ coupled / 2)
-            seen = (environment @ minus.flatten(1)).view_as(minus)
-            z = 4 * (plus * seen).sum((0, 1)).clamp(-0.25, 0.25)  # <Z> given the bits before
-            ones = chance >= (1 + z) / 2
-            sign = 1 - 2 * ones.to(theta)
-            norms = ((1 + sign * z) / 2).sqrt()
-            window = torch.stack([plus, minus * sign], 1).view_as(window) / norms
-            bits.append(ones)
-        return torch.stack(bits).to(torch.uint8)
+        most = 2**self.n_labels - 1
+        shape = f"`labels` must be whole numbers [{shots}] from 0 to {most}"
+        if labels.dtype != torch.int64 or labels.shape != (shots,):
+            raise ValueError(f"{shape}, got {labels.dtype} {list(labels.shape)}")
+        if not ((labels >= 0) & (labels <= most)).all():
+            raise ValueError(f"{shape}, got one out of this range")
+        if not (self.label_probabilities(theta)[labels] > _IMPOSSIBLE).all():
+            raise ValueError("`labels` has one that does not occur at these angles")
+        return labels
 
-    def _band(self, theta: Tensor, stride: int) -> Tensor:
-        """Return the angles [n, 1 + R] of each qubit and of its pairs with the R before it.
+    def _drawn_from_state(
+        self, theta: Tensor, shots: int, rng: np.random.Generator, labels: Tensor | None
+    ) -> Tensor:
+        """Return indices int64 [shots] of bitstrings, drawn from the state vector."""
+        probs, uniform = self.probabilities(theta), rng.random(shots)
+        if labels is None:
+            return _chosen(probs, uniform)
+        index = labels.clone()
+        for label in labels.unique().tolist():
+            of_label = labels == label
+            drawn = _chosen(probs[label :: 2**self.n_labels], uniform[of_label.cpu().numpy()])
+            index[of_label] += drawn << self.n_labels
+        return index
 
-        They are filled up with zeros, at the start and to a multiple of `stride` qubits.
-        """
-        (places,) = constants(theta, _places, self, stride)
-        return torch.cat([theta, theta.new_zeros(1)])[places]
+    def _band(self, theta: Tensor) -> Band:
+        """Return the angles [n_params] of a banded circuit in the order of its window."""
+        (places,) = constants(theta, _band_places, self)
+        return Band(_with_zero(theta)[places], self._label(theta))
 
-    def _moves(self, theta: Tensor, stride: int) -> Tensor:
-        """Return the matrices that move the window on by `stride` qubits, before their outcomes.
-
-        They are real, of shape [n / stride, 2**(R-stride), 2 * 2**stride, 2 * 2**stride]: for the
-        signs that stay, from the real and imaginary parts at the signs that leave the window to
-        those at the signs that enter it.
-        """
-        angles = self._band(theta, stride).reshape(-1, stride * (1 + self.span))
-        (products,) = constants(theta, _products, self.span, stride)
-        phases = -angles @ products.to(theta).T / 2  # (blocks, 2**(R+stride))
-        size = 2**stride
-        # (blocks, staying, entering, leaving)
-        phases = phases.view(len(angles), size, -1, size).permute(0, 2, 3, 1)
-        real, imaginary = phases.cos() / size, phases.sin() / size
-        rows = torch.stack([real, -imaginary], -1), torch.stack([imaginary, real], -1)
-        return torch.stack(rows, 3).reshape(len(angles), -1, 2 * size, 2 * size)
+    def _label(self, theta: Tensor) -> Label:
+        """Return the qubits of the label at angles [n_params]."""
+        (signs,) = constants(theta, all_signs, self.n_labels)
+        (places,) = constants(theta, _label_places, self)
+        signs, own = signs.to(theta), theta[: self.n_labels]
+        inner, outer = _with_zero(theta)[places].tensor_split([self.n_labels], 1)
+        turns = (signs @ own + ((signs @ inner) * signs).sum(1)) / 2
+        amplitudes = torch.stack([turns.cos(), -turns.sin()], 1) / len(signs)
+        return Label(amplitudes, signs @ outer)
 
 
-def _window_bytes(n_qubits: int, reach: int) -> int:
-    """Return the bytes of the windows of a differentiated batch, and of an environment."""
-    # four windows float32 of each step are kept, and three matrices float64 are in work
-    return 32 * 2**reach * BATCH * n_qubits // _STRIDE + 24 * 4 ** max(reach - 1, 0)
+def _with_zero(theta: Tensor) -> Tensor:
+    """Return angles [n_params] and a zero, the angle of pairs that are not coupled."""
+    return torch.cat([theta, theta.new_zeros(1)])
 
 
-def _empty_window(reach: int, rows: int, like: Tensor) -> Tensor:
-    """Return amplitudes [2**reach, 2, rows] before the first qubit: all signs are +1."""
-    window = like.new_zeros(2**reach, 2, rows)
-    window[0, 0] = 1
-    return window
-
-
-def _moved(window: Tensor, move: Tensor) -> Tensor:
-    """Return the window [2**R, 2, m] moved on, [staying, entering, 2, m]."""
-    staying, size, rows = len(move), move.shape[-1] // 2, window.shape[-1]
-    leaving = window.view(size, staying, 2, rows).transpose(0, 1)
-    return torch.bmm(move, leaving.reshape(staying, 2 * size, rows)).view(staying, size, 2, rows)
-
-
-def _environment(turns: Tensor) -> Tensor:
-    """Return the weights [2**(R-1), 2**(R-1)] of two windows whose newest signs are +1 and -1.
-
-    Args:
-        turns: half of the angles [2**R, R] by which a window turns each qubit after it.
-    """
-    weights = turns.new_ones(())
-    for column in turns.T:
-        weights = weights * (column[0::2, None] - column[1::2]).cos()
-    return weights
-
-
-def _signs_of_outcomes(bits: Tensor, stride: int, blocks: int) -> Tensor:
-    """Return prod s_i^x_i [blocks, 2**stride, 1, m] of the signs s that enter with each block."""
-    rows, n = bits.shape
-    padded = bits.new_zeros(rows, blocks * stride)
-    padded[:, :n] = bits
-    entering = padded.view(rows, blocks, stride).flip(-1)  # the newest first
-    (strings,) = constants(bits, _strings, stride)  # (2**stride, stride)
-    ones = strings @ entering.permute(1, 2, 0).double()  # (blocks, 2**stride, m)
-    return 1 - 2 * ones[:, :, None].remainder(2)
-
-
-@lru_cache(maxsize=64)
-def _strings(n: int) -> tuple[NDArray[np.float64]]:
-    """Return all bitstrings [2**n, n]."""
-    return ((np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(np.float64),)
-
-
-@lru_cache(maxsize=64)
-def _signs(n: int) -> tuple[NDArray[np.float64]]:
-    """Return the signs (-1)**bit of all bitstrings [2**n, n]."""
-    return (1 - 2 * _strings(n)[0],)
-
-
-@lru_cache(maxsize=64)
-def _products(reach: int, stride: int) -> tuple[NDArray[np.float64]]:
-    """Return what the angles of a block are multiplied by, [2**(R+stride), stride * (1+R)].
-
-    Bit t of the row is the sign of age t, so that the newest is the lowest bit. A column is the
-    sign of a qubit of the block, or its product with the sign of one of the R qubits before it.
-    """
-    (signs,) = _signs(reach + stride)
-    columns = []
-    for age in reversed(range(stride)):
-        before = signs[:, age + 1 : age + 1 + reach]
-        columns += [signs[:, age, None], signs[:, age, None] * before]
-    return (np.concatenate(columns, 1),)
+def _chosen(weights: Tensor, uniform: NDArray[np.float64]) -> Tensor:
+    """Return indices int64 [m] of weights [k], by uniform numbers in [0, 1) [m]."""
+    totals = weights.cumsum(0)
+    places = torch.from_numpy(uniform).to(weights) * totals[-1]
+    # rounding must not lead beyond the last index that can occur
+    return torch.searchsorted(totals, places, right=True).clamp_max(len(totals) - 1)
 
 
 @lru_cache(maxsize=64)
@@ -376,11 +338,23 @@ def _pairs(circuit: IQPCircuit) -> tuple[NDArray[np.int64]]:
 
 
 @lru_cache(maxsize=64)
-def _places(circuit: IQPCircuit, stride: int) -> tuple[NDArray[Any]]:
-    """Return the places in theta of the angles of `IQPCircuit._band`."""
-    n, reach = circuit.n_qubits, circuit.span
-    places = np.full((math.ceil(n / stride) * stride, 1 + reach), circuit.n_params)
-    places[:n, 0] = np.arange(n)
+def _band_places(circuit: IQPCircuit) -> tuple[NDArray[Any]]:
+    """Return the places in theta of the angles of a `Band`."""
+    n, n_labels = circuit.n_qubits, circuit.n_labels
+    places = np.full((n - n_labels, 1 + circuit.span), circuit.n_params)
+    places[:, 0] = np.arange(n_labels, n)
     first, second = _pairs(circuit)[0]
-    places[second, second - first] = n + np.arange(len(first))
+    (banded,) = np.nonzero(first >= n_labels)
+    places[second[banded] - n_labels, (second - first)[banded]] = n + banded
+    return (places,)
+
+
+@lru_cache(maxsize=64)
+def _label_places(circuit: IQPCircuit) -> tuple[NDArray[Any]]:
+    """Return the places [L, n] in theta of the pairs of a label's qubits with those after them."""
+    n, n_labels = circuit.n_qubits, circuit.n_labels
+    places = np.full((n_labels, n), circuit.n_params)
+    first, second = _pairs(circuit)[0]
+    (of_labels,) = np.nonzero(first < n_labels)
+    places[first[of_labels], second[of_labels]] = n + of_labels
     return (places,)

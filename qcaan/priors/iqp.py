@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from torch import Tensor
 
-from qcaan.bits import BitsLike, all_bitstrings, as_bits, target_probabilities
+from qcaan.bits import BitsLike, all_bitstrings, as_bits, bits_to_index, target_probabilities
 from qcaan.checks import check_memory, random_generator, whole
 from qcaan.circuits.iqp import BATCH, IQPCircuit, Reach
 from qcaan.priors.bank import CircuitPrior
 from qcaan.priors.base import MAX_HISTOGRAM_BITS
+from qcaan.priors.labels import LabelCode, pair_shots
 from qcaan.priors.marginals import MARGINALS
 from qcaan.priors.report import FitReport, compare
 from qcaan.priors.schedule import Schedule
@@ -47,9 +49,14 @@ class IQP(CircuitPrior):
     which sees correlators of at most 6 bits and so is blind to parities of more. No advantage is
     claimed: compare it with `qcaan.ChowLiu`, and with `qcaan.RBM`, the strongest control.
 
+    With labels, the circuit has a few more qubits, whose bits stand first. They are coupled to all
+    others. Our engine draws bits of a given label exactly, and never a string that is no label.
+    Shots of another engine are chosen by their label.
+
     Args:
-        n_qubits: number of qubits, and of bits; at least 2.
+        n_qubits: number of qubits without those of a label; at least 2.
         reach: largest distance of two coupled qubits, from 1 to below `n_qubits`; or `all`.
+        labels: labels whose bits stand before the others; see `qcaan.priors.labels`.
         sampler: engine that draws: `exact` (our engine), a name of `qcaan.make_sampler`, a
             `BaseSamplerV2` or a Qiskit backend. Fits are always exact and classical.
         fit_evals: maximum number of steps of Adam in a fit, of 256 bitstrings or 400 correlators.
@@ -63,8 +70,9 @@ class IQP(CircuitPrior):
 
     Attributes:
         ansatz: the circuit without its angles.
-        order: the bits int64 [n_qubits] in the order of the circuit's qubits: along the Chow-Liu
-            tree of the first fit's bits, so that bits that depend on each other are near.
+        order: the bits int64 [dim] in the order of the circuit's qubits: those of the label, and
+            the others along the Chow-Liu tree of the first fit's bits, so that bits that depend on
+            each other are near.
         theta: the angles float64 in radians; see `qcaan.circuits.iqp.IQPCircuit`.
 
     Raises:
@@ -80,6 +88,7 @@ class IQP(CircuitPrior):
         n_qubits: int = 64,
         reach: Reach = 6,
         *,
+        labels: Sequence[int] = (),
         sampler: EngineLike = EXACT,
         fit_evals: int = FIT_EVALS,
         bank_shots: int = 20_000,
@@ -89,24 +98,26 @@ class IQP(CircuitPrior):
         switch_after_epochs: int | None = None,
         make_sampler: MakeSampler | None = None,
     ) -> None:
-        self.ansatz = IQPCircuit(n_qubits, reach)
-        super().__init__(n_qubits, dither, noise_dims, bank_shots=bank_shots, n_bases=1)
+        n_labels = LabelCode(labels).n_bits
+        self.ansatz = IQPCircuit(whole("n_qubits", n_qubits, 2) + n_labels, reach, n_labels)
+        width = self.ansatz.n_qubits
+        super().__init__(width, dither, noise_dims, bank_shots=bank_shots, n_bases=1, labels=labels)
         self.fit_evals = whole("fit_evals", fit_evals)
         if switch_after_epochs is not None:
             whole("switch_after_epochs", switch_after_epochs)
         self.rng = random_generator(seed)
         engine = open_engine(sampler, self.rng, make_sampler)
-        engine.check_width(n_qubits)
+        engine.check_width(width)
         if not engine.is_exact and not engine.is_remote:
-            check_memory(n_qubits)  # a simulator holds the state
+            check_memory(width)  # a simulator holds the state
         self.schedule = Schedule(Engine(EXACT), engine, switch_after_epochs or 0)
         loss = f"likelihood, {self.fit_evals} steps of {BATCH} bitstrings"
         if not self.ansatz.is_banded:
             loss = f"MMD, {self.fit_evals} steps of {_CORRELATORS} correlators"
         self.fit_summaries = (f"adam on the exact {loss}; the circuit is trained classically",)
         self._device_circuit: QuantumCircuit | None = None
-        self.register_buffer("order", torch.arange(n_qubits))
-        self.register_buffer("theta", self._start(torch.full((n_qubits,), 0.5)))
+        self.register_buffer("order", torch.arange(width))
+        self.register_buffer("theta", self._start(torch.full((width,), 0.5)))
         self.register_buffer("fits", torch.tensor(0))
 
     def check_drawable(self) -> None:
@@ -129,34 +140,45 @@ class IQP(CircuitPrior):
         return placed
 
     def log_prob(self, bits: BitsLike) -> Tensor:
-        """Return the logarithms float64 [m] of the probabilities of bits [m, n_qubits], in nats.
+        """Return the logarithms float64 [m] of the probabilities of bits [m, dim], in nats.
 
-        They are those of the ideal circuit.
+        They are those of the ideal circuit, given that its label is one; -inf for strings that are
+        no label.
 
         Raises:
             ValueError: all pairs are coupled, and the state vector does not fit into memory.
         """
-        bits = as_bits(bits, self.dim, self.device)
-        return _log_probs(self.ansatz, self.theta, bits[:, self.order])
+        bits = as_bits(bits, self.dim, self.device)[:, self.order]
+        return _all_log_probs(self.ansatz, self.code, self.theta, bits)
+
+    def _label_weights(self) -> Tensor:
+        """Return the exact probabilities float64 [labels], which need not add up to 1."""
+        return self.ansatz.label_probabilities(self.theta)[: len(self.code.labels)]
 
     def fit(self, bits: BitsLike) -> FitReport:
-        """Fit the angles to bits {0, 1} [m, n_qubits], from where the last fit ended.
+        """Fit the angles to bits {0, 1} [m, dim], those of a label first, from the last fit's end.
 
         The first fit orders the bits. It starts at the product of their marginals, with small
         random couplings; so do later ones whose last angles are worse than that. A tenth of the
         bitstrings, the same ones in every fit of m, is held out: the angles with their lowest loss
         are kept, and the report's losses are theirs. The bank is then out of date: call
         `draw_bank`. A fit asks nothing of a device.
+
+        Raises:
+            ValueError: the bits are not of that shape or kind, or some have no label.
         """
         return super().fit(bits)
 
     def _fit(self, bits: Tensor) -> FitReport:
+        if self.code.labels and not (_places(bits, self.code) < len(self.code.labels)).all():
+            raise ValueError("`bits` must start with the bits of a label in every row")
         if not self.fits:
-            order, _ = chow_liu_tree(pair_counts(bits), len(bits))
-            self.order.copy_(torch.from_numpy(order))
+            others = bits[:, self.code.n_bits :]
+            order, _ = chow_liu_tree(pair_counts(others), len(others))
+            self.order[self.code.n_bits :] = torch.from_numpy(order + self.code.n_bits)
         train, held_out = _split(bits[:, self.order])
         objective = (_Likelihood if self.ansatz.is_banded else _Discrepancy)(
-            self.ansatz, train, held_out, self.rng
+            self.ansatz, self.code, train, held_out, self.rng
         )
         means = (train.sum(0) + 0.5) / (len(train) + 1)
         starts = {MARGINALS: self._start(means)}
@@ -219,7 +241,7 @@ class IQP(CircuitPrior):
         tree._fit(train)
         ones = torch.where(held_out == 1, means, 1 - means)
         return {
-            "nll": -float(_log_probs(self.ansatz, self.theta, held_out).mean()),
+            "nll": -float(_all_log_probs(self.ansatz, self.code, self.theta, held_out).mean()),
             "nll_product": -float(ones.double().log().sum(1).mean()),
             "nll_tree": -float(tree.log_prob(held_out).mean()),
         }
@@ -261,17 +283,53 @@ class IQP(CircuitPrior):
             self.draw_bank()
         return target_probabilities(self.bank, 1)
 
+    def label_shares(self) -> dict[int, float]:
+        """Return the probability of each label, exactly if our engine draws; empty without labels.
+
+        Elsewhere it is the share of the bank's shots.
+        """
+        if not self.drawer.is_exact:
+            return super().label_shares()
+        weights = self._label_weights()
+        return dict(zip(self.code.labels, (weights / weights.sum()).tolist(), strict=True))
+
+    def _draw_label(self, n: int, place: int) -> Tensor:
+        if not self.drawer.is_exact:
+            return super()._draw_label(n, place)
+        return self._exact_bits(n, torch.full((n,), place))
+
     def _measure(self, n: int) -> Tensor:
         """Measure n new shots of the circuit."""
-        drawn = self._shots(n)
-        bits = torch.empty_like(drawn)
-        bits[:, self.order] = drawn
+        bits, _ = self._measure_kept(n)
+        return bits
+
+    def _measure_kept(self, n: int) -> tuple[Tensor, float]:
+        if self.drawer.is_exact:
+            places = None
+            if self.code.labels:
+                shares = np.array(list(self.label_shares().values()))
+                places = torch.from_numpy(self.rng.choice(len(shares), n, p=shares))
+            return self._exact_bits(n, places), 1.0
+        shots, kept = self._device_shots(n), 1.0
+        if self.code.labels:
+            # rows of shots take the place of their other bits, which may be too many for an index
+            rows = torch.arange(n, device=self.device) << self.code.n_bits
+            pairs, share = pair_shots((rows | _places(shots, self.code))[None], self.code, self.rng)
+            shots, kept = shots[pairs[0] >> self.code.n_bits], float(share)
+        return self._in_order_of_bits(shots), kept
+
+    def _in_order_of_bits(self, shots: Tensor) -> Tensor:
+        """Return shots [n, dim] in the order of the qubits as bits float32 [n, dim]."""
+        bits = torch.empty_like(shots)
+        bits[:, self.order] = shots
         return bits.float()
 
-    def _shots(self, n: int) -> Tensor:
-        """Return n shots uint8 [n, n_qubits], in the order of the qubits."""
-        if self.drawer.is_exact:
-            return self.ansatz.sample(self.theta, n, self.rng)
+    def _exact_bits(self, n: int, places: Tensor | None) -> Tensor:
+        """Draw bits float32 [n, dim] exactly, of labels of given numbers [n], or of any."""
+        return self._in_order_of_bits(self.ansatz.sample(self.theta, n, self.rng, places))
+
+    def _device_shots(self, n: int) -> Tensor:
+        """Return n shots uint8 [n, dim] of the engine that draws, in the order of the qubits."""
         # made once, so that a device's transpiler meets the same circuit again
         self._device_circuit = self._device_circuit or self.ansatz.to_circuit()
         (bits,) = self.drawer.draw([(self._device_circuit, self.theta[None].cpu().numpy(), n)])
@@ -292,14 +350,20 @@ class _Objective(ABC):
 
     Args:
         circuit: the circuit.
+        code: code of the labels, whose bits stand first.
         train, held_out: bits uint8 [m, n], [h, n], in the order of the qubits.
         rng: random state of the batches.
     """
 
     def __init__(
-        self, circuit: IQPCircuit, train: Tensor, held_out: Tensor, rng: np.random.Generator
+        self,
+        circuit: IQPCircuit,
+        code: LabelCode,
+        train: Tensor,
+        held_out: Tensor,
+        rng: np.random.Generator,
     ) -> None:
-        self._circuit, self._rng = circuit, rng
+        self._circuit, self._code, self._rng = circuit, code, rng
         self._train, self._held_out = train, held_out
 
     @abstractmethod
@@ -312,15 +376,16 @@ class _Objective(ABC):
 
 
 class _Likelihood(_Objective):
-    """The mean negative log-likelihood, in nats."""
+    """The mean negative log-likelihood in nats, given that the label is one."""
 
     def loss(self, theta: Tensor) -> Tensor:
         chosen = self._rng.integers(len(self._train), size=BATCH)
         batch = self._train[torch.from_numpy(chosen).to(theta.device)]
-        return -self._circuit.log_probs(theta, batch).mean()
+        return -_log_probs(self._circuit, self._code, theta, batch).mean()
 
     def held_out(self, theta: Tensor) -> float:
-        return -float(_log_probs(self._circuit, theta.float(), self._held_out).mean())
+        found = _all_log_probs(self._circuit, self._code, theta.float(), self._held_out)
+        return -float(found.mean())
 
 
 class _Discrepancy(_Objective):
@@ -332,9 +397,14 @@ class _Discrepancy(_Objective):
     """
 
     def __init__(
-        self, circuit: IQPCircuit, train: Tensor, held_out: Tensor, rng: np.random.Generator
+        self,
+        circuit: IQPCircuit,
+        code: LabelCode,
+        train: Tensor,
+        held_out: Tensor,
+        rng: np.random.Generator,
     ) -> None:
-        super().__init__(circuit, train, held_out, rng)
+        super().__init__(circuit, code, train, held_out, rng)
         self._fixed = self._subsets()
 
     def loss(self, theta: Tensor) -> Tensor:
@@ -367,11 +437,28 @@ class _Discrepancy(_Objective):
         return self._rng.random((_CORRELATORS, n)) < min(0.5, _MEAN_ORDER / n)
 
 
+def _log_probs(circuit: IQPCircuit, code: LabelCode, theta: Tensor, bits: Tensor) -> Tensor:
+    """Return the log-probabilities [m] of bits [m, n], given that the label is one.
+
+    They are -inf for strings that are no label.
+    """
+    found = circuit.log_probs(theta, bits)
+    if not code.labels:
+        return found
+    share = circuit.label_probabilities(theta)[: len(code.labels)].sum()
+    return torch.where(_places(bits, code) < len(code.labels), found - share.log(), -torch.inf)
+
+
 @torch.no_grad()
-def _log_probs(circuit: IQPCircuit, theta: Tensor, bits: Tensor) -> Tensor:
-    """Return the log-probabilities [m] of bits [m, n], a part after another."""
+def _all_log_probs(circuit: IQPCircuit, code: LabelCode, theta: Tensor, bits: Tensor) -> Tensor:
+    """Return the same of many bitstrings, a part after another."""
     parts = bits.split(BATCH if circuit.is_banded else len(bits))
-    return torch.cat([circuit.log_probs(theta, part) for part in parts])
+    return torch.cat([_log_probs(circuit, code, theta, part) for part in parts])
+
+
+def _places(bits: Tensor, code: LabelCode) -> Tensor:
+    """Return the numbers int64 [m] in the label bits of bits [m, n]."""
+    return bits_to_index(bits[:, : code.n_bits])
 
 
 def _split(bits: Tensor) -> tuple[Tensor, Tensor]:
