@@ -55,19 +55,19 @@ def test_a_schedule_says_who_fits_and_who_draws_in_each_epoch():
         {"optimizer": "cobyla", "fit_shots": 500, "fit_evals": None, **FAST},
         {"optimizer": "adam", "fit_evals": 40, **FAST},
         {"switch_after_epochs": 2, "train_sampler": "aer"},
+        {"prompt": True, "bases": ("z", "o"), "fit_evals": 20},
     ],
 )
 def test_what_is_planned_is_asked(options):
     small = {"epochs": 4, "steps_per_epoch": 1, "batch_size": 4, "width": 2, "bases": ("z",)}
     circuit = {"n_qubits": 2, "n_layers": 1, "shots": 20, "fit_evals": 12, "bank_shots": 30}
-    config = AssociativeConfig(
-        **{**small, **circuit, "sampler": "ibm:fake_manila", "optimizer": "cma-es", **options}
-    ).resolved(len(IMAGES))
+    device = {"sampler": "ibm:fake_manila", "optimizer": "cma-es", "digits": (0, 1, 2)}
+    config = AssociativeConfig(**{**small, **circuit, **device, **options}).resolved(len(IMAGES))
     samplers = SamplerFactory(config, journal := Journal())
     plan = plan_run(config, samplers, n_scored=45)
     assert plan is not None and journal.spent == (0, 0)
     gan = AssociativeGAN(config, (1, 28, 28), make_sampler=samplers)
-    list(train(gan, IMAGES))
+    list(train(gan, IMAGES, torch.arange(40) % 3))
     gan.generate(45)  # 15 more than the bank holds
     assert journal.spent == (plan.run.jobs, plan.run.shots)
     with pytest.raises(ValueError, match=f"--max-jobs is {plan.run.jobs - 1}"):

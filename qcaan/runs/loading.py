@@ -45,7 +45,7 @@ class Run:
     # None: the samplers are made by the caller, who limits them
     _samplers: SamplerFactory | None = field(repr=False)
 
-    def generate(self, n: int) -> Any:
+    def generate(self, n: int, *, label: int | None = None) -> Any:
         """Draw n samples.
 
         Runs on images return two tensors: images [n, C, H, W] in [-1, 1], and what they were drawn
@@ -55,9 +55,19 @@ class Run:
         submitted if they are beyond the limits. The shots that the run has measured and not drawn
         yet are used first; see `n_banked`.
 
+        Args:
+            n: number of samples.
+            label: label of all images, for a QC-AAN with `prompt`. They are drawn from the shots
+                that the run has measured, and ask nothing of a device.
+
         Raises:
-            ValueError: n is not a whole number of at least 1, or the draws are beyond the limits.
+            ValueError: n is not a whole number of at least 1, the draws are beyond the limits, or
+                the run has no such label.
         """
+        if label is not None:
+            if self.system != "associative":
+                raise ValueError(f"`label` is for QC-AAN runs, and this one is {self.system}")
+            return self.gan.generate(whole("n", n), label)
         if plan := self.plan(n):
             assert self._samplers is not None
             plan.check(self.limits, self._samplers.spent, self._samplers.usd)
