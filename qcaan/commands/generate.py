@@ -68,8 +68,7 @@ def main(
     if n is not None:
         whole("n", n)
     check_seed(seed)
-    record = RunDirectory(path).config()
-    system = record["system"]
+    system = RunDirectory(path).config()["system"]
     draws_images = system in IMAGE_SYSTEMS
     if not draws_images and (sequence or out or not npz):
         raise ValueError(
@@ -85,12 +84,6 @@ def main(
             f"`n` must be at most {pictures.MOST_IMAGES:,} for a picture, got {n}; for more draws "
             "name an .npz file by --npz, and no picture"
         )
-
-    digits = record["config"].get("digits")
-    digits = digits if isinstance(digits, list) else sequence  # edited ones are refused below
-    if missing := set(sequence) - set(digits):
-        known = " ".join(map(str, digits))
-        raise ValueError(f"`sequence` must hold digits of the run, {known}, got {min(missing)}")
     n = n or (64 if draws_images and not sequence else 1000)
 
     run = load_run(
@@ -102,7 +95,10 @@ def main(
         max_shots=max_shots,
         max_cost=max_cost,
     )
-    prompted = bool(sequence and run.gan.prior.code.labels)
+    if sequence and (missing := set(sequence) - set(run.gan.config.digits)):
+        known = " ".join(map(str, run.gan.config.digits))
+        raise ValueError(f"`sequence` must hold digits of the run, {known}, got {min(missing)}")
+    prompted = bool(sequence and run.labels)
     if not prompted:
         announce_draws(run, n, dry_run=dry_run)
     if dry_run:

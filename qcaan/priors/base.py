@@ -84,6 +84,10 @@ class Prior(nn.Module, ABC):
         A quantum prior on a device submits jobs that may be paid for.
         """
 
+    def rehearse_fit(self, bits: BitsLike) -> None:
+        """Ask the samplers for what `fit` asks of them, for the plan of a run."""
+        self.fit(bits)
+
     def sample(self, n: int, label: int | None = None) -> Tensor:
         """Draw samples [n, dim] float32 on the prior's device, bits as {0, 1}; n may be 0.
 
