@@ -87,7 +87,7 @@ class BankedPrior(BitPrior):
 
     def draw(self, n: int, label: int | None = None) -> Tensor:
         place = None if label is None else self.code.place(label)
-        if not (self._count(n) and self.n_undrawn):
+        if not (self._count(n) and self.banked and self.is_drawn_on_device):
             return super().draw(n, label)
         if self._undrawn is None:
             self._undrawn = torch.from_numpy(self.rng.permutation(len(self.bank)))
@@ -106,7 +106,7 @@ class BankedPrior(BitPrior):
 
     def label_shares(self) -> dict[int, float]:
         """Return the share of each label among the bank's shots; empty without labels."""
-        if not self.banked:
+        if self.code.labels and not self.banked:
             self.draw_bank()
         places = self.code.places_of(self.bank)
         return {

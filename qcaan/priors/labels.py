@@ -125,10 +125,16 @@ def draw_labelled(
         code: code of the labels.
         rng: random state of the draws.
         place: number of the label; default any label, with its probability in the first basis.
+
+    Raises:
+        ValueError: the label, or all of them, have no probability.
     """
     generator = torch.Generator(probs.device).manual_seed(int(rng.integers(SEEDS)))
     table = probs.unflatten(1, (-1, 1 << code.n_bits))[..., : len(code.labels)]
     shares = table[0].sum(0)  # (labels,)
+    if not (shares.sum() if place is None else shares[place]) > 0:
+        asked = "any label" if place is None else f"label {code.labels[place]}"
+        raise ValueError(f"the circuit gives no probability to {asked}; fit it first")
     if place is None:
         places = torch.multinomial(shares, n, True, generator=generator)
     else:
