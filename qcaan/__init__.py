@@ -12,7 +12,7 @@ Systems, each with its configuration, its networks, and a function that trains a
 Runs on disk: `load_run`, `Run`. Data: `load_images`, `ImageSet`, `load_samples`.
 
 Priors: `Prior`, `FitReport`, `QCBM`, `IQP`, `Shuffled`, `Gaussian`, `Bernoulli`, `Product`,
-`ChowLiu`, `Histogram`, `RBM`, `QBM`. Circuits: `Ansatz`, `make_ansatz`, `QuantumLayer`,
+`ChowLiu`, `Histogram`, `PerLabel`, `RBM`, `QBM`. Circuits: `Ansatz`, `make_ansatz`, `QuantumLayer`,
 `make_sampler`. Networks: `Generator`, `Discriminator`.
 
 >>> import qcaan
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from qcaan.priors.boltzmann import QBM, RBM
     from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
     from qcaan.priors.iqp import IQP
+    from qcaan.priors.per_label import PerLabel
     from qcaan.priors.qcbm import QCBM
     from qcaan.priors.report import FitReport
     from qcaan.priors.shuffled import Shuffled
@@ -89,6 +90,7 @@ _PLACES = {
     "Product": "priors.classical",
     "ChowLiu": "priors.tree",
     "Histogram": "priors.classical",
+    "PerLabel": "priors.per_label",
     "RBM": "priors.boltzmann",
     "QBM": "priors.boltzmann",
     "Ansatz": "circuits.ansatz",
@@ -129,6 +131,7 @@ __all__ = [  # noqa: RUF022  in groups, not sorted
     "Product",
     "ChowLiu",
     "Histogram",
+    "PerLabel",
     "RBM",
     "QBM",
     # circuits and networks

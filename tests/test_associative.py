@@ -135,3 +135,48 @@ def test_resumed_equals_uninterrupted_with_every_prior(images, tmp_path, options
             else value == state[name]
         )
         assert same, name
+
+
+class TestPrompt:
+    LABELS = load_images("digits8x8", classes=(3, 7)).labels
+
+    @pytest.mark.parametrize("prior", ["qcbm", "product", "histogram", "tree", "bernoulli"])
+    def test_every_prior_of_bits_learns_the_label_and_is_asked_for_it(self, images, prior):
+        gan = toy(prompt=True, prior=prior, digits=(3, 7), reach=1, epochs=1)
+        record = list(train(gan, images, self.LABELS))[-1]
+        assert torch.equal(record.bits[:, 0], (self.LABELS == 7).to(torch.uint8))
+        assert record.bits.shape == (len(images), 4)
+        drawn, samples = gan.generate(20, 7)
+        assert drawn.shape == (20, 1, 28, 28)
+        assert (gan.prior.code.of(samples.long()) == 7).all()
+        assert set(gan.prior.code.of(gan.generate(50)[1].long()).tolist()) == {3, 7}
+
+    def test_the_discriminator_learns_to_tell_the_label(self, images):
+        gan = toy(prompt=True, digits=(3, 7), epochs=1, steps_per_epoch=60, prior="product")
+        list(train(gan, images, self.LABELS))
+        told = gan.discriminator.latent(images)[:, 0] > 0
+        assert (told == (self.LABELS == 7)).double().mean() > 0.95
+
+    def test_labels_are_needed(self, images):
+        gan = toy(prompt=True, digits=(3, 7))
+        with pytest.raises(ValueError, match="`labels` of the images are needed"):
+            next(train(gan, images))
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"digits": (3,)}, "`prompt` needs images of two or more labels"),
+            (
+                {"prior": "gaussian"},
+                "that learn bits, and gaussian does not",
+            ),
+            (
+                {"prior": "shuffled"},
+                "that learn bits, and shuffled does not",
+            ),
+            ({"label_weight": -1.0}, "`label_weight` must be at least 0"),
+        ],
+    )
+    def test_bad_options_are_refused(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            toy(**{"prompt": True, "digits": (3, 7), **options})

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from qcaan.commands.benchmark import engines, layers, training, wide
-from qcaan.commands.benchmark.timing import Row, median_ms, rows_of
+from qcaan.commands.benchmark.timing import Row, is_installed, median_ms, median_times, rows_of
 
 TOY = ("--repeats", 1, "--epochs", 0, "--qgan-steps", 1, "--qubits", 2, "--layer-qubits", 2)
 
@@ -26,7 +26,14 @@ def test_every_section_is_timed_and_written(call_script, tmp_path, monkeypatch):
     for title in sections:
         assert title in result.stdout
         assert written[title][0]["ratio"] == 1
-        assert all(row["milliseconds"] > 0 for row in written[title])
+        measured = [row for row in written[title] if row["milliseconds"] is not None]
+        assert all(row["milliseconds"] > 0 for row in measured)
+        assert [row for row in written[title] if row not in measured] == (
+            [{"what": wide._LABS, "milliseconds": None, "ratio": None}]
+            if title.startswith("IQP") and not is_installed("jax")
+            else []
+        )
+    assert ("not installed" in result.stdout) != is_installed("jax")
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert written["cores"] and written["python"]
 
@@ -66,6 +73,9 @@ def test_times_are_medians_and_ratios_are_to_the_first_row():
     calls = []
     assert median_ms(lambda: calls.append(1), 3) >= 0
     assert len(calls) == 4  # one is not timed
+    calls.clear()
+    median_times({name: lambda name=name: calls.append(name) for name in "ab"}, 2)
+    assert calls == ["a", "b"] * 3
     assert rows_of({"slow": 8.0, "fast": 2.0}) == [Row("slow", 8, 1), Row("fast", 2, 4)]
 
 
@@ -92,7 +102,10 @@ def test_goals_are_compared_with_what_is_installed():
         "value + gradient, 12 qubits, reach 3: qcaan": 2.0,
         "2,000 exact shots, 1,000 qubits, reach 3": 500.0,
         "400 correlators + gradient, 1,000 qubits, all pairs": 40.0,
+        "400 correlators + gradient, 100 qubits, all pairs: qcaan, exact": 4.0,
     }
-    goals = wide.iqp_goals(rows_of({pennylane: 20.0, **ours}))
-    assert [goal.ratio for goal in goals] == [0.5, 0.04, 10]
-    assert [goal.ratio for goal in wide.iqp_goals(rows_of(ours))] == [0.5, 0.04]
+    labs = "400 correlators + gradient, 100 qubits, all pairs: pennylane.labs, 1,000 samples"
+    goals = wide.iqp_goals(rows_of({pennylane: 20.0, labs: 80.0, **ours}))
+    assert [goal.ratio for goal in goals] == [0.5, 0.04, 10, 20]
+    goals = wide.iqp_goals([*rows_of(ours), Row(labs, None, None)])
+    assert [goal.ratio for goal in goals] == [0.5, 0.04]

@@ -278,14 +278,35 @@ def test_a_wrong_number_of_epochs_is_damage(tmp_path, epochs):
         begin(run, resume=True)
 
 
-def test_options_that_this_version_does_not_have_are_another_configuration(tmp_path):
+def change_options(run: RunDirectory, options: dict[str, object]) -> None:
+    (run.path / "config.json").write_text(json.dumps({**run.config(), "config": options}))
+
+
+def test_an_option_that_this_version_does_not_have_is_refused_by_name(tmp_path):
     run = RunDirectory(tmp_path / "run")
     begin(run)
-    record = run.config()
-    record["config"]["warp"] = 9
-    (run.path / "config.json").write_text(json.dumps(record))
-    with pytest.raises(RunError, match="warp is 9 there, None here"):
+    change_options(run, {"epochs": 2, "warp": 9})
+    message = r"config\.json is of another version of qcaan: this version has no option warp"
+    with pytest.raises(RunError, match=message):
         begin(run, resume=True)
+
+
+def test_an_option_that_an_earlier_version_did_not_have_counts_as_its_default(tmp_path, caplog):
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    checkpointed(run, 1)
+    change_options(run, {"epochs": 2})
+    with pytest.raises(RunError, match=r"another configuration \(lr is 0.1 there, 0.2 here\)"):
+        run.begin("image", Config(lr=0.2), DATA, resume=True)
+    assert run.config()["config"] == {"epochs": 2}
+    caplog.clear()
+    for _ in range(2):  # the run is of this version after it went on
+        assert begin(run, resume=True)["epoch"] == 1
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{run.path}/config.json is of an earlier version of qcaan; the options that it lacks "
+            "take their defaults: lr is 0.1"
+        ]
+    assert run.config()["config"] == {"epochs": 2, "lr": 0.1}
 
 
 def test_a_run_that_cannot_be_begun_leaves_nothing_behind(tmp_path, monkeypatch):

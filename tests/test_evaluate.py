@@ -7,8 +7,10 @@ import os
 import shutil
 
 import pytest
+from conftest import CIRCUIT, TOY
 
 from qcaan.commands import evaluate
+from qcaan.commands.compare.targets import latent_bits
 
 
 def test_evaluate_scores_a_run_again_and_agrees_with_itself(call_script, associative_run, tmp_path):
@@ -54,6 +56,37 @@ def test_damaged_runs_and_other_folders_are_named(call_script, associative_run, 
     result = call_script("evaluate.py", tmp_path)
     assert result.returncode == 2
     assert "is not a run directory" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ("evaluate.py", ("--n", 50, "--dry-run")),
+        ("generate.py", ("--sequence", 3, "--n", 50, "--dry-run")),
+        ("train_mnist.py", (*TOY, *CIRCUIT, "--eval-images", 0, "--epochs", 3, "--resume")),
+    ],
+)
+def test_commands_say_once_which_options_an_earlier_version_did_not_have(
+    call_script, associative_run, tmp_path, caplog, script, options
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(associative_run, copy)
+    record = json.loads((copy / "config.json").read_text())
+    for name in ("copies", "digits"):
+        del record["config"][name]
+    (copy / "config.json").write_text(json.dumps(record))
+    assert latent_bits(copy, 0, None).bits.shape[1] == 6  # as the comparisons of fits read a run
+    said = [entry.getMessage() for entry in caplog.records]
+    assert said == [
+        f"{copy}/config.json is of an earlier version of qcaan; the options that it lacks take "
+        "their defaults: copies is 1, digits is [3, 7, 9]"
+    ]
+    caplog.clear()
+    place = ("--out", copy) if script == "train_mnist.py" else (copy,)
+    result = call_script(script, *place, *options)
+    assert result.returncode == 0, result.stderr
+    again = [entry.getMessage() for entry in caplog.records if "earlier" in entry.getMessage()]
+    assert again == said
 
 
 @pytest.mark.parametrize("system", ["wasserstein", "distribution", "classify"])

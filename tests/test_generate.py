@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import TOY
 from PIL import Image
 
 from qcaan.commands import generate
@@ -160,3 +162,31 @@ def test_a_folder_is_no_target_and_no_run(call_script, associative_run, tmp_path
     ):
         result = call_script("generate.py", *words)
         assert result.returncode == 2 and message in result.stderr
+
+
+def test_a_run_with_prompt_writes_a_sequence_by_the_circuits_label(call_script, tmp_path):
+    run, strip, npz = tmp_path / "run", tmp_path / "strip.png", tmp_path / "strip.npz"
+    circuit = ("--n-qubits", 3, "--n-layers", 2, "--fit-evals", 60, "--bank-shots", 200)
+    options = ("--prompt", "--digits", 3, 7, 9, "--epochs", 1, "--eval-images", 50, "--out", run)
+    trained = call_script("train_mnist.py", *TOY, *circuit, *options)
+    assert trained.returncode == 0, trained.stderr
+    assert "agreement with the circuit's label" in trained.stdout
+    scores = json.loads((run / "scores.json").read_text())
+    assert 0 <= scores["generated"]["agreement"] <= 1
+    assert 0 < scores["prior"]["pair_error_across"] < 1
+    result = call_script(
+        *("generate.py", run, "--sequence", 3, 7, 9, 9, "--n", 60, "--out", strip, "--npz", npz)
+    )
+    assert result.returncode == 0, result.stderr
+    told = re.search(
+        r"shots by label: 3: ([\d.]+)%, 7: ([\d.]+)%, 9: ([\d.]+)%; the classifier agrees with the "
+        r"label of ([\d.]+)% of 60 digits",
+        " ".join(result.stdout.split()),
+    )
+    assert sum(map(float, told.groups()[:3])) == pytest.approx(100, abs=0.2)
+    with np.load(npz) as arrays:
+        # the label is the number in the first two bits
+        assert arrays["bits"][:, :2].tolist() == [[0, 0], [1, 0], [0, 1], [0, 1]]
+        assert arrays["images"].shape == (4, 28, 28)
+    with Image.open(strip) as picture:
+        assert picture.size[0] > 3 * picture.size[1]

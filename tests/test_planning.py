@@ -9,8 +9,10 @@ import torch
 from qcaan.circuits.ansatz import make_ansatz
 from qcaan.circuits.born import BornMachine
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, train
+from qcaan.priors.iqp import IQP
 from qcaan.priors.schedule import Schedule
 from qcaan.runs.associative import plan_run
+from qcaan.runs.planning import plan_prior
 from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.names import SamplerFactory
@@ -55,24 +57,47 @@ def test_a_schedule_says_who_fits_and_who_draws_in_each_epoch():
         {"optimizer": "cobyla", "fit_shots": 500, "fit_evals": None, **FAST},
         {"optimizer": "adam", "fit_evals": 40, **FAST},
         {"switch_after_epochs": 2, "train_sampler": "aer"},
+        {"prompt": True, "bases": ("z", "o"), "fit_evals": 20},
+        {"prior": "iqp", "reach": 1},
+        {"prior": "iqp", "reach": 1, "switch_after_epochs": 2, "fit_evals": None},
+        {"prior": "iqp", "reach": "all", "sampler": "ionq:simulator", "epochs": 2},
     ],
 )
-def test_what_is_planned_is_asked(options):
+def test_what_is_planned_is_asked(ionq, options):
     small = {"epochs": 4, "steps_per_epoch": 1, "batch_size": 4, "width": 2, "bases": ("z",)}
     circuit = {"n_qubits": 2, "n_layers": 1, "shots": 20, "fit_evals": 12, "bank_shots": 30}
-    config = AssociativeConfig(
-        **{**small, **circuit, "sampler": "ibm:fake_manila", "optimizer": "cma-es", **options}
-    ).resolved(len(IMAGES))
+    device = {"sampler": "ibm:fake_manila", "optimizer": "cma-es", "digits": (0, 1, 2)}
+    config = AssociativeConfig(**{**small, **circuit, **device, **options}).resolved(len(IMAGES))
     samplers = SamplerFactory(config, journal := Journal())
     plan = plan_run(config, samplers, n_scored=45)
     assert plan is not None and journal.spent == (0, 0)
     gan = AssociativeGAN(config, (1, 28, 28), make_sampler=samplers)
-    list(train(gan, IMAGES))
+    list(train(gan, IMAGES, torch.arange(40) % 3))
     gan.generate(45)  # 15 more than the bank holds
     assert journal.spent == (plan.run.jobs, plan.run.shots)
     with pytest.raises(ValueError, match=f"--max-jobs is {plan.run.jobs - 1}"):
         plan.check(DeviceOptions(max_jobs=plan.run.jobs - 1))
     plan.check(DeviceOptions(max_jobs=plan.run.jobs, max_shots=plan.run.shots))
+
+
+class FittedIQP(IQP):
+    """An IQP that plans fit too."""
+
+    def rehearse_fit(self, bits):
+        self.fit(bits)
+
+
+@pytest.mark.parametrize("sampler", ["ibm:fake_manila", "ionq:qpu.forte-1"])
+def test_the_plan_of_an_iqp_needs_no_fit(ionq, sampler):
+    def plan(prior):
+        def make(make_sampler):
+            options = {"sampler": sampler, "bank_shots": 100, "fit_evals": 3, "seed": 0}
+            return prior(4, 2, **options, make_sampler=make_sampler)
+
+        return plan_prior(make, SamplerFactory(DeviceOptions()), epochs=3, draws=150)
+
+    assert plan(IQP) == plan(FittedIQP)
+    assert plan(IQP).run.jobs > 3 and plan(IQP).two_qubit_gates > 4
 
 
 def test_a_run_in_this_process_needs_no_plan():

@@ -17,7 +17,7 @@ by layer and, inside a layer, by qubit or by pair (0,1), (0,2), ..., (n-2,n-1).
 
 Bases: `z` measures the state as it is. `o` applies RX(pi/2) to every qubit first, so that Y is
 measured. `t` applies RX by one trained angle to every qubit first (Rudolph et al.,
-arXiv:2012.03924).
+arXiv:2012.03924). The first `z_qubits` qubits may be left as they are in every basis.
 """
 
 from __future__ import annotations
@@ -95,19 +95,23 @@ class Ansatz:
         """Number of angles of the circuit, without those of a trained basis."""
         return sum(self.layer_sizes)
 
-    def to_circuit(self, basis: str = "z") -> QuantumCircuit:
+    def to_circuit(self, basis: str = "z", z_qubits: int = 0) -> QuantumCircuit:
         """Return the circuit with its change to `basis`, without a measurement.
 
         Its parameters are the elements of one vector, in the order of theta. So a vector that ends
-        with the n angles of basis `t` binds the circuit of any basis by its first
+        with the angles of basis `t` binds the circuit of any basis by its first
         `circuit.num_parameters` elements.
+
+        Args:
+            basis: name of the basis.
+            z_qubits: number of the first qubits that are measured in z in every basis.
 
         Raises:
             ValueError: the basis is unknown.
         """
         check_bases((basis,))
         n = self.n_qubits
-        theta = iter(ParameterVector("θ", self.n_params + basis_params(n, (basis,))))
+        theta = iter(ParameterVector("θ", self.n_params + basis_params(n - z_qubits, (basis,))))
         circuit = QuantumCircuit(n)
         for layer in self.layers:
             gate, qubits = acted_on(layer, n)
@@ -126,7 +130,7 @@ class Ansatz:
                 for i, j in fixed_pairs(layer, n):
                     getattr(circuit, gate[:2])(i, j)
         if basis != "z":
-            for i in range(n):
+            for i in range(z_qubits, n):
                 circuit.rx(math.pi / 2 if basis == "o" else next(theta), i)
         return circuit
 
@@ -161,9 +165,9 @@ def check_bases(bases: tuple[str, ...]) -> None:
         )
 
 
-def basis_params(n_qubits: int, bases: tuple[str, ...]) -> int:
-    """Return the number of angles that `bases` add to theta: n_qubits with basis `t`, else 0."""
-    return n_qubits if "t" in bases else 0
+def basis_params(n_turned: int, bases: tuple[str, ...]) -> int:
+    """Return the number of angles that bases of so many qubits add: as many with `t`, else 0."""
+    return n_turned if "t" in bases else 0
 
 
 def seed_ansatz(n_qubits: int, n_layers: int) -> Ansatz:

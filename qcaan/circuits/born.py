@@ -38,6 +38,7 @@ class BornMachine:
             name of `qcaan.make_sampler`, a `BaseSamplerV2`, a Qiskit backend, or an `Engine`.
         rng: random state of the exact engine's shots, of named samplers and of the pairing of
             shots.
+        z_qubits: number of the first qubits that are measured in z in every basis.
 
     Attributes:
         n_params: number of angles, those of basis `t` included.
@@ -59,19 +60,23 @@ class BornMachine:
         bases: tuple[str, ...],
         engine: EngineLike,
         rng: np.random.Generator,
+        z_qubits: int = 0,
     ) -> None:
         check_bases(bases)
         self.ansatz = ansatz
         self.bases = bases
         self.n_qubits = ansatz.n_qubits
-        self.n_params = ansatz.n_params + basis_params(ansatz.n_qubits, bases)
+        self.z_qubits = z_qubits
+        self.n_params = ansatz.n_params + basis_params(ansatz.n_qubits - z_qubits, bases)
         self.engine = open_engine(engine, rng, n_qubits=ansatz.n_qubits)
         self.is_ideal, self.is_differentiable = self.engine.is_ideal, self.engine.is_exact
         self._rng = rng
         if self.engine.sampler is not None:
-            self._circuits = [_measured(ansatz.to_circuit(basis)) for basis in bases]
+            self._circuits = [_measured(ansatz.to_circuit(basis, z_qubits)) for basis in bases]
         options = self.engine.aer_options
-        self._aer = None if options is None else _AerProbabilities(ansatz, bases, **options)
+        self._aer = (
+            None if options is None else _AerProbabilities(ansatz, bases, z_qubits, **options)
+        )
 
     def probabilities(self, theta: Tensor | ArrayLike) -> Tensor:
         """Return exact probabilities [K, n_bases, 2**n] of K parameter sets [K, n_params].
@@ -82,12 +87,16 @@ class BornMachine:
         """
         theta = check_angles(theta, self.n_params)
         if self.is_differentiable:
-            return all_probabilities(self.ansatz, theta, self.bases)
+            return self.simulated(theta)
         if self._aer is None:
             raise ValueError(
                 f"exact probabilities are not available from {self.engine.name}; ask for shots"
             )
         return torch.from_numpy(self._aer(theta.detach().cpu().numpy())).to(theta)
+
+    def simulated(self, theta: Tensor | ArrayLike) -> Tensor:
+        """Return the probabilities [K, n_bases, 2**n] by our exact engine, whatever the engine."""
+        return all_probabilities(self.ansatz, theta, self.bases, self.z_qubits)
 
     def shots(self, theta: Tensor | ArrayLike, shots: int) -> Tensor:
         """Measure bitstrings of K parameter sets [K, n_params], in one job that may be paid for.
@@ -103,7 +112,7 @@ class BornMachine:
             shape = len(self.bases), len(theta), shots
             return torch.zeros(shape, dtype=torch.int64, device=theta.device)
         if self.engine.sampler is None:
-            probs = all_probabilities(self.ansatz, theta.detach(), self.bases)  # (K, n_bases, 2**n)
+            probs = self.simulated(theta.detach())  # (K, n_bases, 2**n)
             rng = torch.Generator(theta.device).manual_seed(int(self._rng.integers(SEEDS)))
             drawn = torch.multinomial(probs.flatten(0, 1), shots, replacement=True, generator=rng)
             return drawn.unflatten(0, (len(theta), -1)).transpose(0, 1)
@@ -147,14 +156,16 @@ class BornMachine:
             if gate in ROTATIONS:
                 places.append(start + qubit)
             start += size
-        return places + ([start + qubit] if "t" in self.bases else [])
+        turned = "t" in self.bases and qubit >= self.z_qubits
+        return places + ([start + qubit - self.z_qubits] if turned else [])
 
-    def one_qubit_marginals(self, angles: Tensor) -> Tensor:
+    def one_qubit_marginals(self, qubit: int, angles: Tensor) -> Tensor:
         """Return P(bit = 1) in each basis [K, n_bases] of one qubit without entanglers.
 
         `angles` [K, ...] are those of `one_qubit_angles`.
         """
-        return all_probabilities(self._alone, angles, self.bases)[..., 1]
+        in_z = int(qubit < self.z_qubits)
+        return all_probabilities(self._alone, angles, self.bases, in_z)[..., 1]
 
     @cached_property
     def _alone(self) -> Ansatz:
@@ -255,21 +266,23 @@ class _AerProbabilities:
     The state is computed once, and rotated into each basis and back.
     """
 
-    def __init__(self, ansatz: Ansatz, bases: tuple[str, ...], **options: str) -> None:
+    def __init__(
+        self, ansatz: Ansatz, bases: tuple[str, ...], z_qubits: int, **options: str
+    ) -> None:
         n = ansatz.n_qubits
         self._bases = bases
         # Basis t stands last in the parameter vector, so its circuit gives every angle its place.
         trained = "t" in bases
-        self._circuit = ansatz.to_circuit("t" if trained else "z")
+        self._circuit = ansatz.to_circuit("t" if trained else "z", z_qubits)
         self._parameters = list(self._circuit.parameters)
         if trained:
             self._circuit.save_probabilities(label="t")
-            for qubit, angle in enumerate(self._parameters[-n:]):
+            for qubit, angle in enumerate(self._parameters[z_qubits - n :], z_qubits):
                 self._circuit.rx(-angle, qubit)
         if "z" in bases:
             self._circuit.save_probabilities(label="z")
         if "o" in bases:
-            self._circuit.rx(np.pi / 2, range(n))
+            self._circuit.rx(np.pi / 2, range(z_qubits, n))
             self._circuit.save_probabilities(label="o")
         self._simulator = AerSimulator(**aer_threads(n), **options)
 

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from torch.nn.functional import pad
 
 from qcaan.bits import walsh_hadamard
 from qcaan.checks import as_tensor, check_finite, memory_of
@@ -44,7 +45,9 @@ def probabilities(ansatz: Ansatz, theta: Tensor | ArrayLike, basis: str = "z") -
     return all_probabilities(ansatz, theta, (basis,))[:, 0]
 
 
-def all_probabilities(ansatz: Ansatz, theta: Tensor | ArrayLike, bases: tuple[str, ...]) -> Tensor:
+def all_probabilities(
+    ansatz: Ansatz, theta: Tensor | ArrayLike, bases: tuple[str, ...], z_qubits: int = 0
+) -> Tensor:
     """Return the probabilities [K, n_bases, 2**n] of one state measured in several bases.
 
     They are on the device of theta and have its dtype, or float32 if theta has 16 bits. NumPy
@@ -53,15 +56,17 @@ def all_probabilities(ansatz: Ansatz, theta: Tensor | ArrayLike, bases: tuple[st
     Args:
         ansatz: the circuit.
         theta: angles [K, P] in radians, of any floating dtype; K may be 0. If basis `t` is among
-            the bases, its n angles are the last ones.
+            the bases, its angles are the last ones.
         bases: different ones of z, o, t.
+        z_qubits: number of the first qubits that are measured in z in every basis.
 
     Raises:
         ValueError: the bases are unknown, theta has another shape or dtype or is not finite, or the
             states need more memory than there is.
     """
     check_bases(bases)
-    n, n_params = ansatz.n_qubits, ansatz.n_params + basis_params(ansatz.n_qubits, bases)
+    n_turned = ansatz.n_qubits - z_qubits
+    n_params = ansatz.n_params + basis_params(n_turned, bases)
     theta = as_angles(theta)
     if theta.shape[1] < n_params:
         raise ValueError(
@@ -69,9 +74,12 @@ def all_probabilities(ansatz: Ansatz, theta: Tensor | ArrayLike, bases: tuple[st
         )
     check_finite("theta", theta)
     state = amplitudes(ansatz, theta)  # (K, 2**n)
-    right_angle = theta.new_full((1, n), math.pi / 2)
-    turns = {"o": right_angle, "t": theta[:, n_params - n : n_params]}
-    measured = [squared(state if basis == "z" else _turned(state, turns[basis])) for basis in bases]
+    right_angle = theta.new_full((1, n_turned), math.pi / 2)
+    turns = {"o": right_angle, "t": theta[:, n_params - n_turned : n_params]}
+    measured = []
+    for basis in bases:
+        turned = state if basis == "z" else _turned(state, pad(turns[basis], (z_qubits, 0)))
+        measured.append(squared(turned))
     return torch.stack(measured, 1)
 
 

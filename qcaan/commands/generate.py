@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 import tyro
+from torch import Tensor
 
 from qcaan.checks import check_seed, whole
 from qcaan.files import check_folder, write_arrays
-from qcaan.metrics.classifier import load_classifier
+from qcaan.metrics.classifier import Classifier, load_classifier
 from qcaan.metrics.images import choose_sequence
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
-from qcaan.runs.loading import IMAGE_SYSTEMS, load_run
+from qcaan.runs.loading import IMAGE_SYSTEMS, Run, load_run
 from qcaan.runs.restoring import load_data
 from qcaan.runs.session import announce_draws, console
 
@@ -39,9 +42,11 @@ def main(
     Args:
         path: Directory of the run.
         n: Number of draws, at most 10,000 for a picture. Default: 64 images; 1000 with --sequence,
-            which chooses among them, and for runs on real numbers.
-        sequence: Digits to draw, in this order. The data set's classifier must label a draw as
-            each of them.
+            which chooses among them or measures the agreement by them, and for runs on real
+            numbers.
+        sequence: Digits to draw, in this order. A run with --prompt is asked for their labels, and
+            the console says how often the data set's classifier agrees. Other runs draw until the
+            classifier labels a draw as each of them.
         out: Path of the picture, a .png file; with --sequence also a .gif file, which shows the
             digits in turn. Default: grid.png or sequence.png in the run's directory.
         npz: Path of an .npz file for the draws. It holds `images` (uint8 [n, H, W] or
@@ -63,8 +68,7 @@ def main(
     if n is not None:
         whole("n", n)
     check_seed(seed)
-    record = RunDirectory(path).config()
-    system = record["system"]
+    system = RunDirectory(path).config()["system"]
     draws_images = system in IMAGE_SYSTEMS
     if not draws_images and (sequence or out or not npz):
         raise ValueError(
@@ -80,12 +84,6 @@ def main(
             f"`n` must be at most {pictures.MOST_IMAGES:,} for a picture, got {n}; for more draws "
             "name an .npz file by --npz, and no picture"
         )
-
-    digits = record["config"].get("digits")
-    digits = digits if isinstance(digits, list) else sequence  # edited ones are refused below
-    if missing := set(sequence) - set(digits):
-        known = " ".join(map(str, digits))
-        raise ValueError(f"`sequence` must hold digits of the run, {known}, got {min(missing)}")
     n = n or (64 if draws_images and not sequence else 1000)
 
     run = load_run(
@@ -97,7 +95,12 @@ def main(
         max_shots=max_shots,
         max_cost=max_cost,
     )
-    announce_draws(run, n, dry_run=dry_run)
+    if sequence and (missing := set(sequence) - set(run.gan.config.digits)):
+        known = " ".join(map(str, run.gan.config.digits))
+        raise ValueError(f"`sequence` must hold digits of the run, {known}, got {min(missing)}")
+    prompted = bool(sequence and run.labels)
+    if not prompted:
+        announce_draws(run, n, dry_run=dry_run)
     if dry_run:
         return
     if not draws_images:
@@ -110,10 +113,14 @@ def main(
         train_set, test_set = load_data(run.directory, run.gan.config.data_root)
         classifier = load_classifier(train_set, test_set, device=run.gan.device)
         run.gan.reseed(seed)
-    images, inputs = run.generate(n)
+    if prompted:
+        images, inputs = _draw_prompted(run, sequence, n, classifier)
+    else:
+        images, inputs = run.generate(n)
     if sequence:
-        chosen = choose_sequence(images, classifier, sequence)
-        images, inputs = images[chosen], inputs[chosen]
+        if not prompted:
+            chosen = choose_sequence(images, classifier, sequence)
+            images, inputs = images[chosen], inputs[chosen]
         for digit, values in zip(sequence, inputs.tolist(), strict=True):
             console.print(f"{digit} <- {' '.join(f'{value:g}' for value in values)}")
     if out:
@@ -127,6 +134,31 @@ def main(
         values = values.astype(np.uint8) if kind == "bits" else values
         write_arrays(npz, {"images": pictures.channels_last(images), kind: values})
         console.print(f"wrote {npz}")
+
+
+def _draw_prompted(
+    run: Run, sequence: Sequence[int], n: int, classifier: Classifier
+) -> tuple[Tensor, Tensor]:
+    """Draw the images of a sequence by their labels, and say how often the classifier agrees.
+
+    About n images are drawn, as many of each label; the first ones are returned, with their bits.
+    """
+    shares = run.gan.prior.label_shares()
+    labels = list(dict.fromkeys(sequence))
+    drawn, agreed = {}, []
+    for label in labels:
+        count = max(n // len(labels), sequence.count(label))
+        images, bits = run.generate(count, label=label)
+        drawn[label] = zip(images, bits, strict=True)
+        agreed.append(classifier.classify(images) == label)
+    asked = torch.cat(agreed)
+    told = ", ".join(f"{label}: {shares[label]:.1%}" for label in labels)
+    console.print(
+        f"shots by label: {told}; the classifier agrees with the label of "
+        f"{asked.double().mean():.1%} of {len(asked):,} digits"
+    )
+    images, bits = zip(*(next(drawn[digit]) for digit in sequence), strict=True)
+    return torch.stack(images), torch.stack(bits)
 
 
 def _check_target(option: str, path: Path | None, suffixes: tuple[str, ...]) -> None:

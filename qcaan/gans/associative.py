@@ -89,6 +89,9 @@ class AssociativeNetworksOptions:
     associative_weight: float = 0.1
     """Weight, in the generator's loss, of reading back its bits (--latent inverse); the weight in
     the discriminator's loss is 1."""
+    label_weight: float = 1.0
+    """Weight, in the generator's loss, of drawing the label that it is given (--prompt); the weight
+    in the discriminator's loss, of telling the label of a real image, is 1."""
     binarize: Binarize = "median"
     """Rule that turns latent features f into bits. sign: the sign of f; median: the sign of f less
     its median over the images, so that every bit is as often 0 as 1 and training cannot drift to
@@ -119,6 +122,7 @@ class AssociativeConfig(
         whole("batch_size", self.batch_size, 2)  # batch normalisation needs two
         number("lr", self.lr, above=0, below=1)
         number("associative_weight", self.associative_weight, least=0)
+        number("label_weight", self.label_weight, least=0)
 
     def resolved(self, n_images: int) -> AssociativeConfig:
         """Return the configuration with the defaults that depend on other values filled in.
@@ -180,7 +184,13 @@ class AssociativeGAN(nn.Module):
         self.device = pick_device(str(device))
         self.random = RandomState(config.seed)
         with isolated(self.random):
-            self.prior = make_prior(config, config, seed=config.seed, make_sampler=make_sampler)
+            self.prior = make_prior(
+                config,
+                config,
+                seed=config.seed,
+                make_sampler=make_sampler,
+                labels=config.digits,
+            )
             self.generator = Generator(
                 self.prior.latent_dim, image_shape, config.width, mix=self.prior.n_bases > 1
             )
@@ -207,15 +217,42 @@ class AssociativeGAN(nn.Module):
 
     @torch.no_grad()
     def latent_bits(self, images: Tensor) -> Tensor:
-        """Return the bits {0, 1} [N, dim] uint8 of the latent layer for images [N, C, H, W]."""
+        """Return the bits {0, 1} [N, n] uint8 of the latent layer for images [N, C, H, W].
+
+        With `prompt` they are those of the features that do not stand for the label.
+        """
         parts = [self.discriminator.latent(part.float()) for part in images.split(1000)]
-        features = torch.cat(parts)  # (N, dim) in (-1, 1)
+        features = torch.cat(parts)[:, self.prior.code.n_bits :]  # (N, n) in (-1, 1)
         if self.config.binarize == "median":
             return (features > features.median(0).values).to(torch.uint8)
         if self.config.binarize == "sign":
             return (features > 0).to(torch.uint8)
         uniform = self.random.uniform(*features.shape, device=features.device)
         return (uniform < (1 + features) / 2).to(torch.uint8)
+
+    def prior_bits(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the bits {0, 1} [N, dim] uint8 that the prior is fitted to.
+
+        Args:
+            images: images [N, C, H, W].
+            labels: their labels [N], whose bits come first with `prompt`.
+
+        Raises:
+            ValueError: `prompt` is set, and there are no labels.
+        """
+        return torch.cat([self.label_bits(labels, len(images)), self.latent_bits(images)], 1)
+
+    def label_bits(self, labels: Tensor | None, n: int) -> Tensor:
+        """Return the bits {0, 1} [n, label bits] uint8 of n labels; none without `prompt`.
+
+        Raises:
+            ValueError: `prompt` is set, and there are no labels.
+        """
+        if not self.prior.code.labels:
+            return torch.empty(n, 0, dtype=torch.uint8, device=self.device)
+        if labels is None:
+            raise ValueError("`labels` of the images are needed for a run with `prompt`")
+        return self.prior.code.bits(labels.to(self.device))
 
     @torch.no_grad()
     def draw(self, latents: Tensor) -> Tensor:
@@ -229,14 +266,18 @@ class AssociativeGAN(nn.Module):
         return images[place.cpu()]
 
     @torch.no_grad()
-    def generate(self, n: int) -> tuple[Tensor, Tensor]:
+    def generate(self, n: int, label: int | None = None) -> tuple[Tensor, Tensor]:
         """Draw n images [n, C, H, W] in [-1, 1] from new samples of the prior.
 
         Returns the images and the samples [n, dim], both on the CPU. On a device, the samples that
         the prior's bank of shots does not hold are jobs that may be paid for.
+
+        Args:
+            n: number of images.
+            label: label of all samples, for a run with `prompt`; see `Prior.draw`.
         """
         with self.isolated():
-            samples = self.prior.draw(n)
+            samples = self.prior.draw(n, label)
             latents = self.prior.embed(samples)
         return self.draw(latents), samples.cpu()
 
@@ -259,15 +300,27 @@ class AssociativeGAN(nn.Module):
         load_training_state(self, state)
 
 
-def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRecord]:
+def train(
+    gan: AssociativeGAN, images: Tensor, labels: Tensor | None = None
+) -> Iterator[StepRecord | EpochRecord]:
     """Train to `config.epochs` on images [N, C, H, W] in [-1, 1] on the gan's device.
 
     Training starts from the gan's state. Batches are drawn with replacement. A record is yielded
     after each step, and one after each epoch, when the gan can be saved. If the prior uses a
     device, each epoch submits jobs that may be paid for.
 
+    With `prompt` the first features of the latent layer learn to tell the label of a real image,
+    and the generator learns to draw the label that it is given (as in AC-GAN, Odena et al.,
+    arXiv:1610.09585).
+
+    Args:
+        gan: networks and prior.
+        images: training images.
+        labels: their labels [N], for a gan with `prompt`.
+
     Raises:
-        ValueError: the gan's configuration lacks defaults that `resolved` fills in.
+        ValueError: the gan's configuration lacks defaults that `resolved` fills in, or labels are
+            needed and there are none.
         TrainingCollapsed: a loss is not finite, or the discriminator tells all images apart for a
             whole epoch.
     """
@@ -280,6 +333,19 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
 
     # a prior over real numbers has no bits to be read back
     inverse = config.latent == "inverse" and prior.n_bits is not None
+    n_labels = prior.code.n_bits
+    label_bits = gan.label_bits(labels, len(images)).float()  # (N, n_labels)
+
+    def bits_loss(features: Tensor, samples: Tensor) -> Tensor | float:
+        """Return the loss [] of reading the bits of generated images off their features."""
+        if not inverse:
+            return 0.0
+        return losses.associative_loss(features[:, n_labels:], samples[:, n_labels:])
+
+    def label_loss(features: Tensor, label_bits: Tensor) -> Tensor | float:
+        """Return the loss [] of reading the label of images off their features."""
+        return losses.associative_loss(features[:, :n_labels], label_bits) if n_labels else 0.0
+
     if gan.epoch == 0:
         # the latent layer of an untrained network means nothing: the first prior is unfitted
         with gan.isolated():
@@ -304,12 +370,13 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
 
             # update D
             with autocast:
-                real_logits, _ = gan.discriminator(real)  # (B,)
+                real_logits, real_features = gan.discriminator(real)  # (B,), (B, dim)
                 fake_logits, features = gan.discriminator(fake.detach())  # (B,), (B, dim)
             loss_d = losses.discriminator_loss(real_logits.float(), fake_logits.float())
-            associative = losses.associative_loss(features, samples) if inverse else 0
+            read = bits_loss(features, samples)
+            told = label_loss(real_features, label_bits[chosen])
             gan.optimizer_d.zero_grad(set_to_none=True)
-            (loss_d + associative).backward()
+            (loss_d + read + told).backward()
             gan.optimizer_d.step()
 
             # update G
@@ -317,9 +384,10 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
             with autocast:
                 fake_logits, features = gan.discriminator(fake)  # (B,), (B, dim)
             loss_g = losses.generator_loss(fake_logits.float())
-            associative = losses.associative_loss(features, samples) if inverse else 0
+            read = config.associative_weight * bits_loss(features, samples)
+            told = config.label_weight * label_loss(features, samples[:, :n_labels])
             gan.optimizer_g.zero_grad(set_to_none=True)
-            (loss_g + config.associative_weight * associative).backward()
+            (loss_g + read + told).backward()
             gan.optimizer_g.step()
             gan.discriminator.requires_grad_(True)
             gan.average.update(gan.generator)
@@ -338,13 +406,13 @@ def train(gan: AssociativeGAN, images: Tensor) -> Iterator[StepRecord | EpochRec
 
         # latent -> bits -> fit -> bank: the fit ends the epoch, so that a saved prior belongs to
         # the saved discriminator
-        bits = gan.latent_bits(images)  # (N, dim)
+        bits = gan.prior_bits(images, labels)  # (N, dim)
         # a quantum prior draws from its own random state, and the context would slow its fit
         with gan.isolated() if prior.schedule is None else nullcontext():
             report = prior.fit(bits)
             start = time.perf_counter()
             shots = prior.draw_bank()
-            report = report.with_bank(shots, prior.n_bases, time.perf_counter() - start)
+            report = report.with_bank(shots, prior.n_bases, time.perf_counter() - start, prior.kept)
             if report.kl is None:  # it may be estimated from the bank
                 report = replace(report, **prior.distances(bits))
         gan.epoch += 1

@@ -89,6 +89,19 @@ def correlator_error(draws: Tensor, reference: Tensor, order: int) -> float:
     return float((correlators(draws, sets) - correlators(reference, sets)).abs().mean())
 
 
+def pair_error_across(draws: Tensor, reference: Tensor, n_bases: int) -> float:
+    """Return the mean absolute difference of <Z_a Z_b> of bits a and b of different bases.
+
+    Args:
+        draws, reference: bits [m, n_bases * n] and [k, n_bases * n].
+        n_bases: number of bases, at least 2, whose bits stand side by side.
+    """
+    width = draws.shape[1] // n_bases
+    sets = bit_sets(draws.shape[1], 2, draws.shape[1] ** 2)
+    sets = sets[sets[:, 0] // width != sets[:, 1] // width]
+    return float((correlators(draws, sets) - correlators(reference, sets)).abs().mean())
+
+
 def exact_correlator_error(model: Tensor, target: Tensor, order: int) -> float:
     """Return the same as `correlator_error` for distributions [2**n], over all sets."""
     chosen = orders(model.shape[0].bit_length() - 1, model.device) == order

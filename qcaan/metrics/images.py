@@ -126,19 +126,26 @@ def shuffled(images: Tensor) -> Tensor:
 
 
 def score_images(
-    images: Tensor, reference: Tensor, classifier: Classifier, *, classes: Sequence[int]
+    images: Tensor,
+    reference: Tensor,
+    classifier: Classifier,
+    *,
+    classes: Sequence[int],
+    asked: Tensor | None = None,
 ) -> dict[str, Any]:
     """Return all scores of images against real reference images.
 
     FID and KID use all images of both sets; precision and recall use the first min(M, N) of each.
     `unread` is the share of images that the classifier gives a label that is not in `classes`.
-    `distinct` is the number of different images at 8 bits a pixel.
+    `distinct` is the number of different images at 8 bits a pixel. `agreement` is the share of
+    images that the classifier gives the label that they were drawn with, if they have one.
 
     Args:
         images: [M, C, H, W] in [-1, 1], M at least 2.
         reference: real images [N, C, H, W] in [-1, 1], in mixed order.
         classifier: classifier of the data set.
         classes: labels of the reference images.
+        asked: labels [M] that the images were drawn with; default none.
     """
     real, fake = classifier.features(reference), classifier.features(images)
     logits = classifier.logits(fake)
@@ -147,6 +154,9 @@ def score_images(
     precision, recall = precision_recall(real[:same], fake[:same])
     counts = {str(c): int((labels == c).sum()) for c in classes}
     rows = to_pixels(images).flatten(1).cpu().numpy()
+    agreement = {}
+    if asked is not None:
+        agreement = {"agreement": float((labels == asked.to(labels)).double().mean())}
     return {
         "n_images": len(images),
         "n_reference": len(reference),
@@ -159,6 +169,7 @@ def score_images(
         "balance": class_balance(labels, classes),
         "counts": counts,
         "distinct": len({row.tobytes() for row in rows}),
+        **agreement,
     }
 
 
@@ -198,6 +209,7 @@ def score_generated(
     *,
     classes: Sequence[int],
     device: str | torch.device,
+    asked: Tensor | None = None,
 ) -> dict[str, Any]:
     """Return the scores of generated images and of held-out images, for scores.json.
 
@@ -208,6 +220,7 @@ def score_generated(
         train_set, test_set: training and held-out images of all classes of the data set.
         classes: labels that the run learned.
         device: device of the classifier.
+        asked: labels [n] that the generated images were drawn with; default none.
     """
     classifier = load_classifier(train_set, test_set, device=device)
     reference = shuffled(train_set.only(classes).images)
@@ -219,7 +232,7 @@ def score_generated(
             f"{classifier.accuracy:.1%} right"
         ),
         "fid_reliable": min(len(images), len(held_out)) >= FID_RELIABLE_FROM,
-        "generated": score_images(images, reference, classifier, classes=classes),
+        "generated": score_images(images, reference, classifier, classes=classes, asked=asked),
         "held_out_real": score_images(held_out, reference, classifier, classes=classes),
     }
 
@@ -274,6 +287,8 @@ def scores_table(scores: dict[str, Any]) -> list[tuple[str, str, str]]:
     rows = [
         (name + notes.get(name, ""), _short(generated[name]), _short(real[name])) for name in names
     ]
+    if "agreement" in generated:
+        rows.append(("agreement with the circuit's label", _short(generated["agreement"]), ""))
     rows.append(("classified as", _counts(generated), _counts(real)))
     prior = scores.get("prior", {})
     return rows + [(f"prior {name}", _short(value), "") for name, value in prior.items()]

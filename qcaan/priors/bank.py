@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qcaan.bits import bits_to_index
 from qcaan.checks import whole
 from qcaan.priors.base import BitPrior, check_draws
 from qcaan.training import reseed
@@ -27,14 +26,13 @@ class BankedPrior(BitPrior):
     Attributes:
         bank: the shots uint8 [bank_shots, n_bits].
         banked: whether the bank was drawn since the last fit.
-        kept: share of the bank's shots that have a label, and a partner of equal label in the other
-            bases; 1 without labels. They come first, and some of them again in place of the rest.
+        kept: share of the last bank's shots that have a label, and a partner of equal label in the
+            other bases; 1 without labels. In place of the rest, some of them occur again.
         rng: random state of the order in which `draw` takes shots from the bank.
     """
 
     bank: Tensor
     banked: Tensor
-    kept: float = 1.0
     rng: np.random.Generator
     # places in the bank that `draw` takes next; None: all of them, in an order not drawn yet
     _undrawn: Tensor | None = None
@@ -85,21 +83,17 @@ class BankedPrior(BitPrior):
     def n_undrawn(self) -> int:
         if not (self.banked and self.is_drawn_on_device):
             return 0
-        return self._n_kept if self._undrawn is None else len(self._undrawn)
-
-    @property
-    def _n_kept(self) -> int:
-        return round(self.kept * self.bank_shots)
+        return len(self.bank if self._undrawn is None else self._undrawn)
 
     def draw(self, n: int, label: int | None = None) -> Tensor:
         place = None if label is None else self.code.place(label)
-        if not (self._count(n) and self.n_undrawn):
+        if not (self._count(n) and self.banked and self.is_drawn_on_device):
             return super().draw(n, label)
         if self._undrawn is None:
-            self._undrawn = torch.from_numpy(self.rng.permutation(self._n_kept))
+            self._undrawn = torch.from_numpy(self.rng.permutation(len(self.bank)))
         wanted = torch.ones(len(self._undrawn), dtype=torch.bool)
         if place is not None:
-            wanted = self._bank_places().cpu()[self._undrawn] == place
+            wanted = self.code.places_of(self.bank).cpu()[self._undrawn] == place
             if (found := int(wanted.sum())) < n:
                 raise ValueError(
                     f"{n} samples of label {label} are asked for, and the bank holds {found} shots "
@@ -110,15 +104,11 @@ class BankedPrior(BitPrior):
         bits = self.bank[taken.to(self.device)].float()
         return bits if len(bits) == n else torch.cat([bits, self.measure(n - len(bits))])
 
-    def _bank_places(self) -> Tensor:
-        """Return the number of the label [bank_shots] of each shot of the bank."""
-        return bits_to_index(self.bank[:, : self.code.n_bits])
-
     def label_shares(self) -> dict[int, float]:
         """Return the share of each label among the bank's shots; empty without labels."""
-        if not self.banked:
+        if self.code.labels and not self.banked:
             self.draw_bank()
-        places = self._bank_places()
+        places = self.code.places_of(self.bank)
         return {
             label: float((places == place).double().mean())
             for place, label in enumerate(self.code.labels)
@@ -128,7 +118,7 @@ class BankedPrior(BitPrior):
         """Draw bits of one label with replacement from the bank."""
         if not self.banked:
             self.draw_bank()
-        (found,) = (self._bank_places() == place).nonzero(as_tuple=True)
+        (found,) = (self.code.places_of(self.bank) == place).nonzero(as_tuple=True)
         if not len(found):
             label = self.code.labels[place]
             raise ValueError(f"the bank holds no shots of label {label}; use more --bank-shots")
@@ -154,8 +144,7 @@ class CircuitPrior(BankedPrior):
         self.fits.fill_(n_fits)
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"rng": self.rng.bit_generator.state, "kept": self.kept}
+        return {"rng": self.rng.bit_generator.state}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.kept = state.get("kept", 1.0)  # states without labels were saved without it
         self.rng.bit_generator.state = state["rng"]

@@ -50,6 +50,7 @@ class Prior(nn.Module, ABC):
         schedule: for a quantum prior, which engine fits and which draws in each epoch.
         fit_summaries: clauses for the console that say how a quantum prior is fitted, and why so:
             before a change of engine, and after it.
+        kept: share of the shots of the last bank that could be used.
     """
 
     dim: int
@@ -59,6 +60,7 @@ class Prior(nn.Module, ABC):
     n_bases: int = 1
     schedule: Schedule[Any] | None = None
     fit_summaries: tuple[str, ...] = ()
+    kept: float = 1.0
     # an empty buffer that tells which device the prior is on
     _anchor: Tensor
 
@@ -81,6 +83,10 @@ class Prior(nn.Module, ABC):
 
         A quantum prior on a device submits jobs that may be paid for.
         """
+
+    def rehearse_fit(self, bits: BitsLike) -> None:
+        """Ask the samplers for what `fit` asks of them, for the plan of a run."""
+        self.fit(bits)
 
     def sample(self, n: int, label: int | None = None) -> Tensor:
         """Draw samples [n, dim] float32 on the prior's device, bits as {0, 1}; n may be 0.
@@ -251,6 +257,14 @@ class BitPrior(Prior):
 
     def _distances_after_fit(self, bits: Tensor) -> dict[str, Any]:
         return self.distances(bits)
+
+    def log_prob(self, bits: BitsLike) -> Tensor:
+        """Return the log-probabilities float64 [m] of bits [m, n_bits], in nats; -inf for 0.
+
+        Raises:
+            NotImplementedError: the prior cannot tell them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no probabilities of bitstrings")
 
     def embed(self, samples: Tensor) -> Tensor:
         """Turn bits {0, 1} [n, n_bits] into 2 bits - 1 + dither * N(0, 1), and append N(0, 1).

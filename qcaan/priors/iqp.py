@@ -189,8 +189,7 @@ class IQP(CircuitPrior):
         names = tuple(starts)[: 1 + int(np.argmin(losses))]
         best, least, steps = self._descend(objective, starts[names[-1]], min(losses))
         self.theta.copy_(best)
-        self.fits += 1
-        self.banked.fill_(False)
+        self._end_fit()
         return FitReport(
             losses[0],
             least,
@@ -199,6 +198,14 @@ class IQP(CircuitPrior):
             starts=names,
             **self._likelihoods(train, held_out, means),
         )
+
+    def rehearse_fit(self, bits: BitsLike) -> None:
+        """End a fit without one: it asks nothing, and what is asked later depends on no angle."""
+        self._end_fit()
+
+    def _end_fit(self) -> None:
+        self.fits += 1
+        self.banked.fill_(False)
 
     def _start(self, means: Tensor) -> Tensor:
         """Return angles float64 [n_params] at marginals P(bit = 1) [n], in the order of qubits."""

@@ -68,18 +68,16 @@ class LabelCode:
         """
         return index & ((1 << self.n_bits) - 1)
 
+    def places_of(self, bits: Tensor) -> Tensor:
+        """Return the number of the label int64 [m] in the first columns of bits [m, d]."""
+        return bits_to_index(bits[:, : self.n_bits])
+
     def of(self, bits: Tensor) -> Tensor:
-        """Return the labels int64 [m] in the first columns of bits [m, d], all of which have one.
-
-        Without labels there is nothing to return: it is a ValueError then.
-        """
-        if not self.labels:
-            raise ValueError("bits of a prior without labels have none")
-        places = self.places(bits_to_index(bits[:, : self.n_bits]))
-        return torch.tensor(self.labels, device=bits.device)[places]
+        """Return the label int64 [m] of each row of bits [m, d], all of which have one."""
+        return torch.tensor(self.labels, device=bits.device)[self.places_of(bits)]
 
 
-def pair_shots(index: Tensor, code: LabelCode, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def pair_shots(index: Tensor, code: LabelCode, rng: np.random.Generator) -> tuple[Tensor, float]:
     """Put shots of equal label from different bases side by side, at random.
 
     Shots without a label, and those whose label is missing in another basis, are left out. In their
@@ -92,7 +90,7 @@ def pair_shots(index: Tensor, code: LabelCode, rng: np.random.Generator) -> tupl
         rng: random state of the pairs.
 
     Returns:
-        The indices int64 [n_bases, n], and the share [] of the first basis's shots that were kept.
+        The indices int64 [n_bases, n], and the share of the first basis's shots that were kept.
 
     Raises:
         ValueError: no shots of different bases have the same label.
@@ -111,7 +109,7 @@ def pair_shots(index: Tensor, code: LabelCode, rng: np.random.Generator) -> tupl
     n, kept = index.shape[1], chosen.shape[1]
     order = np.concatenate([rng.permutation(kept), rng.integers(kept, size=n - kept)])
     pairs = torch.from_numpy(chosen[:, order]).to(index.device)
-    return index.gather(1, pairs), torch.tensor(kept / n)
+    return index.gather(1, pairs), kept / n
 
 
 def draw_labelled(
@@ -127,10 +125,16 @@ def draw_labelled(
         code: code of the labels.
         rng: random state of the draws.
         place: number of the label; default any label, with its probability in the first basis.
+
+    Raises:
+        ValueError: the label, or all of them, have no probability.
     """
     generator = torch.Generator(probs.device).manual_seed(int(rng.integers(SEEDS)))
     table = probs.unflatten(1, (-1, 1 << code.n_bits))[..., : len(code.labels)]
     shares = table[0].sum(0)  # (labels,)
+    if not (shares.sum() if place is None else shares[place]) > 0:
+        asked = "any label" if place is None else f"label {code.labels[place]}"
+        raise ValueError(f"the circuit gives no probability to {asked}; fit it first")
     if place is None:
         places = torch.multinomial(shares, n, True, generator=generator)
     else:

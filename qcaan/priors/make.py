@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Literal, get_args
 
 from qcaan.checks import number, one_of, whole
@@ -14,6 +15,7 @@ from qcaan.priors.boltzmann import QBM, RBM
 from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
 from qcaan.priors.fitting import FitOptions
 from qcaan.priors.iqp import FIT_EVALS, IQP
+from qcaan.priors.per_label import PerLabel
 from qcaan.priors.qcbm import QCBM, Initial
 from qcaan.priors.shuffled import Shuffled
 from qcaan.priors.tree import ChowLiu
@@ -30,6 +32,8 @@ _CLASSICAL: dict[str, Callable[..., BitPrior]] = {
     "rbm": RBM,
     "qbm": QBM,
 }
+# kinds that labels are not for: one has no bits, and the other is to have no correlations
+_NOT_PROMPTED = ("gaussian", "shuffled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,10 @@ class PriorOptions:
     picture."""
     noise_dims: int = 0
     """Number of Gaussian coordinates beside the bits, for the same purpose."""
+    prompt: bool = False
+    """Learn the label of an image beside its bits: as many more qubits or bits as tell the digits
+    apart. The circuit then decides which digit is drawn, and can be asked for one. A control has a
+    prior of its own for each digit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +103,11 @@ def check_prior_options(prior: PriorOptions, circuit: CircuitOptions) -> None:
     if prior.latent_dim is not None:
         whole("latent_dim", prior.latent_dim)
     number("dither", prior.dither, least=0)
+    if prior.prompt and prior.prior in _NOT_PROMPTED:
+        raise ValueError(
+            f"`prompt` is for priors that learn bits, and {prior.prior} does not; choose from "
+            f"{', '.join(name for name in get_args(PriorName) if name not in _NOT_PROMPTED)}"
+        )
     whole("noise_dims", prior.noise_dims, 0)
     whole("n_qubits", circuit.n_qubits)
     check_bases(circuit.bases)
@@ -114,6 +127,7 @@ def make_prior(
     *,
     seed: int,
     make_sampler: MakeSampler | None = None,
+    labels: Sequence[int] = (),
 ) -> Prior:
     """Return the prior that the options describe.
 
@@ -122,16 +136,21 @@ def make_prior(
         circuit: circuit, engines and fits of a quantum prior.
         seed: seed of a quantum prior; others draw from torch's global random state.
         make_sampler: maker of the samplers by name; default a new one, without a journal.
+        labels: labels of the images, which a prior with `prompt` learns.
 
     Raises:
-        ValueError: an option is out of range.
+        ValueError: an option is out of range, or there are too few labels for `prompt`.
     """
     check_prior_options(prior, circuit)
+    labels = labels if prior.prompt else ()
+    if prior.prompt and len(labels) < 2:
+        raise ValueError("`prompt` needs images of two or more labels")
     if prior.prior == "gaussian":
         return Gaussian(prior.latent_dim or 64)
     if prior.prior in _CLASSICAL:
         width = prior.latent_dim or circuit.n_qubits * len(circuit.bases)
-        return _CLASSICAL[prior.prior](width, dither=prior.dither, noise_dims=prior.noise_dims)
+        kind, noise = _CLASSICAL[prior.prior], (prior.dither, prior.noise_dims)
+        return PerLabel(partial(kind, width), labels, *noise) if labels else kind(width, *noise)
     if prior.prior == "iqp":
         iqp = IQP(
             circuit.n_qubits,
@@ -163,5 +182,6 @@ def make_prior(
         noise_dims=prior.noise_dims,
         seed=seed,
         make_sampler=make_sampler,
+        labels=labels,
     )
     return qcbm if prior.prior == "qcbm" else Shuffled(qcbm)

@@ -48,7 +48,7 @@ def angles_at_marginals(
     kinds = [gate for layer in born.ansatz.layers if (gate := acted_on(layer, 1)[0]) in ROTATIONS]
     for qubit in range(born.n_qubits):
         places = np.array(born.one_qubit_angles(qubit))
-        # the angles of basis t, at the end, are always free
+        # the angle of basis t, at the end, is always free
         solved = np.array([*free[:, qubit], *[True] * (len(places) - len(kinds))])
         fixed = np.zeros(len(places))
         for layer in range(int(solved.argmax())):
@@ -57,11 +57,14 @@ def angles_at_marginals(
         goal = wanted[:, qubit].numpy()
 
         def reached(
-            angles: np.ndarray, fixed: np.ndarray = fixed, solved: np.ndarray = solved
+            angles: np.ndarray,
+            qubit: int = qubit,
+            fixed: np.ndarray = fixed,
+            solved: np.ndarray = solved,
         ) -> np.ndarray:  # [K, ...] -> [K, n_bases]
             full = np.tile(fixed, (len(angles), 1))
             full[:, solved] = angles
-            return born.one_qubit_marginals(torch.from_numpy(full)).numpy()
+            return born.one_qubit_marginals(qubit, torch.from_numpy(full)).numpy()
 
         def residuals(angles: np.ndarray, goal: np.ndarray = goal) -> np.ndarray:
             return reached(angles[None])[0] - goal

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from qcaan import losses
 from qcaan.circuits.born import BornMachine, parameter_shift
-from qcaan.circuits.statevector import all_probabilities
 
 FitLoss = Literal["kl", "nll", "mmd"]
 
@@ -161,7 +160,7 @@ class BornObjective:
 
     def simulated(self, theta: Tensor) -> Tensor:
         """Return the distributions [n_bases, 2**n] at angles [P] by our exact engine."""
-        return all_probabilities(self._born.ansatz, theta[None], self._born.bases)[0]
+        return self._born.simulated(theta[None])[0]
 
     def loss(self, distributions: Tensor, uniform: float | None = None) -> Tensor:
         """Return the loss [...] of estimates of distributions [..., n_bases, 2**n].

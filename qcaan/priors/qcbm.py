@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from qcaan.bits import BitsLike, as_bits, bits_to_index, target_probabilities
+from qcaan.bits import BitsLike, as_bits, bits_to_index, index_to_bits, target_probabilities
 from qcaan.checks import check_memory, one_of, whole
 from qcaan.circuits.ansatz import AnsatzName, Basis, make_ansatz
 from qcaan.circuits.born import BornMachine, mitigated
 from qcaan.priors.bank import CircuitPrior
 from qcaan.priors.fitting import EXACTLY, FitOptions, Fitting, OptimizerChoice
+from qcaan.priors.labels import LabelCode, draw_labelled, pair_shots
 from qcaan.priors.marginals import angles_at_marginals
 from qcaan.priors.objective import BornObjective, FitLoss, Measurements
 from qcaan.priors.report import FitReport, compare, lowers
@@ -34,8 +35,15 @@ class QCBM(CircuitPrior):
     which gives `len(bases) * n_qubits` bits. Shots of different bases are independent and paired
     at random, and the loss is the sum over the bases.
 
+    With labels, the circuit has as many more qubits as tell the labels apart, and learns the joint
+    distribution of label and bits. The label qubits come first and are measured in z in every
+    basis. Shots of different bases are paired at random among those of equal label, so that their
+    bits are independent only given the label. Engines with exact probabilities draw from these,
+    given that the string is that of a label. From shots, those without a label or a partner are
+    left out.
+
     Args:
-        n_qubits: number of qubits, at least 1.
+        n_qubits: number of qubits, at least 1, without those of the label.
         n_layers: number of layers of the ansatz, counted as its paper counts them.
         ansatz: name of the ansatz, see `qcaan.make_ansatz`.
         bases: measurement bases, different ones of z, o, t.
@@ -74,6 +82,7 @@ class QCBM(CircuitPrior):
             returns, are corrected for readout errors. They are measured once, in the first fit
             after which `sampler` draws, by 2 circuits of `bank_shots` shots per basis.
         make_sampler: maker of named samplers; default a new one, without a journal.
+        labels: labels that samples can be asked for; default none.
 
     Attributes:
         rng: random state of the angles, the shots, their pairing and the optimiser.
@@ -110,14 +119,18 @@ class QCBM(CircuitPrior):
         switch_after_epochs: int | None = None,
         mitigate_readout: bool = False,
         make_sampler: MakeSampler | None = None,
+        labels: Sequence[int] = (),
     ) -> None:
-        check_memory(whole("n_qubits", n_qubits))  # before the bank is made
+        n_labels = LabelCode(labels).n_bits
+        n_all = n_labels + whole("n_qubits", n_qubits)
+        check_memory(n_all)  # before the bank is made
         super().__init__(
-            n_qubits * len(bases),
+            n_labels + n_qubits * len(bases),
             dither,
             noise_dims,
             bank_shots=bank_shots,
             n_bases=len(bases),
+            labels=labels,
         )
         options = FitOptions(
             optimizer=optimizer,
@@ -132,10 +145,11 @@ class QCBM(CircuitPrior):
         self.rng = np.random.default_rng(seed)
         self.schedule = self._make_schedule(
             lambda engine: BornMachine(
-                make_ansatz(ansatz, n_qubits, n_layers),
+                make_ansatz(ansatz, n_all, n_layers),
                 tuple(bases),
                 open_engine(engine, self.rng, make_sampler),
                 self.rng,
+                n_labels,
             ),
             sampler,
             train_sampler,
@@ -162,7 +176,7 @@ class QCBM(CircuitPrior):
         self.register_buffer("theta", theta)
         self.register_buffer("fits", torch.tensor(0))
         # zeros: not measured yet
-        readout = torch.zeros(len(bases), n_qubits, 2, 2, dtype=torch.float64)
+        readout = torch.zeros(len(bases), n_all, 2, 2, dtype=torch.float64)
         self.register_buffer("readout", readout)
 
     @staticmethod
@@ -181,8 +195,9 @@ class QCBM(CircuitPrior):
         return Schedule(early, late, switch_after_epochs or 0, fits_switch)
 
     def fit(self, bits: BitsLike) -> FitReport:
-        """Fit the angles to bits {0, 1} [m, n_bases * n_qubits], from where the last fit ended.
+        """Fit the angles to bits {0, 1} [m, dim], from where the last fit ended.
 
+        The bits of the label come first, then those of each basis.
         A fit starts anew if its last angles are worse than a new start. If its start is one that
         the optimiser cannot leave, it tries random angles, within the same budget. The report's
         `starts` name all of them. The best angles are kept; from shots, the new ones unless they
@@ -201,6 +216,7 @@ class QCBM(CircuitPrior):
         return tuple(self._fittings.values())
 
     def _fit(self, bits: Tensor) -> FitReport:
+        bits = self._by_basis(bits)
         targets = target_probabilities(bits, self.n_bases)  # (n_bases, 2**n)
         born = self.schedule.fitter(int(self.fits))
         fitting = self._fittings[id(born)]
@@ -221,7 +237,7 @@ class QCBM(CircuitPrior):
             return search, search.run(*new_start(), None)
 
         if fitting.corrects:
-            simulated = BornMachine(born.ansatz, born.bases, EXACT, self.rng)
+            simulated = BornMachine(born.ansatz, born.bases, EXACT, self.rng, born.z_qubits)
             _, start = searched(simulated, EXACTLY)
             search = self._search(born, fitting, bits, targets)
             best = search.run(EXACT_FIT, start.theta, None)
@@ -275,7 +291,7 @@ class QCBM(CircuitPrior):
         They are exact on ideal engines, and elsewhere those of the bank's shots. If the bank is
         out of date, a new one is drawn, which may submit jobs that are paid for.
         """
-        bits = as_bits(bits, self.dim, self.device)
+        bits = self._by_basis(as_bits(bits, self.dim, self.device))
         return compare(target_probabilities(bits, self.n_bases), self.all_probabilities(), bits)
 
     def distributions(self, bits: BitsLike) -> dict[str, np.ndarray]:
@@ -283,16 +299,60 @@ class QCBM(CircuitPrior):
 
         The model's are those of `probabilities`.
         """
-        bits = as_bits(bits, self.dim, self.device)
+        bits = self._by_basis(as_bits(bits, self.dim, self.device))
         return {
             "bases": np.array(self.born.bases),
             "target": target_probabilities(bits, self.n_bases).cpu().numpy(),
             "model": self.all_probabilities().cpu().numpy(),
         }
 
+    def _by_basis(self, bits: Tensor) -> Tensor:
+        """Return bits [m, dim] as those of the circuit in each basis [m, n_bases * n_qubits].
+
+        The bits of the label, if there are any, are measured in each of them.
+        """
+        label, rest = bits.tensor_split([self.code.n_bits], 1)
+        halves = rest.chunk(self.n_bases, 1)
+        return torch.cat([part for half in halves for part in (label, half)], 1)
+
     def _measure(self, n: int) -> Tensor:
-        """Measure n new shots of the circuit, one per basis, paired at random."""
-        return self.drawer.sample(self.theta, n).float()
+        return self._measure_kept(n)[0]
+
+    def _measure_kept(self, n: int) -> tuple[Tensor, float]:
+        """Measure n new shots of the circuit, one per basis, paired at random.
+
+        With labels, engines with exact probabilities draw from these.
+        """
+        if not self.code.labels:
+            return self.drawer.sample(self.theta, n).float(), 1.0
+        if self.drawer.is_ideal:
+            probs = self.all_probabilities()
+            return self._bits_of(draw_labelled(probs, n, self.code, self.rng)), 1.0
+        shots = self.drawer.shots(self.theta[None], n)[:, 0]  # (n_bases, n)
+        index, kept = pair_shots(shots, self.code, self.rng)
+        return self._bits_of(index), kept
+
+    def _draw_label(self, n: int, place: int) -> Tensor:
+        """Draw bits of one label, exactly if the engine has exact probabilities."""
+        if not self.drawer.is_ideal:
+            return super()._draw_label(n, place)
+        return self._bits_of(draw_labelled(self.all_probabilities(), n, self.code, self.rng, place))
+
+    def _bits_of(self, index: Tensor) -> Tensor:
+        """Return the bits float32 [n, dim] of indices [n_bases, n] of equal label."""
+        bits = index_to_bits(index, self.born.n_qubits).float()  # (n_bases, n, n_qubits)
+        return torch.cat([bits[0, :, : self.code.n_bits], *bits[..., self.code.n_bits :]], 1)
+
+    def label_shares(self) -> dict[int, float]:
+        """Return the probability of each label: exact if the engine has probabilities."""
+        if not (self.code.labels and self.drawer.is_ideal):
+            return super().label_shares()
+        shares = self._by_label(self.all_probabilities())[0, : len(self.code.labels)]
+        return dict(zip(self.code.labels, (shares / shares.sum()).tolist(), strict=True))
+
+    def _by_label(self, probs: Tensor) -> Tensor:
+        """Return the probabilities [n_bases, 2**label bits] of the label's bits."""
+        return probs.unflatten(1, (-1, 1 << self.code.n_bits)).sum(1)
 
     def probabilities(self, basis: Basis = "z") -> np.ndarray:
         """Return the circuit's distribution float64 [2**n_qubits] in a basis.
@@ -312,12 +372,20 @@ class QCBM(CircuitPrior):
     def log_prob(self, bits: BitsLike) -> Tensor:
         """Return the log-probabilities float64 [m] of bits [m, dim], in nats; -inf for 0.
 
-        Those of several bases add up, since their shots are independent. The probabilities are
-        those of `probabilities`.
+        Those of several bases add up, since their shots are independent, given the label if there
+        are labels. The probabilities are those of `probabilities`, given that there is a label.
         """
-        parts = as_bits(bits, self.dim, self.device).chunk(self.n_bases, 1)
+        parts = self._by_basis(as_bits(bits, self.dim, self.device)).chunk(self.n_bases, 1)
         index = torch.stack([bits_to_index(part) for part in parts])  # (n_bases, m)
-        return self.all_probabilities().gather(1, index).log().sum(0)
+        probs = self.all_probabilities()
+        found = probs.gather(1, index).log().sum(0)
+        if self.code.labels:
+            places, by_label = self.code.places(index[0]), self._by_label(probs)
+            labelled = by_label[0, : len(self.code.labels)].sum()
+            given = found - by_label[1:, places].log().sum(0) - labelled.log()
+            possible = (places < len(self.code.labels)) & found.isfinite()
+            found = torch.where(possible, given, -torch.inf)
+        return found
 
     def all_probabilities(self) -> Tensor:
         """Return the distributions float64 [n_bases, 2**n_qubits] of `probabilities`."""
@@ -325,7 +393,7 @@ class QCBM(CircuitPrior):
             return self.drawer.probabilities(self.theta[None])[0]
         if not self.banked:
             self.draw_bank()
-        return self.corrected(target_probabilities(self.bank, self.n_bases))
+        return self.corrected(target_probabilities(self._by_basis(self.bank), self.n_bases))
 
     def corrected(self, frequencies: Tensor) -> Tensor:
         """Correct frequencies [..., 2**n] of the bank's shots for readout errors, if asked to."""

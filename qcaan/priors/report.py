@@ -42,6 +42,8 @@ class FitReport:
             (`marginals of parities` if the ansatz cannot start at their product), `last angles`
             of the fit before, `random angles`, or an `exact fit` by our engine. More than one means
             that others led nowhere.
+        kept: share of the bank's shots that have a label, and a partner of equal label in the other
+            bases; 1 without labels.
     """
 
     loss_before: float | None = None
@@ -61,6 +63,7 @@ class FitReport:
     error_after: float = 0.0
     optimizer: str = ""
     starts: tuple[str, ...] = ()
+    kept: float = 1.0
 
     @property
     def error(self) -> float:
@@ -74,7 +77,7 @@ class FitReport:
             return False
         return lowers(self.loss_before, self.loss_after, self.error)
 
-    def with_bank(self, shots: int, circuits: int, seconds: float) -> FitReport:
+    def with_bank(self, shots: int, circuits: int, seconds: float, kept: float) -> FitReport:
         """Return the report with the cost of a bank of shots added; without shots, as it is."""
         if not shots:
             return self
@@ -83,6 +86,7 @@ class FitReport:
             executions=self.executions + circuits,
             shots=self.shots + shots,
             seconds=self.seconds + seconds,
+            kept=kept,
         )
 
     def summary(self) -> str:
@@ -105,6 +109,8 @@ class FitReport:
         if self.kl is not None and self.kl_product is not None:
             text += f", KL {self.kl:.3f} (product of marginals {self.kl_product:.3f}"
             text += ": the latent bits are independent)" if self.kl_product < INDEPENDENT else ")"
+        if self.kept < 1:
+            text += f", {100 * self.kept:.1f} % of the shots have a label and a partner"
         return text
 
 

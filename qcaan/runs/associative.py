@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from qcaan.gans.associative import FIXED_LATENTS, AssociativeConfig, AssociativeGAN, EpochRecord
+from qcaan.metrics.bits import pair_error_across
 from qcaan.metrics.images import score_generated
 from qcaan.priors.make import make_prior, sampler_name
 from qcaan.runs import pictures
@@ -26,7 +27,9 @@ def plan_run(config: AssociativeConfig, samplers: SamplerFactory, n_scored: int)
     assert config.epochs is not None, "use config.resolved()"
 
     def make(make_sampler: MakeSampler) -> Any:
-        return make_prior(config, config, seed=config.seed, make_sampler=make_sampler)
+        return make_prior(
+            config, config, seed=config.seed, make_sampler=make_sampler, labels=config.digits
+        )
 
     return plan_prior(make, samplers, epochs=config.epochs, draws=n_scored)
 
@@ -78,14 +81,27 @@ def score_run(run: RunDirectory, gan: AssociativeGAN, n: int) -> dict[str, Any]:
     """Score n generated images of a run, and held-out real ones, and write scores.json.
 
     See `qcaan.metrics.images.score_images`; `prior` holds the distances of the prior to the latent
-    bits of the training images. On a device, the images are jobs that may be paid for.
+    bits of the training images, and `qcaan.metrics.bits.pair_error_across` of several bases. On a
+    device, the images are jobs that may be paid for.
     """
     train_set, test_set = load_data(run, gan.config.data_root)
     digits = gan.config.digits
-    images, _ = gan.generate(n)
-    scores = score_generated(images, train_set, test_set, classes=digits, device=gan.device)
-    bits = gan.latent_bits(train_set.only(digits).images.to(gan.device))
+    images, samples = gan.generate(n)
+    code = gan.prior.code
+    scores = score_generated(
+        images,
+        train_set,
+        test_set,
+        classes=digits,
+        device=gan.device,
+        asked=code.of(samples.long()) if code.labels else None,
+    )
+    chosen = train_set.only(digits).to(gan.device)
+    bits = gan.prior_bits(chosen.images, chosen.labels)
     with gan.isolated():
         scores["prior"] = gan.prior.distances(bits) if gan.prior.n_bits else {}
+    if gan.prior.n_bases > 1:
+        drawn, wanted = (part[:, code.n_bits :].cpu() for part in (samples, bits))
+        scores["prior"]["pair_error_across"] = pair_error_across(drawn, wanted, gan.prior.n_bases)
     run.save_scores(scores, gan.epoch)
     return scores

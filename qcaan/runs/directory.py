@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import platform
 from collections.abc import Callable, Iterable
@@ -30,6 +31,8 @@ from qcaan.files import (
     write_text,
 )
 from qcaan.training import read_state
+
+log = logging.getLogger(__name__)
 
 System = Literal["associative", "image", "wasserstein", "distribution", "classify"]
 # raise this number if older versions cannot read the files
@@ -151,7 +154,8 @@ class RunDirectory:
     ) -> dict[str, Any] | None:
         """Make the directory of a new run, or return the checkpoint of an existing one.
 
-        A run that is refused is left as it was.
+        A run that is refused is left as it was. Otherwise config.json gets the options that it
+        lacks; see `options`.
 
         Args:
             system: name of the system that the run trains.
@@ -183,9 +187,10 @@ class RunDirectory:
                 f"{self.path} holds a run of the system {record['system']}, not {system}; "
                 "name another --out"
             )
-        self._check_same(record, _plain(config), data)
+        options = self.options(type(config))
+        self._check_same({**record, "config": options}, _plain(config), data)
         checkpoint = self.load_checkpoint(device) if self.checkpoint_path.is_file() else None
-        done, planned = checkpoint["epoch"] if checkpoint else 0, record["config"].get("epochs")
+        done, planned = checkpoint["epoch"] if checkpoint else 0, options["epochs"]
         if not isinstance(planned, int) or planned < 1:
             raise RunError(f"{self._config_path} is damaged: its number of epochs is {planned!r}")
         finished = done >= planned or (checkpoint is not None and checkpoint.get("finished", False))
@@ -204,7 +209,7 @@ class RunDirectory:
             restore(checkpoint)
         self.lock()
         # nothing is refused, and so nothing is changed, before this line
-        if config.epochs != planned:
+        if config.epochs != planned or options != record["config"]:
             write_json(self._config_path, {**record, "config": _plain(config)})
         self._keep_records(kept)
         delete_temporary_files(self.path)
@@ -257,6 +262,34 @@ class RunDirectory:
                 )
         return record
 
+    def options(self, config_class: type[Any]) -> dict[str, Any]:
+        """Return the options of the run as JSON holds them.
+
+        Those that config.json lacks, since an earlier version of qcaan made the run, have their
+        defaults. A warning in the log names them.
+
+        Args:
+            config_class: dataclass of the configuration; all its fields have defaults.
+
+        Raises:
+            RunError: config.json is damaged, or holds an option that this version does not know.
+        """
+        recorded, defaults = self.config()["config"], _plain(config_class())
+        if unknown := recorded.keys() - defaults.keys():
+            raise RunError(
+                f"{self._config_path} is of another version of qcaan: this version has no option "
+                f"{min(unknown)}"
+            )
+        lacking = {name: value for name, value in defaults.items() if name not in recorded}
+        if lacking:
+            log.warning(
+                "%s is of an earlier version of qcaan; the options that it lacks take their "
+                "defaults: %s",
+                self._config_path,
+                ", ".join(f"{name} is {value!r}" for name, value in lacking.items()),
+            )
+        return {**recorded, **lacking}
+
     def fact(self, name: str) -> Any:
         """Return a fact about the data of the run.
 
@@ -276,11 +309,7 @@ class RunDirectory:
         old = {**record["config"], **_named_facts(record["data"])}
         new = {**config, **_named_facts(facts)}
         passed_over = (*_CHANGEABLE, "data provenance")
-        differing = [
-            key
-            for key in {**new, **record["config"]}
-            if key not in passed_over and old.get(key) != new.get(key)
-        ]
+        differing = [key for key in new if key not in passed_over and old.get(key) != new.get(key)]
         if "fingerprint" in data and not set(differing) - set(_DERIVED):
             self.check_fingerprint(data["fingerprint"])
         if differing:

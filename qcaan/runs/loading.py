@@ -14,7 +14,7 @@ import torch
 
 from qcaan.checks import check_seed, path_of, whole
 from qcaan.runs.directory import RunDirectory, RunError, System
-from qcaan.runs.restoring import draw_samplers, restore
+from qcaan.runs.restoring import draw_samplers, read_config, restore
 from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.names import MakeSampler, SamplerFactory, is_device
 from qcaan.samplers.rehearsal import Plan, Stage
@@ -42,10 +42,10 @@ class Run:
     gan: Any
     limits: DeviceOptions
     _load: Callable[[MakeSampler], Any] = field(repr=False)
-    # None: the samplers are made by the caller, who limits them
+    # None: no device draws, or the samplers are made by the caller, who limits them
     _samplers: SamplerFactory | None = field(repr=False)
 
-    def generate(self, n: int) -> Any:
+    def generate(self, n: int, *, label: int | None = None) -> Any:
         """Draw n samples.
 
         Runs on images return two tensors: images [n, C, H, W] in [-1, 1], and what they were drawn
@@ -55,9 +55,19 @@ class Run:
         submitted if they are beyond the limits. The shots that the run has measured and not drawn
         yet are used first; see `n_banked`.
 
+        Args:
+            n: number of samples.
+            label: label of all images, for a QC-AAN with `prompt`. They are drawn from the shots
+                that the run has measured, and ask nothing of a device.
+
         Raises:
-            ValueError: n is not a whole number of at least 1, or the draws are beyond the limits.
+            ValueError: n is not a whole number of at least 1, the draws are beyond the limits, or
+                the run has no such label.
         """
+        if label is not None:
+            if not self.labels:
+                raise ValueError("`label` is for runs with `prompt`, and this one has no labels")
+            return self.gan.generate(whole("n", n), label)
         if plan := self.plan(n):
             assert self._samplers is not None
             plan.check(self.limits, self._samplers.spent, self._samplers.usd)
@@ -78,9 +88,7 @@ class Run:
             ValueError: n is not a whole number of at least 1.
         """
         n = whole("n", n)
-        config = self.directory.config()["config"]
-        names = (config.get("sampler"), config.get("train_sampler"))
-        if self._samplers is None or not any(is_device(name or "") for name in names):
+        if self._samplers is None:
             return None
         stage = Stage(self._samplers)
         # the rehearsal must not change what is drawn
@@ -100,6 +108,11 @@ class Run:
 
             counts = stage.spent(draw)
         return stage.plan(counts, counts)
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Labels that images can be asked for by `generate`; none without `prompt`."""
+        return self.gan.prior.code.labels if self.system == "associative" else ()
 
     @property
     def n_banked(self) -> int:
@@ -145,8 +158,9 @@ def load_run(
     root = None if data_root is None else path_of("data_root", data_root)
     check_seed(seed)
     where = pick_device(device)
-    record = directory.config()
-    options = {name: record["config"][name] for name in _RECORDED if name in record["config"]}
+    system = system_module(directory)
+    config = read_config(directory, system.CONFIG, root)
+    options = {name: getattr(config, name) for name in _RECORDED}
     limits = DeviceOptions(max_jobs=max_jobs, max_shots=max_shots, max_cost=max_cost, **options)
     # one factory, so that the vendor is opened once
     ours = draw_samplers(directory, limits)
@@ -154,7 +168,8 @@ def load_run(
     def load(maker: MakeSampler) -> Any:
         return restore(
             directory,
-            system_module(directory),
+            system,
+            config,
             device=where,
             seed=seed,
             data_root=root,
@@ -162,8 +177,10 @@ def load_run(
         )
 
     gan = load(make_sampler or ours)
-    samplers = None if make_sampler else ours
-    return Run(directory, record["system"], gan, limits, load, samplers)
+    names = (getattr(config, name, None) for name in ("sampler", "train_sampler"))
+    planned = make_sampler is None and any(is_device(name or "") for name in names)
+    samplers = ours if planned else None
+    return Run(directory, directory.config()["system"], gan, limits, load, samplers)
 
 
 def system_module(directory: RunDirectory) -> ModuleType:

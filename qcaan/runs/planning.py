@@ -40,7 +40,7 @@ def plan_prior(
     def epoch_counts(epoch: int) -> Counts:
         """Count the fit that ends an epoch, and the bank of shots after it."""
         prior.resume_at(epoch)
-        fit = stage.spent(partial(prior.fit, bits))
+        fit = stage.spent(partial(prior.rehearse_fit, bits))
         bank = stage.spent(prior.draw_bank)
         return fit.plus(bank).plus(stage.spent(partial(prior.distances, bits)))
 

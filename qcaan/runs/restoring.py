@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -25,31 +24,30 @@ Config = TypeVar("Config", bound=DeviceOptions)
 def restore(
     directory: RunDirectory,
     system: ModuleType,
+    config: DeviceOptions,
     *,
     device: torch.device | str,
     seed: int,
     data_root: Path | None,
-    make_sampler: MakeSampler | None,
+    make_sampler: MakeSampler,
 ) -> Any:
     """Return the networks of a run as its last checkpoint holds them, ready to draw.
 
     Args:
         directory: directory of the run.
-        system: module of `qcaan.runs` for its system. It has the class of the configuration,
-            `CONFIG`, and a function `make_gan` that makes the networks.
+        system: module of `qcaan.runs` for its system, whose function `make_gan` makes the networks.
+        config: configuration of the run; see `read_config`.
         device: device of the networks.
         seed: seed of the draws.
         data_root: folder of the data sets, if it is not the one that the run used.
-        make_sampler: maker of the samplers by name; default one with the run's limits and journal.
+        make_sampler: maker of the samplers by name.
 
     Raises:
         RunError: the run has no checkpoint, or its configuration or checkpoint is damaged.
     """
-    config = read_config(directory, system.CONFIG, data_root)
-    samplers = make_sampler or draw_samplers(directory, config)
     try:
         gan = system.make_gan(
-            directory, config, device=device, data_root=data_root, make_sampler=samplers
+            directory, config, device=device, data_root=data_root, make_sampler=make_sampler
         )
     # facts about the data that were edited fail deep inside torch
     except (ValueError, TypeError, LookupError, RuntimeError) as error:
@@ -112,7 +110,7 @@ def load_data(directory: RunDirectory, data_root: Path | None) -> tuple[ImageSet
 def read_config(
     directory: RunDirectory, config_class: type[Config], data_root: Path | None
 ) -> Config:
-    """Return the configuration in config.json.
+    """Return the configuration in config.json; see `RunDirectory.options`.
 
     Args:
         directory: directory of the run.
@@ -122,18 +120,11 @@ def read_config(
     Raises:
         RunError: it is damaged, or of another version.
     """
-    recorded = directory.config()["config"]
-    fields = {field.name for field in dataclasses.fields(config_class)}
-    if set(recorded) != fields:
-        wrong = min(set(recorded) ^ fields)
-        raise RunError(
-            f"{directory.path} holds a configuration of another version: it has other options "
-            f"than this one ({wrong})"
-        )
     options: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in directory.options(config_class).items()
     }
-    if data_root is not None and "data_root" in fields:
+    if data_root is not None and "data_root" in options:
         options["data_root"] = data_root
     try:
         return config_class(**options)

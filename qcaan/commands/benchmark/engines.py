@@ -26,6 +26,7 @@ from qcaan.commands.benchmark.timing import (
     median_ms,
     median_times,
     rows_of,
+    times_of,
 )
 
 SHOTS = 2000
@@ -88,7 +89,7 @@ def exact_engines(n_qubits: int, repeats: int) -> list[Row]:
 
 def engine_goals(rows: Sequence[Row]) -> list[Goal]:
     """Return the goals of the exact engine at 8 qubits, as far as the others are installed."""
-    ms = {row.what: row.milliseconds for row in rows}
+    ms = times_of(rows)
     goals = []
     if qulacs := ms.get(_QULACS):
         in_batch = ms[_batch_row(_BATCHES[0])]

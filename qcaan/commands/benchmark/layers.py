@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qcaan.circuits.ansatz import make_ansatz
 from qcaan.circuits.layers import QuantumLayer
-from qcaan.commands.benchmark.timing import Goal, Row, is_installed, median_times, rows_of
+from qcaan.commands.benchmark.timing import Goal, Row, is_installed, median_times, rows_of, times_of
 
 BATCH = 128
 _OURS, _PENNYLANE = "forward + backward: qcaan", "forward + backward: PennyLane "
@@ -41,7 +41,7 @@ def quantum_layers(n_qubits: int, repeats: int) -> list[Row]:
 
 def layer_goals(rows: Sequence[Row]) -> list[Goal]:
     """Return the goals of the layer; none if PennyLane is not installed."""
-    ms = {row.what: row.milliseconds for row in rows}
+    ms = times_of(rows)
     others = [time for what, time in ms.items() if what.startswith(_PENNYLANE)]
     if not others:
         return []

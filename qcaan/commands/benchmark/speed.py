@@ -107,7 +107,11 @@ def _one_thread() -> Iterator[None]:
 def _print_section(title: str, rows: Sequence[Row], goals: Sequence[Goal]) -> None:
     table = Table("what", "median ms", "ratio", title=title, caption="ratio: to the first row")
     for row in rows:
-        table.add_row(row.what, f"{row.milliseconds:.3g}", f"{row.ratio:.3g}")
+        numbers = (
+            "not installed" if value is None else f"{value:.3g}"
+            for value in (row.milliseconds, row.ratio)
+        )
+        table.add_row(row.what, *numbers)
     console.print(table)
     for goal in goals:
         console.print(f"{goal.what}: {goal.ratio:.3g} (aim: {goal.aim})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -15,13 +15,13 @@ class Row:
 
     Attributes:
         what: the way.
-        milliseconds: median time.
-        ratio: number of times that it is faster than the first row of its section.
+        milliseconds: median time; None if a package that it needs is not installed.
+        ratio: number of times that it is faster than the first row of its section; None likewise.
     """
 
     what: str
-    milliseconds: float
-    ratio: float
+    milliseconds: float | None
+    ratio: float | None
 
 
 @dataclass(frozen=True)
@@ -38,29 +38,41 @@ def is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def median_ms(function: Callable[[], object], repeats: int, most_seconds: float = 10.0) -> float:
-    """Return the median time of a function in milliseconds, after one call that is not timed.
+def median_ms(function: Callable[[], object], repeats: int) -> float:
+    """Return the median time of a function in milliseconds; see `median_times`."""
+    return median_times({"": function}, repeats)[""]
+
+
+def median_times(
+    ways: Mapping[str, Callable[[], object]], repeats: int, most_seconds: float = 10.0
+) -> dict[str, float]:
+    """Return the median time of each way in milliseconds, after one call that is not timed.
+
+    The ways take turns, so that what else the machine does slows all of them.
 
     Args:
-        function: the function.
-        repeats: number of timed calls.
-        most_seconds: time after which no further call is made.
+        ways: functions by name.
+        repeats: number of timed calls of each.
+        most_seconds: time of its calls after which a function is not called again.
     """
-    function()
-    times: list[float] = []
-    while len(times) < repeats and sum(times) < 1000 * most_seconds:
-        start = time.perf_counter()
+    for function in ways.values():
         function()
-        times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times)
-
-
-def median_times(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return the median time of each way in milliseconds."""
-    return {what: median_ms(function, repeats) for what, function in ways.items()}
+    times: dict[str, list[float]] = {what: [] for what in ways}
+    for _ in range(repeats):
+        for what, function in ways.items():
+            if sum(times[what]) < 1000 * most_seconds:
+                start = time.perf_counter()
+                function()
+                times[what].append(1000 * (time.perf_counter() - start))
+    return {what: statistics.median(taken) for what, taken in times.items()}
 
 
 def rows_of(times: Mapping[str, float]) -> list[Row]:
     """Return rows for times in milliseconds, with their ratios to the first one."""
     first = next(iter(times.values()))
     return [Row(what, ms, first / ms) for what, ms in times.items()]
+
+
+def times_of(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the times in milliseconds of the rows that have one."""
+    return {row.what: row.milliseconds for row in rows if row.milliseconds is not None}

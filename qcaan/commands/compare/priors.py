@@ -164,7 +164,7 @@ def main(
 
 def _check_prior(config: AssociativeConfig) -> None:
     """Make the prior of a configuration once, so that bad options are refused early."""
-    make_prior(config, config, seed=0)
+    make_prior(config, config, seed=0, labels=config.digits)
 
 
 def _train_and_score(
@@ -180,7 +180,7 @@ def _train_and_score(
     gan = AssociativeGAN(config, (channels, height, width), device)
     start = time.perf_counter()
     try:
-        records = train(gan, train_set.images.to(device))
+        records = train(gan, train_set.images.to(device), train_set.labels)
         fits = [record.fit for record in records if isinstance(record, EpochRecord)]
     except TrainingCollapsed as error:
         return {"collapsed": str(error)}

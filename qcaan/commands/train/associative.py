@@ -52,7 +52,9 @@ def main(
     journal = Journal(run.jobs_path)
     samplers = SamplerFactory(config, journal)
     # refuses bad options before any data are read
-    prior = make_prior(config, config, seed=config.seed, make_sampler=samplers)
+    prior = make_prior(
+        config, config, seed=config.seed, make_sampler=samplers, labels=config.digits
+    )
     data = load_images(config.data, root=config.data_root)
     train_set = data.only(config.digits)
     if eval_images:
@@ -91,7 +93,7 @@ def main(
             losses = f"D {record.loss_d:.3f}, G {record.loss_g:.3f}; {record.fit.summary()}"
             return f"{losses}; {seconds:.1f} s, of which the prior {record.fit.seconds:.1f} s"
 
-        records = train(gan, train_set.images.to(device))
+        records = train(gan, train_set.images.to(device), train_set.labels)
         train_with_progress(
             gan, records, epoch_record=EpochRecord, end_epoch=end_epoch, journal=journal
         )
