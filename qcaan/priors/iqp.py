@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from torch import Tensor
 
-from qcaan.bits import BitsLike, all_bitstrings, as_bits, bits_to_index, target_probabilities
+from qcaan.bits import BitsLike, all_bitstrings, as_bits, target_probabilities
 from qcaan.checks import check_memory, random_generator, whole
 from qcaan.circuits.iqp import BATCH, IQPCircuit, Reach
 from qcaan.priors.bank import CircuitPrior
@@ -170,7 +170,7 @@ class IQP(CircuitPrior):
         return super().fit(bits)
 
     def _fit(self, bits: Tensor) -> FitReport:
-        if self.code.labels and not (_places(bits, self.code) < len(self.code.labels)).all():
+        if self.code.labels and not (self.code.places_of(bits) < len(self.code.labels)).all():
             raise ValueError("`bits` must start with the bits of a label in every row")
         if not self.fits:
             others = bits[:, self.code.n_bits :]
@@ -321,8 +321,10 @@ class IQP(CircuitPrior):
         if self.code.labels:
             # rows of shots take the place of their other bits, which may be too many for an index
             rows = torch.arange(n, device=self.device) << self.code.n_bits
-            pairs, share = pair_shots((rows | _places(shots, self.code))[None], self.code, self.rng)
-            shots, kept = shots[pairs[0] >> self.code.n_bits], float(share)
+            pairs, share = pair_shots(
+                (rows | self.code.places_of(shots))[None], self.code, self.rng
+            )
+            shots, kept = shots[pairs[0] >> self.code.n_bits], share
         return self._in_order_of_bits(shots), kept
 
     def _in_order_of_bits(self, shots: Tensor) -> Tensor:
@@ -453,7 +455,7 @@ def _log_probs(circuit: IQPCircuit, code: LabelCode, theta: Tensor, bits: Tensor
     if not code.labels:
         return found
     share = circuit.label_probabilities(theta)[: len(code.labels)].sum()
-    return torch.where(_places(bits, code) < len(code.labels), found - share.log(), -torch.inf)
+    return torch.where(code.places_of(bits) < len(code.labels), found - share.log(), -torch.inf)
 
 
 @torch.no_grad()
@@ -461,11 +463,6 @@ def _all_log_probs(circuit: IQPCircuit, code: LabelCode, theta: Tensor, bits: Te
     """Return the same of many bitstrings, a part after another."""
     parts = bits.split(BATCH if circuit.is_banded else len(bits))
     return torch.cat([_log_probs(circuit, code, theta, part) for part in parts])
-
-
-def _places(bits: Tensor, code: LabelCode) -> Tensor:
-    """Return the numbers int64 [m] in the label bits of bits [m, n]."""
-    return bits_to_index(bits[:, : code.n_bits])
 
 
 def _split(bits: Tensor) -> tuple[Tensor, Tensor]:
