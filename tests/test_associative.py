@@ -140,7 +140,7 @@ def test_resumed_equals_uninterrupted_with_every_prior(images, tmp_path, options
 class TestPrompt:
     LABELS = load_images("digits8x8", classes=(3, 7)).labels
 
-    @pytest.mark.parametrize("prior", ["qcbm", "product", "histogram", "tree", "bernoulli"])
+    @pytest.mark.parametrize("prior", ["qcbm", "iqp", "product", "histogram", "tree", "bernoulli"])
     def test_every_prior_of_bits_learns_the_label_and_is_asked_for_it(self, images, prior):
         gan = toy(prompt=True, prior=prior, digits=(3, 7), reach=1, epochs=1)
         record = list(train(gan, images, self.LABELS))[-1]

@@ -163,6 +163,7 @@ def make_prior(
             seed=seed,
             switch_after_epochs=circuit.switch_after_epochs,
             make_sampler=make_sampler,
+            labels=labels,
         )
         iqp.check_drawable()
         return iqp
