@@ -11,6 +11,7 @@ import torch
 from qcaan.gans.associative import FIXED_LATENTS, AssociativeConfig, AssociativeGAN, EpochRecord
 from qcaan.metrics.bits import pair_error_across
 from qcaan.metrics.images import score_generated
+from qcaan.priors.labels import LabelCode
 from qcaan.priors.make import make_prior, sampler_name
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
@@ -74,7 +75,10 @@ def report_title(config: AssociativeConfig, data_name: str) -> str:
     gates = f"{config.ansatz} {config.n_layers}"
     if config.prior == "iqp":
         gates = f"reach {config.reach}"
-    return f"{title} ({config.n_qubits} qubits, {gates}, {sampler_name(config, config)})"
+    width = f"{config.n_qubits} qubits"
+    if config.prompt:
+        width += f" and {LabelCode(config.digits).n_bits} of the label"
+    return f"{title} ({width}, {gates}, {sampler_name(config, config)})"
 
 
 def score_run(run: RunDirectory, gan: AssociativeGAN, n: int) -> dict[str, Any]:
