@@ -128,3 +128,21 @@ def test_angles_come_as_tensors_arrays_or_lists(sampler):
     assert born.sample(theta[0], 5).shape == (5, 2)
     with pytest.raises(ValueError, match="`theta` must be an array of numbers, got str"):
         born.probabilities("angles")
+
+
+@settings(max_examples=20)
+@given(
+    name=st.sampled_from(["ion-trap", "seed"]), z_qubits=st.integers(0, 2), seed=st.integers(0, 99)
+)
+def test_a_qubit_without_entanglers_turns_as_a_point_of_the_bloch_sphere(name, z_qubits, seed):
+    rng = np.random.default_rng(seed)
+    born = BornMachine(make_ansatz(name, 3, 4), ("t", "z", "o"), EXACT, rng, z_qubits)
+    theta = np.zeros((2, born.n_params))
+    places = [born.one_qubit_angles(qubit) for qubit in range(3)]
+    for columns in places:
+        theta[:, columns] = rng.normal(0, 2, (2, len(columns)))
+    probs = born.probabilities(theta).unflatten(2, (2, 2, 2))  # the highest qubit first
+    for qubit, columns in enumerate(places):
+        others = [2 + axis for axis in range(3) if axis != 2 - qubit]
+        found = born.one_qubit_marginals(qubit, theta[:, columns])
+        np.testing.assert_allclose(found, probs.sum(others)[..., 1], atol=1e-12)

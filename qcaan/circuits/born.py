@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -159,18 +158,28 @@ class BornMachine:
         turned = "t" in self.bases and qubit >= self.z_qubits
         return places + ([start + qubit - self.z_qubits] if turned else [])
 
-    def one_qubit_marginals(self, qubit: int, angles: Tensor) -> Tensor:
+    def one_qubit_marginals(self, qubit: int, angles: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return P(bit = 1) in each basis [K, n_bases] of one qubit without entanglers.
 
-        `angles` [K, ...] are those of `one_qubit_angles`.
+        The qubit is turned as a point of the Bloch sphere. `angles` [K, ...] are those of
+        `one_qubit_angles`.
         """
-        in_z = int(qubit < self.z_qubits)
-        return all_probabilities(self._alone, angles, self.bases, in_z)[..., 1]
-
-    @cached_property
-    def _alone(self) -> Ansatz:
-        """The circuit of one qubit without entanglers."""
-        return Ansatz(1, tuple(gate for gate in self.ansatz.layers if gate in ("h", *ROTATIONS)))
+        columns = iter(angles.T)
+        x, y, z = np.zeros(len(angles)), np.zeros(len(angles)), np.ones(len(angles))
+        for gate in self.ansatz.layers:
+            if gate == "h":
+                x, y, z = z, -y, x
+            elif gate == "rx":
+                y, z = _rotated(y, z, next(columns))
+            elif gate == "ry":
+                z, x = _rotated(z, x, next(columns))
+            elif gate == "rz":
+                x, y = _rotated(x, y, next(columns))
+        turns = {"o": np.pi / 2, "t": next(columns, 0.0)}
+        if qubit < self.z_qubits:
+            turns = dict.fromkeys(turns, 0.0)
+        heights = [_rotated(y, z, turns.get(basis, 0.0))[1] for basis in self.bases]
+        return (1 - np.stack(heights, 1)) / 2
 
     def readout_errors(self, shots: int) -> Tensor:
         """Measure P(read | prepared) of every qubit in every basis, float64 [n_bases, n, 2, 2].
@@ -190,6 +199,14 @@ class BornMachine:
         ones = [bits.mean(0) for bits in self.engine.draw(pubs)]
         read_one = torch.from_numpy(np.stack(ones).reshape(len(self.bases), 2, -1)).mT
         return torch.stack([1 - read_one, read_one], 2)  # from (n_bases, n, prepared)
+
+
+def _rotated(
+    one: NDArray[np.float64], other: NDArray[np.float64], angle: NDArray[np.float64] | float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return two coordinates after a rotation by an angle from the first one to the second."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return one * cos - other * sin, one * sin + other * cos
 
 
 def check_angles(theta: Tensor | ArrayLike, n_params: int) -> Tensor:

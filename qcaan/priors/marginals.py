@@ -64,7 +64,7 @@ def angles_at_marginals(
         ) -> np.ndarray:  # [K, ...] -> [K, n_bases]
             full = np.tile(fixed, (len(angles), 1))
             full[:, solved] = angles
-            return born.one_qubit_marginals(qubit, torch.from_numpy(full)).numpy()
+            return born.one_qubit_marginals(qubit, full)
 
         def residuals(angles: np.ndarray, goal: np.ndarray = goal) -> np.ndarray:
             return reached(angles[None])[0] - goal
