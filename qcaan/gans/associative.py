@@ -281,6 +281,11 @@ class AssociativeGAN(nn.Module):
             latents = self.prior.embed(samples)
         return self.draw(latents), samples.cpu()
 
+    def labels_of(self, samples: Tensor) -> Tensor | None:
+        """Return the labels int64 [n] of samples [n, dim]; None without `prompt`."""
+        code = self.prior.code
+        return code.of(samples.long()) if code.labels else None
+
     @property
     def drawn_from(self) -> str:
         """Name of the second array that `generate` returns: bits, or latents without bits."""

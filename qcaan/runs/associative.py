@@ -91,21 +91,20 @@ def score_run(run: RunDirectory, gan: AssociativeGAN, n: int) -> dict[str, Any]:
     train_set, test_set = load_data(run, gan.config.data_root)
     digits = gan.config.digits
     images, samples = gan.generate(n)
-    code = gan.prior.code
     scores = score_generated(
         images,
         train_set,
         test_set,
         classes=digits,
         device=gan.device,
-        asked=code.of(samples.long()) if code.labels else None,
+        asked=gan.labels_of(samples),
     )
     chosen = train_set.only(digits).to(gan.device)
     bits = gan.prior_bits(chosen.images, chosen.labels)
     with gan.isolated():
         scores["prior"] = gan.prior.distances(bits) if gan.prior.n_bits else {}
     if gan.prior.n_bases > 1:
-        drawn, wanted = (part[:, code.n_bits :].cpu() for part in (samples, bits))
+        drawn, wanted = (part[:, gan.prior.code.n_bits :].cpu() for part in (samples, bits))
         scores["prior"]["pair_error_across"] = pair_error_across(drawn, wanted, gan.prior.n_bases)
     run.save_scores(scores, gan.epoch)
     return scores

@@ -65,12 +65,19 @@ CELLS: dict[str, dict[str, Any]] = {
     "qcbm-8 z+o skip": {"latent": "skip", **_TWO_BASES},
 }
 _DEFAULT = tuple(CELLS)
-# wide bits, which are trained only if they are named
+# priors that learn the label too, and wide bits, which are trained only if they are named
+_PROMPTED: dict[str, Any] = {"prompt": True, "dither": 0.5}
+CELLS |= {"qcbm-8 z+o prompt": {**_TWO_BASES, **_PROMPTED}} | {
+    f"{prior}-16 prompt": {"prior": prior, "latent_dim": 16, **_PROMPTED}
+    for prior in ("histogram", "product", "bernoulli")
+}
 CELLS |= {
     f"{prior}-{width}": {"prior": prior, "n_qubits": width, "latent_dim": width}
     for width in (64, 256)
     for prior in ("iqp", "tree", "rbm", "product", "bernoulli", "gaussian")
 }
+# share of images with the label that they were asked for, of priors with labels
+_AGREEMENT = "agreement"
 SCORES = ("fid", "kid", "inception_score", "precision", "recall", "unread", "distinct", "seconds")
 _DISTANCES = ("kl", "kl_product", "nll", "nll_product", "nll_tree")
 
@@ -94,8 +101,8 @@ def main(
     and calls with other seeds or priors add cells to the same folder.
 
     Args:
-        priors: Priors to train. Those without dither or noise in their name have neither. Default:
-            all of at most 24 bits.
+        priors: Priors to train. Those without dither, noise or prompt in their name have no
+            dither. Default: all of at most 24 bits without labels.
         seeds: Seeds of weights, batches, angles and shots, each from 0 to below 2**63.
         epochs: Number of epochs of each training, at least 1.
         digits: Labels of the classes to learn.
@@ -185,8 +192,9 @@ def _train_and_score(
     except TrainingCollapsed as error:
         return {"collapsed": str(error)}
     seconds = time.perf_counter() - start
-    drawn, _ = gan.generate(n_images)
-    scores = score_images(drawn, reference, classifier, classes=config.digits)
+    drawn, samples = gan.generate(n_images)
+    asked = gan.labels_of(samples)
+    scores = score_images(drawn, reference, classifier, classes=config.digits, asked=asked)
     distances = {key: getattr(fits[-1], key) for key in _DISTANCES}
     return {
         **scores,
@@ -200,7 +208,7 @@ def _report(out: Path) -> None:
     """Write table.md, table.csv and fid.png from all cells in the folder."""
     finished = list(records(out, "* seed *"))
     real = read(cell_path(out, "real"))
-    header = ["prior", "seed", *SCORES, "prior_seconds", *_DISTANCES, "collapsed"]
+    header = ["prior", "seed", *SCORES, _AGREEMENT, "prior_seconds", *_DISTANCES, "collapsed"]
     write_csv(out / "table.csv", header, [[cell.get(key) for key in header] for cell in finished])
     table = _markdown_table(finished, real)
     write_text(out / "table.md", table)
