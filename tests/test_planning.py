@@ -58,7 +58,7 @@ def test_a_schedule_says_who_fits_and_who_draws_in_each_epoch():
         {"optimizer": "adam", "fit_evals": 40, **FAST},
         {"switch_after_epochs": 2, "train_sampler": "aer"},
         {"prompt": True, "bases": ("z", "o"), "fit_evals": 20, **FAST},
-        {"prior": "iqp", "reach": 1},
+        {"prior": "iqp", "reach": 1, "prompt": True},
         {"prior": "iqp", "reach": 1, "switch_after_epochs": 2, "fit_evals": None},
         {"prior": "iqp", "reach": "all", "sampler": "ionq:simulator", "epochs": 2},
     ],
