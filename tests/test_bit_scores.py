@@ -96,3 +96,16 @@ def test_qbas_by_hand():
     assert scores.qbas(draws, patterns) == pytest.approx((1 + second + 0) / 3)
     with pytest.raises(ValueError, match="at least 3, got 2"):
         scores.qbas(draws[:2], patterns)
+
+
+def test_pair_errors_by_hand_within_halves_and_across():
+    # bits 0 and 1 are equal, bits 0 and 2 opposite; bit 3 is free of the others
+    bits = torch.tensor([[0, 0, 1, 0], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 1]])
+    found = scores.pair_expectations(bits)
+    assert found.tolist() == [[1, 1, -1, 0], [1, 1, -1, 0], [-1, -1, 1, 0], [0, 0, 0, 1]]
+    free = torch.eye(4, dtype=torch.float64)
+    # pairs within: (0,1) and (2,3); across: (0,2), (0,3), (1,2), (1,3)
+    assert scores.pair_errors(found, free, 2) == (0.5, 0.5)
+    assert scores.pair_errors(free, scores.pair_expectations(bits[:1]), 2) == (1, 1)
+    weighted = scores.pair_expectations(all_bitstrings(4), histogram(bits))
+    torch.testing.assert_close(weighted, found)

@@ -89,17 +89,32 @@ def correlator_error(draws: Tensor, reference: Tensor, order: int) -> float:
     return float((correlators(draws, sets) - correlators(reference, sets)).abs().mean())
 
 
-def pair_error_across(draws: Tensor, reference: Tensor, n_bases: int) -> float:
-    """Return the mean absolute difference of <Z_a Z_b> of bits a and b of different bases.
+def pair_expectations(bits: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the expectations <Z_a Z_b> float64 [n, n] of all pairs of bits [m, n].
 
     Args:
-        draws, reference: bits [m, n_bases * n] and [k, n_bases * n].
-        n_bases: number of bases, at least 2, whose bits stand side by side.
+        bits: bits [m, n].
+        weights: probabilities [m] of the rows; default equal ones.
     """
-    width = draws.shape[1] // n_bases
-    sets = bit_sets(draws.shape[1], 2, draws.shape[1] ** 2)
-    sets = sets[sets[:, 0] // width != sets[:, 1] // width]
-    return float((correlators(draws, sets) - correlators(reference, sets)).abs().mean())
+    signs = 1 - 2 * bits.double()
+    if weights is None:
+        weights = signs.new_full((len(signs),), 1 / len(signs))
+    return signs.T @ (weights[:, None] * signs)
+
+
+def pair_errors(model: Tensor, target: Tensor, n_parts: int) -> tuple[float, float]:
+    """Return the mean absolute errors of pair expectations, within parts and across them.
+
+    Args:
+        model, target: expectations [n, n]; see `pair_expectations`.
+        n_parts: number of parts of equal width that stand side by side, as the bits of several
+            bases do; at least 2.
+    """
+    n = len(model)
+    one, other = torch.triu_indices(n, n, 1)
+    errors = (model - target).abs()[one, other]
+    within = one // (n // n_parts) == other // (n // n_parts)
+    return float(errors[within].mean()), float(errors[~within].mean())
 
 
 def exact_correlator_error(model: Tensor, target: Tensor, order: int) -> float:

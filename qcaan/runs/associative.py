@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from qcaan.gans.associative import FIXED_LATENTS, AssociativeConfig, AssociativeGAN, EpochRecord
-from qcaan.metrics.bits import pair_error_across
+from qcaan.metrics.bits import pair_errors, pair_expectations
 from qcaan.metrics.images import score_generated
 from qcaan.priors.labels import LabelCode
 from qcaan.priors.make import make_prior, sampler_name
@@ -85,7 +85,7 @@ def score_run(run: RunDirectory, gan: AssociativeGAN, n: int) -> dict[str, Any]:
     """Score n generated images of a run, and held-out real ones, and write scores.json.
 
     See `qcaan.metrics.images.score_images`; `prior` holds the distances of the prior to the latent
-    bits of the training images, and `qcaan.metrics.bits.pair_error_across` of several bases. On a
+    bits of the training images, and `qcaan.metrics.bits.pair_errors` across several bases. On a
     device, the images are jobs that may be paid for.
     """
     train_set, test_set = load_data(run, gan.config.data_root)
@@ -104,7 +104,9 @@ def score_run(run: RunDirectory, gan: AssociativeGAN, n: int) -> dict[str, Any]:
     with gan.isolated():
         scores["prior"] = gan.prior.distances(bits) if gan.prior.n_bits else {}
     if gan.prior.n_bases > 1:
-        drawn, wanted = (part[:, gan.prior.code.n_bits :].cpu() for part in (samples, bits))
-        scores["prior"]["pair_error_across"] = pair_error_across(drawn, wanted, gan.prior.n_bases)
+        drawn, wanted = (
+            pair_expectations(part[:, gan.prior.code.n_bits :].cpu()) for part in (samples, bits)
+        )
+        _, scores["prior"]["pair_error_across"] = pair_errors(drawn, wanted, gan.prior.n_bases)
     run.save_scores(scores, gan.epoch)
     return scores

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
 from rich.table import Table
@@ -19,6 +17,7 @@ from qcaan.checks import whole
 from qcaan.circuits.ansatz import Basis
 from qcaan.commands.compare.targets import Target, latent_bits
 from qcaan.files import check_new_folder, write_csv
+from qcaan.metrics.bits import pair_errors, pair_expectations
 from qcaan.optimizers import OptimizerName
 from qcaan.priors.base import MAX_HISTOGRAM_BITS
 from qcaan.priors.boltzmann import RBM
@@ -195,11 +194,8 @@ def _compare_models(bits: Tensor, evaluations: tuple[int, int], *, folder: Path,
     order = torch.randperm(len(bits), generator=torch.Generator().manual_seed(seed))
     smooth, test, fit = bits[order].tensor_split([len(bits) // 10, len(bits) // 5])
     n = bits.shape[1]
-    uniform, signs = (
-        torch.full((2**n,), 0.5**n, dtype=torch.float64),
-        2 * all_bitstrings(n).double() - 1,
-    )
-    target = _pair_expectations(histogram(fit), signs)
+    uniform, strings = torch.full((2**n,), 0.5**n, dtype=torch.float64), all_bitstrings(n)
+    target = pair_expectations(strings, histogram(fit))
     header = ["model", "held_out_nll", "smoothing", "within", "across", "seconds"]
     table = Table("model", "NLL", "share", "within", "across", "seconds", caption=_MODELS_CAPTION)
     rows: list[list[object]] = []
@@ -208,7 +204,7 @@ def _compare_models(bits: Tensor, evaluations: tuple[int, int], *, folder: Path,
         losses = {share: _nll(mixed, smooth) for share, mixed in smoothed.items()}
         share = min(losses, key=lambda s: losses[s])
         held_out = _nll(smoothed[share], test)
-        within, across = _pair_errors(_pair_expectations(probs, signs), target)
+        within, across = pair_errors(pair_expectations(strings, probs), target, 2)
         rows.append([name, held_out, share, within, across, seconds])
         numbers = (f"{held_out:.3f}", f"{share}", f"{within:.4f}", f"{across:.4f}")
         table.add_row(name, *numbers, f"{seconds:.1f}")
@@ -255,22 +251,3 @@ def _fitted_models(
 def _nll(probs: Tensor, bits: Tensor) -> float:
     """Return the mean of -log probs [2**n] over bits [m, n], in nats."""
     return float(-probs[bits_to_index(bits)].log().mean())
-
-
-def _pair_expectations(probs: Tensor, signs: Tensor) -> Tensor:
-    """Return the expectations [n, n] of products of two signs.
-
-    Args:
-        probs: probabilities [2**n].
-        signs: signs -1 and +1 [2**n, n] of all bitstrings.
-    """
-    return signs.T @ (probs[:, None] * signs)
-
-
-def _pair_errors(model: Tensor, target: Tensor) -> tuple[float, float]:
-    """Return the mean absolute errors of pair expectations [n, n], within halves and across."""
-    n = len(model)
-    errors: dict[bool, list[float]] = {True: [], False: []}
-    for i, j in combinations(range(n), 2):
-        errors[(i < n // 2) == (j < n // 2)].append(float(abs(model[i, j] - target[i, j])))
-    return float(np.mean(errors[True])), float(np.mean(errors[False]))
