@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -354,26 +355,22 @@ class IQP(CircuitPrior):
         return is_device(self.drawer.name)
 
 
+@dataclass
 class _Objective(ABC):
     """A loss of the angles of a circuit, on batches of bits and on held-out ones.
 
-    Args:
+    Attributes:
         circuit: the circuit.
         code: code of the labels, whose bits stand first.
-        train, held_out: bits uint8 [m, n], [h, n], in the order of the qubits.
+        train, test: bits uint8 [m, n], and held-out ones [h, n], in the order of the qubits.
         rng: random state of the batches.
     """
 
-    def __init__(
-        self,
-        circuit: IQPCircuit,
-        code: LabelCode,
-        train: Tensor,
-        held_out: Tensor,
-        rng: np.random.Generator,
-    ) -> None:
-        self._circuit, self._code, self._rng = circuit, code, rng
-        self._train, self._held_out = train, held_out
+    circuit: IQPCircuit
+    code: LabelCode
+    train: Tensor
+    test: Tensor
+    rng: np.random.Generator
 
     @abstractmethod
     def loss(self, theta: Tensor) -> Tensor:
@@ -388,15 +385,16 @@ class _Likelihood(_Objective):
     """The mean negative log-likelihood in nats, given that the label is one."""
 
     def loss(self, theta: Tensor) -> Tensor:
-        chosen = self._rng.integers(len(self._train), size=BATCH)
-        batch = self._train[torch.from_numpy(chosen).to(theta.device)]
-        return -_log_probs(self._circuit, self._code, theta, batch).mean()
+        chosen = self.rng.integers(len(self.train), size=BATCH)
+        batch = self.train[torch.from_numpy(chosen).to(theta.device)]
+        return -_log_probs(self.circuit, self.code, theta, batch).mean()
 
     def held_out(self, theta: Tensor) -> float:
-        found = _all_log_probs(self._circuit, self._code, theta.float(), self._held_out)
+        found = _all_log_probs(self.circuit, self.code, theta.float(), self.test)
         return -float(found.mean())
 
 
+@dataclass
 class _Discrepancy(_Objective):
     """The squared MMD: the mean squared error of the correlators of random subsets of the bits.
 
@@ -405,25 +403,17 @@ class _Discrepancy(_Objective):
     unbiased.
     """
 
-    def __init__(
-        self,
-        circuit: IQPCircuit,
-        code: LabelCode,
-        train: Tensor,
-        held_out: Tensor,
-        rng: np.random.Generator,
-    ) -> None:
-        super().__init__(circuit, code, train, held_out, rng)
+    def __post_init__(self) -> None:
         self._fixed = self._subsets()
 
     def loss(self, theta: Tensor) -> Tensor:
-        chosen = self._rng.integers(len(self._train), size=_MOST_HELD_OUT)
-        batch = self._train[torch.from_numpy(chosen).to(theta.device)]
+        chosen = self.rng.integers(len(self.train), size=_MOST_HELD_OUT)
+        batch = self.train[torch.from_numpy(chosen).to(theta.device)]
         return self._value(theta, batch, self._subsets())
 
     @torch.no_grad()
     def held_out(self, theta: Tensor) -> float:
-        return float(self._value(theta.float(), self._held_out, self._fixed))
+        return float(self._value(theta.float(), self.test, self._fixed))
 
     def _value(self, theta: Tensor, bits: Tensor, subsets: NDArray[np.bool_]) -> Tensor:
         """Return the squared MMD [] of bits [m, n], by subsets [K, n]."""
@@ -435,15 +425,15 @@ class _Discrepancy(_Objective):
             places = torch.from_numpy(chosen.nonzero()[1].reshape(-1, order)).to(theta.device)
             inside = torch.from_numpy(chosen.T).to(theta)
             seen = (1 - 2 * (bits.to(theta) @ inside).remainder(2)).mean(0)
-            found = self._circuit.correlators(theta, places)
+            found = self.circuit.correlators(theta, places)
             square = (m * seen.square() - 1) / (m - 1) if m > 1 else seen.square()
             total = total + (found.square() - 2 * found * seen + square).sum()
         return total / len(subsets)
 
     def _subsets(self) -> NDArray[np.bool_]:
         """Return random subsets [K, n] of the bits."""
-        n = self._circuit.n_qubits
-        return self._rng.random((_CORRELATORS, n)) < min(0.5, _MEAN_ORDER / n)
+        n = self.circuit.n_qubits
+        return self.rng.random((_CORRELATORS, n)) < min(0.5, _MEAN_ORDER / n)
 
 
 def _log_probs(circuit: IQPCircuit, code: LabelCode, theta: Tensor, bits: Tensor) -> Tensor:
