@@ -285,7 +285,7 @@ def roto(objective: Objective, theta: Tensor, evaluations: int, rng: np.random.G
 def twin(objective: Objective, theta: Tensor, evaluations: int, rng: np.random.Generator) -> Tensor:
     """Minimise by Adam on a simulated twin of the circuit, corrected by measurements.
 
-    What is minimised is the loss of the simulated distribution plus what was measured beyond it,
+    It minimises the loss of the simulated distribution plus the measured difference from it,
     averaged over the last ten measurements or so. So the descent takes what no simulation knows, as
     the miscalibration of a device, from the measurements, and its slopes from the simulator. Five
     steps follow each measurement. Args and returned value are those of `cobyla`; nothing is random

@@ -117,10 +117,10 @@ def main(
         images, inputs = _draw_prompted(run, sequence, n, classifier)
     else:
         images, inputs = run.generate(n)
-    if sequence:
-        if not prompted:
+        if sequence:
             chosen = choose_sequence(images, classifier, sequence)
             images, inputs = images[chosen], inputs[chosen]
+    if sequence:
         for digit, values in zip(sequence, inputs.tolist(), strict=True):
             console.print(f"{digit} <- {' '.join(f'{value:g}' for value in values)}")
     if out:

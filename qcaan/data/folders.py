@@ -55,7 +55,7 @@ class Pictures(NamedTuple):
 
 @dataclass
 class _Survey:
-    """What a folder holds: its pictures by class, and what is left out.
+    """The contents of a folder: its pictures by class, and the files that are left out.
 
     Attributes:
         classes: paths of the pictures in each class folder; there is at least one in each.

@@ -30,7 +30,7 @@ _SAMPLED = 0.25
 
 
 class Target:
-    """What a fit can know of its target without a circuit.
+    """The facts about a fit's target that need no circuit.
 
     Args:
         bits: the target's bits [m, n_bases * n].

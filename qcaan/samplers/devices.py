@@ -1,4 +1,4 @@
-"""What a device is: its limits, what may be asked of it, and the part that differs by vendor."""
+"""Devices: their limits, the limits of a run on them, and the part that differs by vendor."""
 
 from __future__ import annotations
 
