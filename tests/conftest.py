@@ -34,7 +34,7 @@ TOY = (
     *("--data", "digits8x8", "--device", "cpu"),
     *("--steps-per-epoch", 3, "--batch-size", 16, "--width", 4),
 )
-CIRCUIT = ("--n-qubits", 3, "--fit-evals", 30, "--bank-shots", 200)
+CIRCUIT = ("--n-qubits", 3, "--fit-evals", 50, "--bank-shots", 200)
 
 
 def tensors(value, prefix=""):
@@ -146,7 +146,8 @@ def associative_run(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) 
         width=4,
         device="cpu",
         n_qubits=3,
-        fit_evals=30,
+        fit_evals=50,
+        prompt=False,
         bank_shots=200,
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -60,10 +61,8 @@ def test_bad_options_are_one_sentence(call_script, options, message):
 def test_the_prior_takes_a_part_of_an_epoch(monkeypatch):
     monkeypatch.setattr(training, "N_IMAGES", 64)
     small = {"batch_size": 8, "width": 2, "steps_per_epoch": 2, "n_qubits": 2, "bank_shots": 50}
-    config = training.AssociativeConfig
-    monkeypatch.setattr(
-        training, "AssociativeConfig", lambda **options: config(**options, **small, fit_evals=40)
-    )
+    small = partial(training.AssociativeConfig, **small, fit_evals=50)
+    monkeypatch.setattr(training, "AssociativeConfig", small)
     epoch, prior = training.epoch_share(torch.device("cpu"), 1)
     assert 0 < prior.milliseconds < epoch.milliseconds
     assert prior.ratio == pytest.approx(epoch.milliseconds / prior.milliseconds)

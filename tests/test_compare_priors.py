@@ -77,7 +77,7 @@ def test_bad_comparisons_are_one_sentence(call_script, tmp_path, options, messag
 
 @pytest.mark.parametrize("name", [name for name in CELLS if name != "qcbm-16 z"])
 def test_every_cell_makes_a_prior_as_wide_as_its_name_says(name):
-    config = AssociativeConfig(**{"dither": 0.0, **CELLS[name]})
+    config = AssociativeConfig(**{"dither": 0.0, "prompt": False, **CELLS[name]})
     prior = make_prior(config, config, seed=0, labels=config.digits)
     kind, *rest = name.split()
     n_bases = rest[0].count("+") + 1 if kind.startswith("qcbm") else 1

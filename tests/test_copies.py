@@ -229,7 +229,14 @@ def test_a_number_of_copies_that_is_none_is_refused(copies):
 
 
 def test_copies_of_the_command_line_reach_the_plan_and_are_refused_on_ion_traps(capsys):
-    toy = ("--data", "digits8x8", "--n-qubits", "3", "--fit-evals", "30", "--shots", "99")
+    toy = (
+        "--no-prompt",
+        "--data",
+        "digits8x8",
+        "--n-qubits",
+        "3",
+        *("--fit-evals", "30", "--shots", "99"),
+    )
     run = ("train", *toy, "--bank-shots", "90", "--epochs", "1", "--eval-images", "0", "--dry-run")
     main([*run, "--sampler", DEVICE, "--copies", "3"])
     assert "up to 3 copies of each circuit share its shots" in capsys.readouterr().out

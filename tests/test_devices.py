@@ -24,6 +24,7 @@ from qcaan.samplers import names, vendors
 KILLS = int(os.environ.get("KILLS", "2"))
 DEVICE = (
     *TOY,
+    "--no-prompt",
     "--n-qubits",
     2,
     "--n-layers",

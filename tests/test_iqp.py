@@ -17,7 +17,19 @@ from qcaan.bits import all_bitstrings, histogram, product_probabilities
 from qcaan.losses import kl, tvd
 from qcaan.priors.tree import chow_liu_tree, mutual_information, pair_counts
 
-IQP_RUN = ("--prior", "iqp", "--n-qubits", 20, "--reach", 2, "--fit-evals", 20, "--bank-shots", 99)
+IQP_RUN = (
+    "--no-prompt",
+    "--prior",
+    "iqp",
+    "--n-qubits",
+    20,
+    "--reach",
+    2,
+    "--fit-evals",
+    20,
+    "--bank-shots",
+    99,
+)
 
 
 def markov_bits(n=24, m=3000, seed=0, flips=0.1):
@@ -196,7 +208,7 @@ def test_a_run_on_a_device_is_planned_before_it_starts(call_script):
 )
 def test_bad_widths_end_in_one_sentence(call_script, tmp_path, options, message):
     result = call_script(
-        "train_mnist.py", *TOY, "--prior", "iqp", *options, "--out", tmp_path / "x"
+        "train_mnist.py", *TOY, "--no-prompt", "--prior", "iqp", *options, "--out", tmp_path / "x"
     )
     assert result.returncode == 2
     assert result.stderr.startswith("error: ") and message in " ".join(result.stderr.split())

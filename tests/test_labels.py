@@ -12,10 +12,11 @@ from qiskit.quantum_info import Statevector
 from qcaan.bits import all_bitstrings, bits_to_index, histogram
 from qcaan.circuits.ansatz import ANSATZE, make_ansatz
 from qcaan.circuits.born import BornMachine
-from qcaan.priors.classical import Bernoulli, Histogram, Product
+from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
 from qcaan.priors.labels import LabelCode, draw_labelled, pair_shots
 from qcaan.priors.per_label import PerLabel
 from qcaan.priors.qcbm import QCBM
+from qcaan.priors.shuffled import Shuffled
 
 LABELS = (3, 7, 9)
 CODE = LabelCode(LABELS)
@@ -53,14 +54,15 @@ class TestCode:
         assert code.of(bits).tolist() == labels
         assert code.places(bits_to_index(bits)).tolist() == list(range(len(labels)))
 
-    def test_no_labels_take_no_bits(self):
-        assert LabelCode().n_bits == 0
+    def test_no_labels_and_one_label_take_no_bits(self):
+        assert LabelCode().n_bits == LabelCode((7,)).n_bits == 0
         assert len(LabelCode().labels) == 0
+        assert LabelCode((7,)).bits(torch.tensor([7, 7])).shape == (2, 0)
+        assert CODE.bits(torch.tensor([], dtype=torch.int64)).shape == (0, 2)
 
     @pytest.mark.parametrize(
         ("labels", "message"),
         [
-            ((3,), "`labels` must be at least two, got 3 alone"),
             ((3, 3), "`labels` must be one or more different values, got 3 3"),
             (("a", "b"), "`labels`"),
         ],
@@ -294,3 +296,38 @@ class TestBank:
         assert (CODE.of(qcbm.draw(5).long()) == 3).all()
         with pytest.raises(ValueError, match="the circuit gives no probability to label 9"):
             qcbm.draw(5, 9)
+
+
+def test_shuffled_bits_keep_the_marginals_of_each_label_and_lose_its_correlations():
+    bits = labelled_bits()
+    bits[:, 3] = bits[:, 2]  # equal within the first basis, whatever the label
+    prior = Shuffled(small_qcbm())
+    report = prior.fit(bits)
+    drawn, whole = prior.measure(20_000), prior.qcbm.measure(20_000)
+    places = CODE.places_of(drawn)
+    for place in range(3):
+        mine, theirs = drawn[places == place, 2:], whole[CODE.places_of(whole) == place, 2:]
+        assert abs(mine.mean(0) - theirs.mean(0)).max() < 0.02
+        assert abs(torch.corrcoef(mine.T)[0, 1]) < 0.05
+        assert torch.corrcoef(theirs.T)[0, 1] > 0.3
+    assert report.kl is not None and report.kl > prior.qcbm.distances(bits)["kl"] + 0.05
+    model = prior.distributions(bits)["model"]
+    np.testing.assert_allclose(model.sum(1), 1, atol=1e-9)
+    assert (CODE.of(prior.sample(50, label=7).long()) == 7).all()
+
+
+def test_gaussian_latents_stand_beside_a_label_that_is_drawn_as_often_as_it_occurs():
+    prior = Gaussian(3, seed=0, labels=LABELS)
+    assert (prior.dim, prior.latent_dim) == (5, 5)
+    bits = torch.cat(
+        [CODE.bits(torch.tensor([3] * 60 + [7] * 30 + [9] * 10)), torch.zeros(100, 3)], 1
+    )
+    prior.fit(bits.to(torch.uint8))
+    assert prior.label_shares() == pytest.approx({3: 0.6, 7: 0.3, 9: 0.1})
+    drawn = prior.sample(5000)
+    shares = torch.bincount(CODE.places_of(drawn.long()), minlength=3) / 5000
+    assert shares.tolist() == pytest.approx([0.6, 0.3, 0.1], abs=0.02)
+    latents = prior.embed(prior.sample(2000, label=9))
+    assert latents[:, :2].unique(dim=0).tolist() == [[-1, 1]]
+    assert latents[:, 2:].mean() == pytest.approx(0, abs=0.05)
+    assert latents[:, 2:].std() == pytest.approx(1, abs=0.05)

@@ -30,7 +30,9 @@ def make_gan(system):
     small = {"device": "cpu", "epochs": 1, "batch_size": 4, "n_qubits": 2, "n_layers": 1}
     if system == "associative":
         circuit = {"sampler": "exact", "optimizer": "adam", "bank_shots": 50}
-        config = AssociativeConfig(**small, **circuit, width=2, bases=("z", "o")).resolved(40)
+        config = AssociativeConfig(
+            **small, **circuit, width=2, bases=("z", "o"), prompt=False
+        ).resolved(40)
         return AssociativeGAN(config, (1, 28, 28)), DIGITS
     if system == "image":
         config = ImageConfig(**small, width=2).resolved(40)

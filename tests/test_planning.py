@@ -67,7 +67,10 @@ def test_what_is_planned_is_asked(ionq, options):
     small = {"epochs": 4, "steps_per_epoch": 1, "batch_size": 4, "width": 2, "bases": ("z",)}
     circuit = {"n_qubits": 2, "n_layers": 1, "shots": 20, "fit_evals": 12, "bank_shots": 30}
     device = {"sampler": "ibm:fake_manila", "optimizer": "cma-es", "digits": (0, 1, 2)}
-    config = AssociativeConfig(**{**small, **circuit, **device, **options}).resolved(len(IMAGES))
+    prompt = {"prompt": False}
+    config = AssociativeConfig(**{**small, **circuit, **device, **prompt, **options}).resolved(
+        len(IMAGES)
+    )
     samplers = SamplerFactory(config, journal := Journal())
     plan = plan_run(config, samplers, n_scored=45)
     assert plan is not None and journal.spent == (0, 0)

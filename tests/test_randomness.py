@@ -33,15 +33,17 @@ from qcaan.priors.report import FitReport
 from qcaan.randomness import RandomState, isolated
 from qcaan.runs.directory import RunDirectory
 
-IMAGES = load_images("digits8x8", classes=(3, 7)).images[:50]
+SOME = load_images("digits8x8", classes=(3, 7))
+IMAGES, LABELS = SOME.images[:50], SOME.labels[:50]
 SMALL = {"epochs": 1, "steps_per_epoch": 2, "batch_size": 4, "n_qubits": 2, "device": "cpu"}
-FEW_BITS = {"width": 2, "bases": ("z",), "sampler": "exact", "optimizer": "adam", "fit_evals": 3}
+CIRCUIT = {"bases": ("z",), "sampler": "exact", "optimizer": "adam", "fit_evals": 3}
+FEW_BITS = {"width": 2, "digits": (3, 7), **CIRCUIT}
 
 
 def associative(seed, **options):
     config = AssociativeConfig(**SMALL, **FEW_BITS, seed=seed, **options).resolved(50)
     gan = AssociativeGAN(config, (1, 28, 28))
-    for record in train_associative(gan, IMAGES):
+    for record in train_associative(gan, IMAGES, LABELS):
         yield record.loss_d, record.loss_g
     yield gan.generate(3)[0]
 
@@ -167,7 +169,9 @@ def test_a_users_prior_that_draws_from_the_global_state_draws_from_its_gans():
         _draw = sample
 
     def drawn():
-        config = AssociativeConfig(**SMALL, **FEW_BITS, seed=1, dither=0.0).resolved(50)
+        config = AssociativeConfig(**SMALL, **FEW_BITS, seed=1, dither=0.0, prompt=False).resolved(
+            50
+        )
         gan = AssociativeGAN(config, (1, 28, 28))
         gan.prior = Coins(2, 0.0, 0)
         return gan.generate(40)[1]
@@ -180,7 +184,7 @@ def test_a_users_prior_that_draws_from_the_global_state_draws_from_its_gans():
 def test_float64_images_and_inputs_are_accepted():
     config = AssociativeConfig(**SMALL, **FEW_BITS).resolved(50)
     gan = AssociativeGAN(config, (1, 28, 28))
-    assert len(list(train_associative(gan, IMAGES.double()))) == 3
+    assert len(list(train_associative(gan, IMAGES.double(), LABELS))) == 3
     assert gan.draw(gan.fixed_latents.double()).dtype == torch.float32
 
 

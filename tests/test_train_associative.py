@@ -49,7 +49,7 @@ def test_a_run_leaves_everything_that_was_promised(run_dir):
         assert min(report.size) > 500
     assert len(list((run_dir / "samples").glob("epoch_*.png"))) == 2
     with np.load(run_dir / "prior.npz", allow_pickle=False) as arrays:
-        assert arrays["model"].shape == arrays["target"].shape == (2, 8)
+        assert arrays["model"].shape == arrays["target"].shape == (2, 32)
         assert arrays["model"].sum(1).tolist() == pytest.approx([1, 1])
 
 

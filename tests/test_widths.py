@@ -21,7 +21,15 @@ from qcaan.samplers.requests import JobError
 
 ONE_STEP = ("--epochs", 1, "--steps-per-epoch", 1)
 SYSTEMS = {
-    "train_mnist.py": ("--data", "digits8x8", "--bases", "z", "--fit-evals", 10**6, *ONE_STEP),
+    "train_mnist.py": (
+        "--data",
+        "digits8x8",
+        "--no-prompt",
+        "--bases",
+        "z",
+        *("--fit-evals", 10**6),
+        *ONE_STEP,
+    ),
     "train_gaussian.py": ("--n-layers", 1, *ONE_STEP),
     "train_image_qgan.py": ("--data", "digits8x8", "--n-layers", 1, *ONE_STEP),
     "train_qgan.py": ("--data", "lognormal", "--epochs", 1),

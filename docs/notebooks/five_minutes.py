@@ -25,16 +25,17 @@ TOY = os.environ.get("QCAAN_TOY") == "1"
 
 # %%
 data = qcaan.load_images("mnist-5k", classes=(3, 7, 9))
-images = data.images  # [1125, 1, 28, 28] float32 in [-1, 1]
+images, labels = data.images, data.labels  # [1125, 1, 28, 28] float32 in [-1, 1], [1125] int64
 print(data.provenance)
 Image.fromarray(grid(images[:40], n_columns=10))
 
 # %% [markdown]
 # ## The networks and the circuit
 #
-# The prior is a quantum circuit Born machine of eight qubits, measured in two bases. So the
-# generator draws each digit from sixteen bits. The circuit is fitted by Adam on the exact engine,
-# which is fast. The bits and a little Gaussian noise on them (dither) are the generator's input.
+# The prior is a quantum circuit Born machine of ten qubits. Two of them stand for the label, and
+# the other eight are measured in two bases. So the generator draws each digit from its label and
+# sixteen bits. The circuit is fitted by Adam on the exact engine, which is fast. The bits and a
+# little Gaussian noise on them (dither) are the generator's input.
 
 # %%
 sizes = {"epochs": 10}
@@ -55,18 +56,20 @@ print(f"{gan.prior.n_bits} bits; {gan.prior.born.n_params} angles; {gan.prior.bo
 # circuit.
 
 # %%
-for record in qcaan.train_associative(gan, images):
+for record in qcaan.train_associative(gan, images, labels):
     if isinstance(record, EpochRecord):
         print(f"epoch {record.epoch}: {record.fit.summary()}")
 
 # %% [markdown]
 # ## New digits
 #
-# `generate` measures the circuit anew for each picture, and returns the bits as well.
+# `generate` measures the circuit anew for each picture, and returns the bits as well. With `label`,
+# the circuit is asked for one digit.
 
 # %%
+asked = torch.cat([gan.generate(10, label=label)[0] for label in config.digits])
 pictures, bits = gan.generate(40)
-Image.fromarray(grid(pictures, n_columns=10))
+Image.fromarray(grid(torch.cat([asked, pictures]), n_columns=10))
 
 # %% [markdown]
 # The same bitstring draws similar digits, since dither moves the bits only a little. Each row below
@@ -80,14 +83,14 @@ Image.fromarray(grid(gan.draw(gan.prior.embed(rows)), n_columns=10))
 # ## What the circuit learned
 #
 # Correlations are what a circuit can learn and a product of marginals cannot. The table compares
-# the correlations of neighbouring bits in the latent bits of the images with those that the circuit
-# measures.
+# the correlations of neighbouring bits, in the labels and latent bits of the images, with those
+# that the circuit measures.
 
 # %%
-latent = gan.latent_bits(images)
+latent = gan.prior_bits(images, labels)
 measured = gan.prior.measure(2000)
 print("bits    images  circuit")
-for i in range(0, config.n_qubits - 1):
+for i in range(config.n_qubits + 1):  # the two bits of the label first
     pair = [float(torch.corrcoef(x[:, i : i + 2].double().T)[0, 1]) for x in (latent, measured)]
     print(f"{i}, {i + 1}  {pair[0]:8.2f} {pair[1]:8.2f}")
 

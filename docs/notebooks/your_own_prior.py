@@ -127,7 +127,7 @@ assert copy.distances(bits) == prior.distances(bits)
 # %%
 images = qcaan.load_images("mnist-5k", classes=(3, 7, 9)).images
 sizes = {"epochs": 1, "steps_per_epoch": 2, "width": 8} if TOY else {"epochs": 4}
-config = qcaan.AssociativeConfig(prior="product", latent_dim=12, seed=1, **sizes)
+config = qcaan.AssociativeConfig(prior="product", latent_dim=12, prompt=False, seed=1, **sizes)
 gan = qcaan.AssociativeGAN(config.resolved(len(images)), (1, 28, 28))
 prior = Mixture(12, dither=config.dither).to(gan.device)
 assert (prior.dim, prior.latent_dim) == (gan.prior.dim, gan.prior.latent_dim)

@@ -61,7 +61,7 @@ def call(command: Callable[..., None], arguments: Sequence[str], prog: str) -> N
                 args=list(arguments),
                 prog=prog,
                 description=_description(command),
-                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+                config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as ended:
         if not ended.code:
@@ -167,8 +167,10 @@ def _group_class(group: type[Any], defaults: Any) -> type[Any]:
 def _option(name: str, kind: Any, default: Any, helps: dict[str, str]) -> tuple[str, Any, Any]:
     # a default of None is told by the help text
     hint = "" if default is None else None
-    argument = tyro.conf.arg(help=helps[name], help_behavior_hint=hint)
-    return name, Annotated[kind, argument], dataclasses.field(default=default)
+    marks: list[Any] = [tyro.conf.arg(help=helps[name], help_behavior_hint=hint)]
+    if default is False:  # a --no-... would say nothing
+        marks.append(tyro.conf.FlagCreatePairsOff)
+    return name, Annotated[kind, *marks], dataclasses.field(default=default)
 
 
 def _description(command: Callable[..., None]) -> str:

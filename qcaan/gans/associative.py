@@ -246,9 +246,9 @@ class AssociativeGAN(nn.Module):
         """Return the bits {0, 1} [n, label bits] uint8 of n labels; none without `prompt`.
 
         Raises:
-            ValueError: `prompt` is set, and there are no labels.
+            ValueError: labels have bits, and there are no labels.
         """
-        if not self.prior.code.labels:
+        if not self.prior.code.n_bits:
             return torch.empty(n, 0, dtype=torch.uint8, device=self.device)
         if labels is None:
             raise ValueError("`labels` of the images are needed for a run with `prompt`")

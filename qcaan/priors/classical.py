@@ -3,42 +3,86 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from qcaan import losses
-from qcaan.bits import BitsLike, as_bits, product_probabilities, target_probabilities
+from qcaan.bits import (
+    BitsLike,
+    as_bits,
+    index_to_bits,
+    product_probabilities,
+    target_probabilities,
+)
 from qcaan.checks import whole
 from qcaan.priors.base import MAX_HISTOGRAM_BITS, BitPrior, Prior, TabulatedPrior
+from qcaan.priors.labels import LabelCode, equal_shares, shares_of
 from qcaan.priors.report import FitReport, compare
 
 
 class Gaussian(Prior):
-    """Standard normal latents; `fit` changes nothing.
+    """Standard normal latents, after the bits of a label if there are labels.
+
+    `fit` changes nothing but the shares of the labels, which are those of the bits.
 
     Args:
-        dim: width of the latents.
+        dim: width of the latents, without the bits of a label.
         seed: seed of the prior's own random state; see `Prior`.
+        labels: labels that samples can be asked for; default none.
+
+    Attributes:
+        shares: probability float64 [labels] of each label.
     """
 
-    def __init__(self, dim: int = 64, *, seed: int | None = None) -> None:
+    shares: Tensor
+
+    def __init__(
+        self, dim: int = 64, *, seed: int | None = None, labels: Sequence[int] = ()
+    ) -> None:
         super().__init__(seed)
-        self.dim = self.latent_dim = whole("dim", dim)
+        self.code = LabelCode(labels)
+        self.dim = self.latent_dim = self.code.n_bits + whole("dim", dim)
         self.n_bits = None
+        self.register_buffer("shares", equal_shares(self.code))
 
     def fit(self, bits: BitsLike) -> FitReport:
-        as_bits(bits, self.dim)
+        bits = as_bits(bits, self.dim, self.device)
+        if self.code.labels:
+            self.shares.copy_(shares_of(bits, self.code))
         return FitReport()
 
+    def label_shares(self) -> dict[int, float]:
+        return dict(zip(self.code.labels, self.shares.tolist(), strict=True))
+
     def _draw(self, n: int) -> Tensor:
+        if not self.code.labels:
+            return self._latents(n)
         with self._random() as (device, generator):
-            drawn = torch.randn(n, self.dim, generator=generator, device=device)
+            places = torch.multinomial(self.shares.to(device), n, True, generator=generator)
+        return self._labelled(places.to(self.device))
+
+    def _draw_label(self, n: int, place: int) -> Tensor:
+        return self._labelled(torch.full((n,), place, device=self.device))
+
+    def _labelled(self, places: Tensor) -> Tensor:
+        """Draw samples [n, dim] whose labels have these numbers [n]."""
+        bits = index_to_bits(places, self.code.n_bits).float()
+        return torch.cat([bits, self._latents(len(places))], 1)
+
+    def _latents(self, n: int) -> Tensor:
+        with self._random() as (device, generator):
+            width = self.dim - self.code.n_bits
+            drawn = torch.randn(n, width, generator=generator, device=device)
         return drawn.to(self.device)
 
     def embed(self, samples: Tensor) -> Tensor:
-        return torch.as_tensor(samples, device=self.device).float()
+        """Turn the bits of the label into signs {-1, +1}, and leave the latents as they are."""
+        latents = torch.as_tensor(samples, device=self.device).float()
+        label, rest = latents.tensor_split([self.code.n_bits], 1)
+        return torch.cat([2 * label - 1, rest], 1)
 
 
 class Bernoulli(BitPrior):

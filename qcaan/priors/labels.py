@@ -20,22 +20,20 @@ class LabelCode:
     """Labels as bitstrings.
 
     Args:
-        labels: different integers, at least two; or none, for a prior without labels.
+        labels: different integers; none for a prior without labels.
 
     Attributes:
         labels: the labels, in the order of their numbers.
-        n_bits: width of a label, the least one that tells all of them apart.
+        n_bits: width of a label, the least one that tells all of them apart; 0 for one label.
 
     Raises:
-        ValueError: there is one label, or a label occurs twice.
+        ValueError: a label occurs twice.
     """
 
     def __init__(self, labels: Sequence[int] = ()) -> None:
         self.labels = of_type("labels", tuple(labels), tuple[int, ...])
         if self.labels:
             different("labels", self.labels)
-        if len(self.labels) == 1:
-            raise ValueError(f"`labels` must be at least two, got {self.labels[0]} alone")
         self.n_bits = max(0, len(self.labels) - 1).bit_length()
 
     def place(self, label: int) -> int:
@@ -58,7 +56,8 @@ class LabelCode:
             ValueError: one of them is not a label.
         """
         values, inverse = labels.unique(return_inverse=True)
-        places = torch.tensor([self.place(value) for value in values.tolist()])
+        known = [self.place(value) for value in values.tolist()]
+        places = torch.tensor(known, dtype=torch.int64)
         return index_to_bits(places.to(labels.device)[inverse], self.n_bits)
 
     def places(self, index: Tensor) -> Tensor:
@@ -75,6 +74,29 @@ class LabelCode:
     def of(self, bits: Tensor) -> Tensor:
         """Return the label int64 [m] of each row of bits [m, d], all of which have one."""
         return torch.tensor(self.labels, device=bits.device)[self.places_of(bits)]
+
+
+def equal_shares(code: LabelCode) -> Tensor:
+    """Return equal probabilities float64 [labels]; [0] without labels."""
+    n_labels = len(code.labels)
+    return torch.full((n_labels,), 1 / max(n_labels, 1), dtype=torch.float64)
+
+
+def shares_of(bits: Tensor, code: LabelCode) -> Tensor:
+    """Return the share float64 [labels] of each label among bits [m, d].
+
+    Raises:
+        ValueError: bits have no label, or a label has no bits.
+    """
+    counts = code.places_of(bits).bincount(minlength=1 << code.n_bits)
+    n_labels = len(code.labels)
+    if counts[n_labels:].any():
+        known = ", ".join(map(str, code.labels))
+        raise ValueError(f"`bits` must begin with those of a label of {known}")
+    if not counts[:n_labels].all():
+        label = code.labels[int(counts[:n_labels].argmin())]
+        raise ValueError(f"`bits` must hold some of each label, and there are none of {label}")
+    return counts[:n_labels].double() / len(bits)
 
 
 def pair_shots(index: Tensor, code: LabelCode, rng: np.random.Generator) -> tuple[Tensor, float]:

@@ -32,8 +32,6 @@ _CLASSICAL: dict[str, Callable[..., BitPrior]] = {
     "rbm": RBM,
     "qbm": QBM,
 }
-# kinds that labels are not for: one has no bits, and the other is to have no correlations
-_NOT_PROMPTED = ("gaussian", "shuffled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +51,10 @@ class PriorOptions:
     picture."""
     noise_dims: int = 0
     """Number of Gaussian coordinates beside the bits, for the same purpose."""
-    prompt: bool = False
+    prompt: bool = True
     """Learn the label of an image beside its bits: as many more qubits or bits as tell the digits
-    apart. The circuit then decides which digit is drawn, and can be asked for one. A control has a
-    prior of its own for each digit."""
+    apart, none for one digit. The circuit then decides which digit is drawn, and can be asked for
+    one. A control has a prior of its own for each digit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +101,6 @@ def check_prior_options(prior: PriorOptions, circuit: CircuitOptions) -> None:
     if prior.latent_dim is not None:
         whole("latent_dim", prior.latent_dim)
     number("dither", prior.dither, least=0)
-    if prior.prompt and prior.prior in _NOT_PROMPTED:
-        raise ValueError(
-            f"`prompt` is for priors that learn bits, and {prior.prior} does not; choose from "
-            f"{', '.join(name for name in get_args(PriorName) if name not in _NOT_PROMPTED)}"
-        )
     whole("noise_dims", prior.noise_dims, 0)
     whole("n_qubits", circuit.n_qubits)
     check_bases(circuit.bases)
@@ -136,17 +129,15 @@ def make_prior(
         circuit: circuit, engines and fits of a quantum prior.
         seed: seed of a quantum prior; others draw from torch's global random state.
         make_sampler: maker of the samplers by name; default a new one, without a journal.
-        labels: labels of the images, which a prior with `prompt` learns.
+        labels: labels of the images, which a prior with `prompt` learns; default none.
 
     Raises:
-        ValueError: an option is out of range, or there are too few labels for `prompt`.
+        ValueError: an option is out of range.
     """
     check_prior_options(prior, circuit)
     labels = labels if prior.prompt else ()
-    if prior.prompt and len(labels) < 2:
-        raise ValueError("`prompt` needs images of two or more labels")
     if prior.prior == "gaussian":
-        return Gaussian(prior.latent_dim or 64)
+        return Gaussian(prior.latent_dim or 64, labels=labels)
     if prior.prior in _CLASSICAL:
         width = prior.latent_dim or circuit.n_qubits * len(circuit.bases)
         kind, noise = _CLASSICAL[prior.prior], (prior.dither, prior.noise_dims)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from qcaan.bits import BitsLike, as_bits
 from qcaan.priors.base import BitPrior
-from qcaan.priors.labels import LabelCode
+from qcaan.priors.labels import LabelCode, equal_shares, shares_of
 from qcaan.priors.report import FitReport
 
 
@@ -22,7 +22,7 @@ class PerLabel(BitPrior):
 
     Args:
         make: maker of a prior over the bits without the label; its noise is not used.
-        labels: different integers, at least two.
+        labels: different integers, at least one.
         dither, noise_dims, seed: see `BitPrior`.
 
     Attributes:
@@ -45,8 +45,7 @@ class PerLabel(BitPrior):
         super().__init__(width, dither, noise_dims, seed=seed, labels=labels)
         self._priors = priors
         self.priors = nn.ModuleList(priors)
-        shares = torch.full((len(priors),), 1 / len(priors), dtype=torch.float64)
-        self.register_buffer("shares", shares)
+        self.register_buffer("shares", equal_shares(self.code))
 
     def _fit(self, bits: Tensor) -> FitReport:
         parts, shares = self._parts(bits)
@@ -102,15 +101,6 @@ class PerLabel(BitPrior):
         Raises:
             ValueError: a label has no bits, or bits have no label.
         """
-        places = self.code.places_of(bits)
-        counts = places.bincount(minlength=1 << self.code.n_bits)
-        n_labels = len(self._priors)
-        if counts[n_labels:].any():
-            known = ", ".join(map(str, self.code.labels))
-            raise ValueError(f"`bits` must begin with those of a label of {known}")
-        if not counts[:n_labels].all():
-            label = self.code.labels[int(counts[:n_labels].argmin())]
-            raise ValueError(f"`bits` must hold some of each label, and there are none of {label}")
-        rest = bits[:, self.code.n_bits :]
-        parts = [rest[places == place] for place in range(n_labels)]
-        return parts, counts[:n_labels].to(self.shares) / len(bits)
+        shares = shares_of(bits, self.code)
+        places, rest = self.code.places_of(bits), bits[:, self.code.n_bits :]
+        return [rest[places == place] for place in range(len(shares))], shares

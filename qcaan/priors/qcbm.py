@@ -216,7 +216,7 @@ class QCBM(CircuitPrior):
         return tuple(self._fittings.values())
 
     def _fit(self, bits: Tensor) -> FitReport:
-        bits = self._by_basis(bits)
+        bits = self.by_basis(bits)
         targets = target_probabilities(bits, self.n_bases)  # (n_bases, 2**n)
         born = self.schedule.fitter(int(self.fits))
         fitting = self._fittings[id(born)]
@@ -291,7 +291,7 @@ class QCBM(CircuitPrior):
         They are exact on ideal engines, and elsewhere those of the bank's shots. If the bank is
         out of date, a new one is drawn, which may submit jobs that are paid for.
         """
-        bits = self._by_basis(as_bits(bits, self.dim, self.device))
+        bits = self.by_basis(as_bits(bits, self.dim, self.device))
         return compare(target_probabilities(bits, self.n_bases), self.all_probabilities(), bits)
 
     def distributions(self, bits: BitsLike) -> dict[str, np.ndarray]:
@@ -299,14 +299,14 @@ class QCBM(CircuitPrior):
 
         The model's are those of `probabilities`.
         """
-        bits = self._by_basis(as_bits(bits, self.dim, self.device))
+        bits = self.by_basis(as_bits(bits, self.dim, self.device))
         return {
             "bases": np.array(self.born.bases),
             "target": target_probabilities(bits, self.n_bases).cpu().numpy(),
             "model": self.all_probabilities().cpu().numpy(),
         }
 
-    def _by_basis(self, bits: Tensor) -> Tensor:
+    def by_basis(self, bits: Tensor) -> Tensor:
         """Return bits [m, dim] as those of the circuit in each basis [m, n_bases * n_qubits].
 
         The bits of the label, if there are any, are measured in each of them.
@@ -375,7 +375,7 @@ class QCBM(CircuitPrior):
         Those of several bases add up, since their shots are independent, given the label if there
         are labels. The probabilities are those of `probabilities`, given that there is a label.
         """
-        parts = self._by_basis(as_bits(bits, self.dim, self.device)).chunk(self.n_bases, 1)
+        parts = self.by_basis(as_bits(bits, self.dim, self.device)).chunk(self.n_bases, 1)
         index = torch.stack([bits_to_index(part) for part in parts])  # (n_bases, m)
         probs = self.all_probabilities()
         found = probs.gather(1, index).log().sum(0)
@@ -393,7 +393,7 @@ class QCBM(CircuitPrior):
             return self.drawer.probabilities(self.theta[None])[0]
         if not self.banked:
             self.draw_bank()
-        return self.corrected(target_probabilities(self._by_basis(self.bank), self.n_bases))
+        return self.corrected(target_probabilities(self.by_basis(self.bank), self.n_bases))
 
     def corrected(self, frequencies: Tensor) -> Tensor:
         """Correct frequencies [..., 2**n] of the bank's shots for readout errors, if asked to."""

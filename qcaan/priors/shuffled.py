@@ -17,7 +17,8 @@ from qcaan.priors.report import FitReport, compare
 class Shuffled(BankedPrior):
     """A control: a QCBM whose measured bits keep their marginals and lose their correlations.
 
-    The measured bits of the wrapped QCBM are permuted column by column.
+    The measured bits of the wrapped QCBM are permuted column by column. With labels they are
+    permuted among the shots of equal label, so each label keeps its marginals.
 
     Args:
         qcbm: the QCBM that is fitted and measured; its own bank is not used.
@@ -25,7 +26,12 @@ class Shuffled(BankedPrior):
 
     def __init__(self, qcbm: QCBM) -> None:
         super().__init__(
-            qcbm.dim, qcbm.dither, qcbm.noise_dims, bank_shots=qcbm.bank_shots, n_bases=qcbm.n_bases
+            qcbm.dim,
+            qcbm.dither,
+            qcbm.noise_dims,
+            bank_shots=qcbm.bank_shots,
+            n_bases=qcbm.n_bases,
+            labels=qcbm.code.labels,
         )
         self.qcbm, self.rng = qcbm, qcbm.rng
         self.schedule, self.fit_summaries = qcbm.schedule, qcbm.fit_summaries
@@ -39,12 +45,12 @@ class Shuffled(BankedPrior):
 
     def distances(self, bits: BitsLike) -> dict[str, Any]:
         """Return the distances of the product of the QCBM's marginals; see `QCBM.distances`."""
-        bits = as_bits(bits, self.dim, self.device)
+        bits = self.qcbm.by_basis(as_bits(bits, self.dim, self.device))
         return compare(target_probabilities(bits, self.n_bases), self._model(), bits)
 
     def distributions(self, bits: BitsLike) -> dict[str, np.ndarray]:
         """Return the target's distributions, and those of the product of the QCBM's marginals."""
-        bits = as_bits(bits, self.dim, self.device)
+        bits = self.qcbm.by_basis(as_bits(bits, self.dim, self.device))
         return {
             "bases": np.array(self.qcbm.born.bases),
             "target": target_probabilities(bits, self.n_bases).cpu().numpy(),
@@ -58,13 +64,25 @@ class Shuffled(BankedPrior):
         else:
             if not self.banked:
                 self.draw_bank()
-            measured = self.qcbm.corrected(target_probabilities(self.bank, self.n_bases))
-        return torch.stack([product_of_marginals(probs) for probs in measured])
+            shots = self.qcbm.by_basis(self.bank)
+            measured = self.qcbm.corrected(target_probabilities(shots, self.n_bases))
+        n_labels = 1 << self.code.n_bits
+        by_label = measured.unflatten(1, (-1, n_labels))  # (n_bases, 2**n, labels)
+        shares = by_label.sum(1, keepdim=True)
+        given = by_label / shares.clamp_min(torch.finfo(shares.dtype).tiny)
+        products = [[product_of_marginals(probs) for probs in basis.T] for basis in given]
+        model = torch.stack([torch.stack(rows, 1) for rows in products])
+        return (model * shares).flatten(1)
 
     def _measure(self, n: int) -> Tensor:
         bits = self.qcbm.measure(n)
-        orders = [torch.from_numpy(self.qcbm.rng.permutation(n)) for _ in range(self.dim)]
-        return bits.gather(0, torch.stack(orders, 1).to(bits.device))
+        places = self.code.places_of(bits).cpu()
+        for place in places.unique():
+            (rows,) = (places == place).nonzero(as_tuple=True)
+            for column in range(self.code.n_bits, self.dim):
+                order = torch.from_numpy(self.qcbm.rng.permutation(len(rows)))
+                bits[rows, column] = bits[rows[order], column]
+        return bits
 
     def resume_at(self, n_fits: int) -> None:
         self.qcbm.resume_at(n_fits)

@@ -36,10 +36,11 @@ def epoch_share(device: torch.device, epochs: int) -> list[Row]:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(N_IMAGES, 1, 28, 28, generator=generator).to(device) * 2 - 1
     config = AssociativeConfig(epochs=epochs, device=str(device)).resolved(len(images))
+    labels = torch.tensor(config.digits)[torch.arange(len(images)) % len(config.digits)]
     gan = AssociativeGAN(config, (1, 28, 28), device)
     whole, prior = [], []
     start = time.perf_counter()
-    for record in train(gan, images):
+    for record in train(gan, images, labels):
         if isinstance(record, EpochRecord):
             whole.append(1000 * (time.perf_counter() - start))
             prior.append(1000 * record.fit.seconds)

@@ -125,9 +125,14 @@ def main(
     whole("images", images, 2)
     where = pick_device(device)
     check_folder(out)
-    # no dither, unless a cell says otherwise
+    # neither dither nor labels, unless a cell says otherwise
     base = AssociativeConfig(
-        digits=digits, epochs=epochs, steps_per_epoch=steps_per_epoch, width=width, dither=0.0
+        digits=digits,
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        width=width,
+        dither=0.0,
+        prompt=False,
     )
     for name in priors:
         _check_prior(replace(base, **CELLS[name]))  # before anything is read or trained
