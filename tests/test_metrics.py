@@ -11,7 +11,7 @@ import torch
 from qcaan.data.images import ImageSet
 from qcaan.data.readers import DataError
 from qcaan.metrics import images as metrics
-from qcaan.metrics.classifier import Classifier, ClassifierNetwork
+from qcaan.metrics.classifier import Classifier, ClassifierNetwork, choose_sequence
 from qcaan.metrics.copies import copied, nearer, nearest
 from qcaan.metrics.features import (
     class_balance,
@@ -182,14 +182,14 @@ def fake_classifier(monkeypatch, labels_of_images):
 
 def test_a_sequence_takes_the_most_certain_images_each_once(monkeypatch):
     classifier = fake_classifier(monkeypatch, [3, 7, 3, 9, 3])
-    assert metrics.choose_sequence(torch.zeros(5, 1, 28, 28), classifier, [3, 7, 3]) == [4, 1, 2]
+    assert choose_sequence(torch.zeros(5, 1, 28, 28), classifier, [3, 7, 3]) == [4, 1, 2]
 
 
 def test_a_digit_that_is_missing_is_named(monkeypatch):
     classifier = fake_classifier(monkeypatch, [3, 7, 3])
     message = "`sequence` 7 3 7 needs 2 images classified as 7, but 1 of 3 draws are"
     with pytest.raises(ValueError, match=message):
-        metrics.choose_sequence(torch.zeros(3, 1, 28, 28), classifier, [7, 3, 7])
+        choose_sequence(torch.zeros(3, 1, 28, 28), classifier, [7, 3, 7])
 
 
 @pytest.mark.parametrize(("reliable", "first"), [(True, "fid"), (False, "kid")])

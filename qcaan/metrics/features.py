@@ -57,7 +57,7 @@ def frechet_interval(real: Gaussian, features: Tensor, n_resamples: int = 100) -
     """Return a 95 % interval [low, high] of the Fréchet distance over draws of as many features.
 
     It is the distance of these features, plus and minus 1.96 bootstrap standard deviations (Efron
-    and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3). The quantiles of the
+    and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13). The quantiles of the
     bootstrap are not used: the distance is biased upwards by an amount of about 1 / N (Chong and
     Forsyth, arXiv:1911.07023), and resampling adds the same bias again, which shifts them. The
     interval holds the chance of the draws only, not of the training nor of the real images.
