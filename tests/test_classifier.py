@@ -10,8 +10,8 @@ import torch
 from qcaan.data.images import load_images
 from qcaan.files import cache_folder
 from qcaan.metrics import classifier as module
-from qcaan.metrics import images as metrics
 from qcaan.metrics.classifier import Classifier, ClassifierNetwork, load_classifier
+from qcaan.metrics.images import ImageScorer
 
 
 def test_features_and_labels_do_not_depend_on_the_batch():
@@ -45,14 +45,26 @@ def test_classifier_is_accurate_cached_and_made_again_if_its_cache_is_damaged(
     path.write_bytes(path.read_bytes()[:1000])
     assert load_classifier(train, test).accuracy == pytest.approx(classifier.accuracy)
     assert "unreadable" in caplog.text
-    reference = train.only((3, 7)).images
-    scores = metrics.score_images(test.only((3, 7)).images, reference, classifier, classes=(3, 7))
+    real = train.only((3, 7)).images
+    scorer = ImageScorer(real, test.only((3, 7)).images, classifier, classes=(3, 7))
+    scores = scorer.score_held_out()
     assert scores["unread"] < 0.1
     assert scores["balance"] > 0.99
     assert scores["distinct"] == scores["n_images"]
-    swapped = metrics.score_images(test.only((1, 2)).images, reference, classifier, classes=(3, 7))
+    assert scores["confidence"] > 0.9
+    assert scores["copies"] == 0 and scores["nearer_than_held_out"] == 0.5
+    swapped, _ = scorer.score(test.only((1, 2)).images)
     assert swapped["unread"] > 0.8
     assert swapped["fid"] > 5 * scores["fid"]
+    assert swapped["pixel_frechet"] > 2 * scores["pixel_frechet"]
+    copies, near = scorer.score(real[:20])
+    assert copies["copies"] == 1 and copies["nearest_train"] == 0
+    assert copies["nearer_than_held_out"] == 1
+    pairs = scorer.closest(real[:20], near)
+    assert pairs.shape == (2, 8, *real.shape[1:]) and torch.equal(pairs[0], pairs[1])
+    noise, near = scorer.score(2 * torch.rand_like(real[:5]) - 1)
+    assert noise["copies"] == 0 and noise["nearer_than_held_out"] == 0
+    assert scorer.closest(real[:5], near).shape[1] == 5
 
 
 def test_a_cached_accuracy_is_that_of_the_same_held_out_images(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
@@ -40,6 +41,20 @@ def test_priors_are_compared_and_finished_cells_are_kept(call_script, tmp_path):
     assert other.returncode == 2
     assert "holds a comparison with other options (images is 60 there)" in other.stderr
     assert len(other.stderr.splitlines()) == 1
+
+
+def test_cells_of_an_earlier_version_lack_newer_scores(call_script, tmp_path):
+    out = tmp_path / "compare"
+    toy = (*TOY, "--out", out, "--priors", "gaussian-64", "--seeds")
+    assert call_script("compare_priors.py", *toy, 0).returncode == 0
+    path = out / "cells" / "gaussian-64 seed 0.json"
+    cell = json.loads(path.read_text())
+    new = ("pixel_frechet", "confidence", "copies", "nearer_than_held_out")
+    path.write_text(json.dumps({key: cell[key] for key in cell if key not in new}))
+    for seeds, n_known in (((0,), 0), ((0, 1), 1)):
+        assert call_script("compare_priors.py", *toy, *seeds).returncode == 0
+        rows = list(csv.DictReader((out / "table.csv").read_text().splitlines()))
+        assert [sum(row[name] != "" for row in rows) for name in new] == [n_known] * 4
 
 
 def test_a_training_that_collapsed_is_told_beside_the_others(call_script, tmp_path):

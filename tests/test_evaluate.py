@@ -8,9 +8,11 @@ import shutil
 
 import pytest
 from conftest import CIRCUIT, TOY
+from PIL import Image
 
 from qcaan.commands import evaluate
 from qcaan.commands.compare.targets import latent_bits
+from qcaan.commands.scoring import images_to_score
 
 
 def test_evaluate_scores_a_run_again_and_agrees_with_itself(call_script, associative_run, tmp_path):
@@ -27,7 +29,22 @@ def test_evaluate_scores_a_run_again_and_agrees_with_itself(call_script, associa
     assert scores["generated"]["n_images"] == 50
     assert scores["held_out_real"]["unread"] < 0.1
     assert not scores["fid_reliable"]
+    assert scores["classifier_accuracy"] > 0.9
+    for side in (scores["generated"], scores["held_out_real"]):
+        low, high = side["fid_interval"]
+        assert low < side["fid"] < high
+        assert side["pixel_frechet"] > 0 and 0 < side["confidence"] <= 1
+        assert side["copies"] == 0
+    assert "fid_inception" not in scores["generated"]
+    with Image.open(copy / "neighbours.png") as picture:  # 2 rows of 8 pictures with their borders
+        assert picture.size == (4 * 8 * 30, 4 * 2 * 30)
     assert scores["prior"]["kl_product"] > 0
+
+
+def test_fewer_images_are_scored_by_default_if_a_device_draws_them():
+    assert images_to_score("n", None, "aer") == images_to_score("n", None, None) == 10_000
+    assert images_to_score("n", None, "ibm:fake_torino") == 3000
+    assert images_to_score("n", 50, "ibm:fake_torino") == 50
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from qcaan.checks import check_seed, whole
 from qcaan.files import check_folder, write_arrays
-from qcaan.metrics.classifier import Classifier, load_classifier
-from qcaan.metrics.images import choose_sequence
+from qcaan.metrics.classifier import Classifier, choose_sequence, load_classifier
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.loading import IMAGE_SYSTEMS, Run, load_run

@@ -102,6 +102,35 @@ def load_classifier(
         return _load_or_train(path, train, test, device)
 
 
+def choose_sequence(images: Tensor, classifier: Classifier, digits: Sequence[int]) -> list[int]:
+    """Return the indices of images that the classifier labels as `digits`, in that order.
+
+    Each image is used once. Images of which the classifier is most certain come first.
+
+    Args:
+        images: [N, C, H, W] in [-1, 1].
+        classifier: classifier of the data set.
+        digits: labels, with repetitions.
+
+    Raises:
+        ValueError: too few images have the label of a digit.
+    """
+    certainty, place = classifier.logits(classifier.features(images)).softmax(1).max(1)  # [N], [N]
+    labels = classifier.labels[place]
+    order = certainty.argsort(descending=True)
+    found = {digit: iter(order[labels[order] == digit].tolist()) for digit in digits}
+    chosen = [next(found[digit], None) for digit in digits]
+    missing = [digit for digit, index in zip(digits, chosen, strict=True) if index is None]
+    if missing:
+        n_found = int((labels == missing[0]).sum())
+        raise ValueError(
+            f"`sequence` {' '.join(map(str, digits))} needs {list(digits).count(missing[0])} "
+            f"images classified as {missing[0]}, but {n_found} of {len(images)} draws are; "
+            "nothing was written"
+        )
+    return [index for index in chosen if index is not None]
+
+
 @contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
     """Let one process make a cache file, while others wait to read it."""

@@ -1,16 +1,16 @@
-"""Scores of generated images, in the features of a small classifier trained on the same data set.
+"""Scores of generated images beside held-out images, both against the training images.
 
-A Fréchet distance on ImageNet features means nothing on 28x28 digits. Therefore torchmetrics
-computes FID and KID on the 64 features of our own classifier. The scores compare runs on one data
-set; never quote them beside scores in other features. FID, precision and recall also depend on the
-numbers of images; KID does not, and the Inception Score hardly does.
+FID and KID are of the 64 features of a small classifier trained on the same data set, since
+ImageNet features mean little on 28x28 digits. They compare runs on one data set; never quote them
+beside scores in other features. The Fréchet distances of pixels and of Inception features are
+comparable with those of other programs. Fréchet distances depend on the numbers of images; KID does
+not, and the Inception Score hardly does.
 """
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,102 +19,31 @@ from torch import Tensor, nn
 from qcaan.data.images import ImageSet, to_pixels
 from qcaan.data.opening import DataError
 from qcaan.metrics.classifier import N_FEATURES, Classifier, load_classifier
-from qcaan.randomness import RandomState, isolated
+from qcaan.metrics.copies import Nearest, copied, nearer, nearest
+from qcaan.metrics.features import (
+    class_balance,
+    confidence,
+    frechet,
+    frechet_interval,
+    gaussian,
+    inception_score,
+    kid,
+    precision_recall,
+)
+from qcaan.metrics.inception import inception_features
 
 # number of images below which FID is biased upwards, since a 64x64 covariance is mostly noise
 FID_RELIABLE_FROM = 1000
+# Maximum number of images of scores of neighbours, which take time and memory in proportion to
+# pairs of images. So these scores are comparable between larger numbers.
+NEIGHBOUR_IMAGES = 3000
+# number of pairs of images in the picture of the nearest training images
+_N_PAIRS = 8
 
 
-class _Features(nn.Module):
-    """Feature extractor for torchmetrics that returns its input, which is features already."""
-
-    num_features = N_FEATURES
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
-
-
-def fid(real: Tensor, fake: Tensor) -> float:
-    """Return the Fréchet distance of features [N, 64] and [M, 64].
-
-    See Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", arXiv:1706.08500.
-    """
-    # here, since torchmetrics takes seconds to import
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    with isolated(RandomState(0)):
-        metric = FrechetInceptionDistance(feature=_Features(), normalize=True)
-        metric.update(real, real=True)
-        metric.update(fake, real=False)
-        return float(metric.compute())
-
-
-def kid(real: Tensor, fake: Tensor) -> float:
-    """Return the kernel distance of features [N, 64] and [M, 64], an unbiased cubic MMD^2.
-
-    See Binkowski et al., "Demystifying MMD GANs", arXiv:1801.01401.
-    """
-    from torchmetrics.image.kid import KernelInceptionDistance
-
-    subset = min(1000, len(real), len(fake))
-    with isolated(RandomState(0)):
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "Metric `.*` will save all extracted features", UserWarning
-            )
-            metric = KernelInceptionDistance(
-                feature=_Features(), normalize=True, subsets=20, subset_size=subset
-            )
-        metric.update(real, real=True)
-        metric.update(fake, real=False)
-        return float(metric.compute()[0])
-
-
-def inception_score(logits: Tensor) -> float:
-    """Return the Inception Score, in [1, n_classes], of logits [N, n_classes].
-
-    The score is exp of the mutual information of image and label. See Salimans et al., "Improved
-    Techniques for Training GANs", arXiv:1606.03498. Theirs is the mean over ten splits, which
-    depends on N. All images are one split here, and the score is too low by a share of about
-    (n_classes - 1) / 2N: by half a percent of 10 classes for 1,000 images (Chong and Forsyth,
-    "Effectively Unbiased FID and Inception Score and where to find them", arXiv:1911.07023).
-    """
-    probs = logits.double().softmax(1)  # (N, n_classes)
-    entropy_of_mean, mean_entropy = (
-        torch.special.entr(p).sum(-1).mean() for p in (probs.mean(0), probs)
-    )
-    return math.exp(entropy_of_mean - mean_entropy)
-
-
-def precision_recall(real: Tensor, fake: Tensor, *, k: int = 3) -> tuple[float, float]:
-    """Return the improved precision and recall of features, both in [0, 1].
-
-    The ball of a point reaches to its k-th nearest neighbour in its own set. Precision is the share
-    of fake features [M, d] inside the ball of a real feature [N, d]; recall is the share of real
-    features inside the ball of a fake one. Both sets should have about the same size. See
-    Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models",
-    arXiv:1904.06991.
-    """
-
-    def share_covered(centres: Tensor, points: Tensor) -> float:
-        # the (k+1)-th smallest distance, since the nearest "neighbour" of a centre is itself
-        nth = min(k + 1, len(centres))
-        radii = torch.cdist(centres, centres).kthvalue(nth, dim=1).values  # [N]
-        return (torch.cdist(points, centres) <= radii).any(1).float().mean().item()
-
-    return share_covered(real, fake), share_covered(fake, real)
-
-
-def class_balance(labels: Tensor, classes: Sequence[int]) -> float:
-    """Return how evenly `labels` [N] are spread over `classes`, in [0, 1].
-
-    It is the entropy of the shares of the classes, over its greatest value. It is 0 if only one
-    class occurs, or none.
-    """
-    counts = torch.tensor([(labels == c).sum() for c in classes], dtype=torch.float64)
-    if len(classes) == 1 or counts.sum() == 0:
-        return float(counts.sum() > 0)
-    return float(torch.special.entr(counts / counts.sum()).sum() / math.log(len(classes)))
+def flat_pixels(images: Tensor) -> Tensor:
+    """Return the pixels float32 [N, C * H * W] in [0, 1], at 8 bits, of images in [-1, 1]."""
+    return to_pixels(images).flatten(1).cpu().float() / 255
 
 
 def shuffled(images: Tensor) -> Tensor:
@@ -125,52 +54,118 @@ def shuffled(images: Tensor) -> Tensor:
     return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
 
 
-def score_images(
-    images: Tensor,
-    reference: Tensor,
-    classifier: Classifier,
-    *,
-    classes: Sequence[int],
-    asked: Tensor | None = None,
-) -> dict[str, Any]:
-    """Return all scores of images against real reference images.
-
-    FID and KID use all images of both sets; precision and recall use the first min(M, N) of each.
-    `unread` is the share of images that the classifier gives a label that is not in `classes`.
-    `distinct` is the number of different images at 8 bits a pixel. `agreement` is the share of
-    images that the classifier gives the label that they were drawn with, if they have one.
+class ImageScorer:
+    """Scores of images against real ones, whose features are computed once.
 
     Args:
-        images: [M, C, H, W] in [-1, 1], M at least 2.
-        reference: real images [N, C, H, W] in [-1, 1], in mixed order.
+        train: real images [N, C, H, W] in [-1, 1] of the wanted classes, N at least 2.
+        held_out: held-out images [K, C, H, W] of the same classes, K at least 2.
         classifier: classifier of the data set.
-        classes: labels of the reference images.
-        asked: labels [M] that the images were drawn with; default none.
+        classes: labels of these images.
+        inception: network of `fid_inception`; see `qcaan.metrics.inception.load_inception`.
+            Default: none, and no such score.
     """
-    real, fake = classifier.features(reference), classifier.features(images)
-    logits = classifier.logits(fake)
-    labels = classifier.labels[logits.argmax(1)]
-    same = min(len(real), len(fake))
-    precision, recall = precision_recall(real[:same], fake[:same])
-    counts = {str(c): int((labels == c).sum()) for c in classes}
-    rows = to_pixels(images).flatten(1).cpu().numpy()
-    agreement = {}
-    if asked is not None:
-        agreement = {"agreement": float((labels == asked.to(labels)).double().mean())}
-    return {
-        "n_images": len(images),
-        "n_reference": len(reference),
-        "kid": kid(real, fake),
-        "fid": fid(real, fake),
-        "inception_score": inception_score(logits),
-        "precision": precision,
-        "recall": recall,
-        "unread": 1 - sum(counts.values()) / len(images),
-        "balance": class_balance(labels, classes),
-        "counts": counts,
-        "distinct": len({row.tobytes() for row in rows}),
-        **agreement,
-    }
+
+    def __init__(
+        self,
+        train: Tensor,
+        held_out: Tensor,
+        classifier: Classifier,
+        *,
+        classes: Sequence[int],
+        inception: nn.Module | None = None,
+    ) -> None:
+        self.train, self.held_out = shuffled(train), shuffled(held_out)
+        self.classifier, self.classes = classifier, classes
+        self._features = classifier.features(self.train)
+        self._real = gaussian(self._features)
+        self._extractors: dict[str, Callable[[Tensor], Tensor]] = {"pixel_frechet": flat_pixels}
+        if inception is not None:
+            self._extractors["fid_inception"] = partial(inception_features, inception)
+        self._real_in = {
+            name: gaussian(extract(self.train)) for name, extract in self._extractors.items()
+        }
+        self._pixels = flat_pixels(self.train)
+        self._near = self._nearest(self.held_out)
+
+    def score(
+        self, images: Tensor, *, asked: Tensor | None = None
+    ) -> tuple[dict[str, Any], Nearest]:
+        """Return all scores of images, and the nearest training images of the first ones.
+
+        `fid` and `fid_interval` are in the features of the classifier; see `frechet` and
+        `frechet_interval` in `qcaan.metrics.features`. `pixel_frechet` is the Fréchet distance of
+        the pixels in [0, 1], and `fid_inception` the one of Inception features. These and KID use
+        all images of both sets.
+
+        Precision and recall use the first images of each set, as many of each and 3,000 at most. So
+        do `nearest_train`, the median distance to the nearest training image by the pixels in
+        [0, 1]; `copies`, see `qcaan.metrics.copies.copied`; and `nearer_than_held_out`, see
+        `qcaan.metrics.copies.nearer`.
+
+        `confidence` is the mean probability of the likeliest class. `unread` is the share of images
+        that the classifier gives a label that is not in `classes`. `distinct` is the number of
+        different images at 8 bits a pixel. `agreement` is the share of images that the classifier
+        gives the label that they were drawn with, if they have one.
+
+        Args:
+            images: [M, C, H, W] in [-1, 1], M at least 2.
+            asked: labels [M] that the images were drawn with; default none.
+        """
+        near = self._nearest(images)
+        return self._score(images, near, asked), near
+
+    def score_held_out(self) -> dict[str, Any]:
+        """Return all scores of the held-out images; see `score`."""
+        return self._score(self.held_out, self._near)
+
+    def closest(self, images: Tensor, near: Nearest) -> Tensor:
+        """Return the images nearest to training images, and these, [2, k, C, H, W] with k <= 8.
+
+        Args:
+            images: images that `score` was given.
+            near: the nearest training images that it returned.
+        """
+        first = near.distances[:, 0].argsort()[:_N_PAIRS]
+        return torch.stack([images[first].to(self.train), self.train[near.places[first]]])
+
+    def _nearest(self, images: Tensor) -> Nearest:
+        return nearest(flat_pixels(images[:NEIGHBOUR_IMAGES]), self._pixels)
+
+    def _score(self, images: Tensor, near: Nearest, asked: Tensor | None = None) -> dict[str, Any]:
+        real, fake = self._features, self.classifier.features(images)
+        logits = self.classifier.logits(fake)
+        labels = self.classifier.labels[logits.argmax(1)]
+        same = min(len(real), len(fake), NEIGHBOUR_IMAGES)
+        precision, recall = precision_recall(real[:same], fake[:same])
+        counts = {str(c): int((labels == c).sum()) for c in self.classes}
+        rows = to_pixels(images).flatten(1).cpu().numpy()
+        agreement = {}
+        if asked is not None:
+            agreement = {"agreement": float((labels == asked.to(labels)).double().mean())}
+        return {
+            "n_images": len(images),
+            "n_reference": len(real),
+            "kid": kid(real, fake),
+            "fid": frechet(self._real, gaussian(fake)),
+            "fid_interval": frechet_interval(self._real, fake),
+            **{
+                name: frechet(self._real_in[name], gaussian(extract(images)))
+                for name, extract in self._extractors.items()
+            },
+            "inception_score": inception_score(logits),
+            "confidence": confidence(logits),
+            "precision": precision,
+            "recall": recall,
+            "unread": 1 - sum(counts.values()) / len(images),
+            "balance": class_balance(labels, self.classes),
+            "counts": counts,
+            "distinct": len({row.tobytes() for row in rows}),
+            "nearest_train": float(near.distances[:, 0].median()),
+            "copies": copied(near.distances),
+            "nearer_than_held_out": nearer(near.distances[:, 0], self._near.distances[:, 0]),
+            **agreement,
+        }
 
 
 def check_scorable(train_set: ImageSet, test_set: ImageSet, classes: Sequence[int]) -> None:
@@ -210,10 +205,12 @@ def score_generated(
     classes: Sequence[int],
     device: str | torch.device,
     asked: Tensor | None = None,
-) -> dict[str, Any]:
-    """Return the scores of generated images and of held-out images, for scores.json.
+    inception: nn.Module | None = None,
+) -> tuple[dict[str, Any], Tensor]:
+    """Score generated images and held-out images against the training images of `classes`.
 
-    Both are scored against the training images of `classes`; see `score_images`.
+    Returns the scores for scores.json, see `ImageScorer.score`, and the generated images that are
+    nearest to training images beside these, see `ImageScorer.closest`.
 
     Args:
         images: generated images [n, C, H, W] in [-1, 1].
@@ -221,49 +218,24 @@ def score_generated(
         classes: labels that the run learned.
         device: device of the classifier.
         asked: labels [n] that the generated images were drawn with; default none.
+        inception: network of `fid_inception`; default none.
     """
     classifier = load_classifier(train_set, test_set, device=device)
-    reference = shuffled(train_set.only(classes).images)
-    held_out = test_set.only(classes).images
-    return {
+    train, held_out = (part.only(classes).images for part in (train_set, test_set))
+    scorer = ImageScorer(train, held_out, classifier, classes=classes, inception=inception)
+    generated, near = scorer.score(images, asked=asked)
+    scores = {
         "data": train_set.provenance,
         "features": (
             f"{N_FEATURES} features of a {train_set.name} classifier, "
             f"{classifier.accuracy:.1%} right"
         ),
-        "fid_reliable": min(len(images), len(held_out)) >= FID_RELIABLE_FROM,
-        "generated": score_images(images, reference, classifier, classes=classes, asked=asked),
-        "held_out_real": score_images(held_out, reference, classifier, classes=classes),
+        "classifier_accuracy": classifier.accuracy,
+        "fid_reliable": min(len(images), len(scorer.held_out)) >= FID_RELIABLE_FROM,
+        "generated": generated,
+        "held_out_real": scorer.score_held_out(),
     }
-
-
-def choose_sequence(images: Tensor, classifier: Classifier, digits: Sequence[int]) -> list[int]:
-    """Return the indices of images that the classifier labels as `digits`, in that order.
-
-    Each image is used once. Images of which the classifier is most certain come first.
-
-    Args:
-        images: [N, C, H, W] in [-1, 1].
-        classifier: classifier of the data set.
-        digits: labels, with repetitions.
-
-    Raises:
-        ValueError: too few images have the label of a digit.
-    """
-    certainty, place = classifier.logits(classifier.features(images)).softmax(1).max(1)  # [N], [N]
-    labels = classifier.labels[place]
-    order = certainty.argsort(descending=True)
-    found = {digit: iter(order[labels[order] == digit].tolist()) for digit in digits}
-    chosen = [next(found[digit], None) for digit in digits]
-    missing = [digit for digit, index in zip(digits, chosen, strict=True) if index is None]
-    if missing:
-        n_found = int((labels == missing[0]).sum())
-        raise ValueError(
-            f"`sequence` {' '.join(map(str, digits))} needs {list(digits).count(missing[0])} "
-            f"images classified as {missing[0]}, but {n_found} of {len(images)} draws are; "
-            "nothing was written"
-        )
-    return [index for index in chosen if index is not None]
+    return scores, scorer.closest(images, near)
 
 
 def scores_table(scores: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -271,21 +243,29 @@ def scores_table(scores: dict[str, Any]) -> list[tuple[str, str, str]]:
     generated, real = scores["generated"], scores["held_out_real"]
     reliable = scores["fid_reliable"]
     names = [
-        *(("fid", "kid") if reliable else ("kid", "fid")),
+        *(("fid", "fid_interval", "kid") if reliable else ("kid", "fid", "fid_interval")),
+        "pixel_frechet",
+        "fid_inception",
         "inception_score",
+        "confidence",
         "precision",
         "recall",
         "unread",
         "balance",
+        "nearest_train",
+        "copies",
+        "nearer_than_held_out",
         "distinct",
         "n_images",
         "n_reference",
     ]
     notes = {} if reliable else {"fid": " (unreliable: too few images)"}
     if generated["n_images"] != real["n_images"]:
-        notes["n_images"] = " (fid, precision and recall of other numbers are not comparable)"
+        notes["n_images"] = " (fewer raise fid, pixel_frechet)"
     rows = [
-        (name + notes.get(name, ""), _short(generated[name]), _short(real[name])) for name in names
+        (name + notes.get(name, ""), _short(generated[name]), _short(real[name]))
+        for name in names
+        if name in generated
     ]
     if "agreement" in generated:
         rows.append(("agreement with the circuit's label", _short(generated["agreement"]), ""))
@@ -298,5 +278,7 @@ def _counts(side: dict[str, Any]) -> str:
     return " ".join(f"{label}: {count}" for label, count in side["counts"].items())
 
 
-def _short(value: float) -> str:
+def _short(value: float | list[float]) -> str:
+    if isinstance(value, list):
+        return " to ".join(f"{number:.4g}" for number in value)
     return str(value) if isinstance(value, int) else f"{value:.3f}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from qcaan.gans.associative import FIXED_LATENTS, AssociativeConfig, AssociativeGAN, EpochRecord
 from qcaan.metrics.bits import pair_errors, pair_expectations
@@ -81,23 +82,27 @@ def report_title(config: AssociativeConfig, data_name: str) -> str:
     return f"{title} ({width}, {gates}, {sampler_name(config, config)})"
 
 
-def score_run(run: RunDirectory, gan: AssociativeGAN, n: int) -> dict[str, Any]:
-    """Score n generated images of a run, and held-out real ones, and write scores.json.
+def score_run(
+    run: RunDirectory, gan: AssociativeGAN, n: int, inception: nn.Module | None = None
+) -> dict[str, Any]:
+    """Score n generated images of a run, and held-out real ones; write scores.json.
 
-    See `qcaan.metrics.images.score_images`; `prior` holds the distances of the prior to the latent
-    bits of the training images, and `qcaan.metrics.bits.pair_errors` across several bases. On a
+    See `qcaan.metrics.images.score_generated`; `prior` holds the distances of the prior to the
+    latent bits of the training images, and `qcaan.metrics.bits.pair_errors` across several bases.
+    The picture neighbours.png is written too; see `qcaan.runs.pictures.save_neighbours`. On a
     device, the images are jobs that may be paid for.
     """
     train_set, test_set = load_data(run, gan.config.data_root)
     digits = gan.config.digits
     images, samples = gan.generate(n)
-    scores = score_generated(
+    scores, closest = score_generated(
         images,
         train_set,
         test_set,
         classes=digits,
         device=gan.device,
         asked=gan.labels_of(samples),
+        inception=inception,
     )
     chosen = train_set.only(digits).to(gan.device)
     bits = gan.prior_bits(chosen.images, chosen.labels)
@@ -108,5 +113,6 @@ def score_run(run: RunDirectory, gan: AssociativeGAN, n: int) -> dict[str, Any]:
             pair_expectations(part[:, gan.prior.code.n_bits :].cpu()) for part in (samples, bits)
         )
         _, scores["prior"]["pair_error_across"] = pair_errors(drawn, wanted, gan.prior.n_bases)
+    pictures.save_neighbours(run, closest)
     run.save_scores(scores, gan.epoch)
     return scores

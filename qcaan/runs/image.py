@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qcaan.gans.image.config import ImageConfig
 from qcaan.gans.image.gan import ImageGAN, train
@@ -109,15 +109,24 @@ def report_title(config: ImageConfig, data_name: str) -> str:
     )
 
 
-def score_run(run: RunDirectory, gan: ImageGAN, n: int) -> dict[str, Any]:
-    """Score n generated images of a run, and held-out real ones, and write scores.json.
+def score_run(
+    run: RunDirectory, gan: ImageGAN, n: int, inception: nn.Module | None = None
+) -> dict[str, Any]:
+    """Score n generated images of a run, and held-out real ones; write scores.json.
 
-    See `qcaan.metrics.images.score_images`. On a device, the images are jobs that may be paid for.
+    See `qcaan.metrics.images.score_generated`. The picture neighbours.png is written too; see
+    `qcaan.runs.pictures.save_neighbours`. On a device, the images are jobs that may be paid for.
     """
     train_set, test_set = load_data(run, gan.config.data_root)
     images, _ = gan.generate(n)
-    scores = score_generated(
-        images, train_set, test_set, classes=gan.config.digits, device=gan.device
+    scores, closest = score_generated(
+        images,
+        train_set,
+        test_set,
+        classes=gan.config.digits,
+        device=gan.device,
+        inception=inception,
     )
+    pictures.save_neighbours(run, closest)
     run.save_scores(scores, gan.epoch)
     return scores

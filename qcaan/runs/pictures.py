@@ -90,6 +90,17 @@ def save_strip(path: Path, images: Tensor) -> None:
         save_picture(path, grid(images, n_columns=len(images), scale=4))
 
 
+def save_neighbours(run: RunDirectory, pairs: Tensor) -> None:
+    """Write the run's neighbours.png: generated images above their nearest training images.
+
+    Args:
+        run: directory of the run.
+        pairs: images [2, k, C, H, W] in [-1, 1]; see `qcaan.metrics.images.ImageScorer.closest`.
+    """
+    picture = grid(pairs.flatten(0, 1), n_columns=pairs.shape[1], scale=4)
+    save_picture(run.path / "neighbours.png", picture)
+
+
 def progress_gif(run: RunDirectory) -> Path:
     """Make the run's `progress.gif`, the images of fixed latents with one frame for each epoch."""
     import imageio.v3 as iio

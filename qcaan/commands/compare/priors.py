@@ -22,8 +22,8 @@ from qcaan.commands.compare.cells import (
 from qcaan.data.images import ImageSet, load_splits
 from qcaan.files import write_csv, write_json, write_text
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
-from qcaan.metrics.classifier import Classifier, load_classifier
-from qcaan.metrics.images import check_scorable, score_images, shuffled
+from qcaan.metrics.classifier import load_classifier
+from qcaan.metrics.images import ImageScorer, check_scorable
 from qcaan.priors.make import make_prior
 from qcaan.runs import reports
 from qcaan.runs.session import announce_data, console
@@ -78,7 +78,10 @@ CELLS |= {
 }
 # share of images with the label that they were asked for, of priors with labels
 _AGREEMENT = "agreement"
-SCORES = ("fid", "kid", "inception_score", "precision", "recall", "unread", "distinct", "seconds")
+SCORES = (
+    *("fid", "kid", "pixel_frechet", "inception_score", "confidence", "precision", "recall"),
+    *("unread", "copies", "nearer_than_held_out", "distinct", "seconds"),
+)
 _DISTANCES = ("kl", "kl_product", "nll", "nll_product", "nll_tree")
 
 
@@ -154,11 +157,10 @@ def main(
     open_folder(out, options)
 
     classifier = load_classifier(everything, held_out, device=where)
-    reference = shuffled(train_set.images)
+    scorer = ImageScorer(train_set.images, test_set.images, classifier, classes=digits)
     real_path = cell_path(out, "real")
     if not real_path.is_file():
-        scores = score_images(test_set.images, reference, classifier, classes=digits)
-        write_json(real_path, scores)
+        write_json(real_path, scorer.score_held_out())
     for seed in seeds:
         for name in priors:
             path = cell_path(out, f"{name} seed {seed}")
@@ -166,7 +168,7 @@ def main(
                 continue
             config = replace(base, seed=seed, **CELLS[name])
             start = time.perf_counter()
-            result = _train_and_score(config, train_set, reference, classifier, images, where)
+            result = _train_and_score(config, train_set, scorer, images, where)
             write_json(path, {"prior": name, "seed": seed, **result})
             shown = result.get("collapsed")
             shown = shown or f"FID {result['fid']:.2f}, recall {result['recall']:.2f}"
@@ -182,8 +184,7 @@ def _check_prior(config: AssociativeConfig) -> None:
 def _train_and_score(
     config: AssociativeConfig,
     train_set: ImageSet,
-    reference: torch.Tensor,
-    classifier: Classifier,
+    scorer: ImageScorer,
     n_images: int,
     device: torch.device,
 ) -> dict[str, Any]:
@@ -198,8 +199,7 @@ def _train_and_score(
         return {"collapsed": str(error)}
     seconds = time.perf_counter() - start
     drawn, samples = gan.generate(n_images)
-    asked = gan.labels_of(samples)
-    scores = score_images(drawn, reference, classifier, classes=config.digits, asked=asked)
+    scores, _ = scorer.score(drawn, asked=gan.labels_of(samples))
     distances = {key: getattr(fits[-1], key) for key in _DISTANCES}
     return {
         **scores,
@@ -234,7 +234,9 @@ def _markdown_table(cells: Sequence[dict[str, Any]], real: dict[str, Any]) -> st
         if n_cells:
             finished = _finished(cells, name)
             lost = f" of {n_cells} (others collapsed)" if len(finished) < n_cells else ""
-            spreads = [mean_and_deviation([cell[score] for cell in finished]) for score in SCORES]
+            # cells of an earlier version lack the newer scores
+            known = ([cell[score] for cell in finished if score in cell] for score in SCORES)
+            spreads = [mean_and_deviation(values) for values in known]
             rows.append([name, f"{len(finished)}{lost}", *spreads])
     found = [f"{real[score]:.3g}" if score in real else "" for score in SCORES]
     rows.append(["held-out real", "", *found])

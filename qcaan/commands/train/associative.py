@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qcaan.checks import whole
+from qcaan.commands.scoring import images_to_score, inception_network
 from qcaan.data.images import load_images
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
 from qcaan.metrics.images import check_scorable, scores_table
@@ -32,7 +32,8 @@ def main(
     out: Path | None = None,
     resume: bool = False,
     dry_run: bool = False,
-    eval_images: int = 3000,
+    eval_images: int | None = None,
+    inception_weights: Path | None = None,
 ) -> None:
     """Train a quantum circuit associative adversarial network, and score it.
 
@@ -42,11 +43,16 @@ def main(
         resume: Continue an unfinished run. --epochs may be raised; everything else must be as
             it was.
         dry_run: Check everything, print what the run would ask of a device, and write nothing.
-        eval_images: Number of generated images to score at the end; 0 for no scores.
+        eval_images: Number of generated images to score at the end; 0 for no scores. Default:
+            10000, or 3000 if a device draws them.
+        inception_weights: File of weights of the Inception network, for FID as others quote it:
+            pt_inception-2015-12-05-6726825d.pth of pytorch-fid. It needs the extra inception.
+            Default: no such score.
     """
-    if eval_images:
-        whole("eval_images", eval_images, 2)
+    scored = eval_images != 0
+    n_scored = images_to_score("eval_images", eval_images, config.sampler) if scored else 0
     device = pick_device(config.device)
+    inception = inception_network(inception_weights, n_scored, device)
     run = RunDirectory(out or Path("runs") / "".join(map(str, config.digits)))
     run.check(resume=resume)
     journal = Journal(run.jobs_path)
@@ -57,7 +63,7 @@ def main(
     )
     data = load_images(config.data, root=config.data_root)
     train_set = data.only(config.digits)
-    if eval_images:
+    if scored:
         test_set = load_images(data.name, root=config.data_root, split="test")
         check_scorable(data, test_set, config.digits)
     config = config.resolved(len(train_set.images))
@@ -65,7 +71,7 @@ def main(
     announce_data(data.provenance, stands_in=data.stands_in)
     for summary in prior.fit_summaries:
         console.print(f"fits: {summary}")
-    plan = plan_run(config, samplers, eval_images)
+    plan = plan_run(config, samplers, n_scored)
     announce_plan(plan, config, config.epochs, dry_run=dry_run)
     if dry_run:
         return
@@ -73,7 +79,7 @@ def main(
     with run:
         channels, height, width = train_set.images.shape[1:]
         gan = AssociativeGAN(config, (channels, height, width), device, make_sampler=samplers)
-        facts, scored = train_set.facts, eval_images > 0
+        facts = train_set.facts
         results = ["report.png", "progress.gif", *(["scores.json"] if scored else [])]
         if not start_or_resume(
             run, "associative", gan, data=facts, journal=journal, resume=resume, results=results
@@ -105,7 +111,7 @@ def main(
         )
         if scored:
             with explain_stop(lambda: gan.epoch):
-                scores = score_run(run, gan, eval_images)
+                scores = score_run(run, gan, n_scored, inception)
             print_scores(scores_table(scores), f"scores of {run.path} ({scores['features']})")
         if failed:
             raise failed

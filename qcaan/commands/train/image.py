@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from qcaan.checks import whole
 from qcaan.commands.arguments import Presets
+from qcaan.commands.scoring import images_to_score, inception_network
 from qcaan.data.images import load_images
 from qcaan.gans.image.config import PRESETS, ImageConfig, PresetName
 from qcaan.gans.image.gan import ImageGAN, train
@@ -35,7 +35,8 @@ def main(
     out: Path | None = None,
     resume: bool = False,
     dry_run: bool = False,
-    eval_images: int = 3000,
+    eval_images: int | None = None,
+    inception_weights: Path | None = None,
 ) -> None:
     """Train a circuit and a small decoder to draw images, and score them.
 
@@ -47,32 +48,37 @@ def main(
         resume: Continue an unfinished run. --epochs may be raised; everything else must be as
             it was.
         dry_run: Check everything, print what the run would ask of a device, and write nothing.
-        eval_images: Number of generated images to score at the end; 0 for no scores.
+        eval_images: Number of generated images to score at the end; 0 for no scores. Default:
+            10000, or 3000 if a device draws them.
+        inception_weights: File of weights of the Inception network, for FID as others quote it:
+            pt_inception-2015-12-05-6726825d.pth of pytorch-fid. It needs the extra inception.
+            Default: no such score.
     """
-    if eval_images:
-        whole("eval_images", eval_images, 2)
+    scored = eval_images != 0
+    n_scored = images_to_score("eval_images", eval_images, config.sampler) if scored else 0
     device = pick_device(config.device)
+    inception = inception_network(inception_weights, n_scored, device)
     run = RunDirectory(out or Path("runs") / f"image-{''.join(map(str, config.digits))}")
     run.check(resume=resume)
     journal = Journal(run.jobs_path)
     samplers = SamplerFactory(config, journal)
     data = load_images(config.data, root=config.data_root)
     train_set = data.only(config.digits)
-    if eval_images:
+    if scored:
         test_set = load_images(data.name, root=config.data_root, split="test")
         check_scorable(data, test_set, config.digits)
     config = config.resolved(len(train_set.images))
     channels, height, width = train_set.images.shape[1:]
     image_shape = channels, height, width
     announce_data(data.provenance, stands_in=data.stands_in)
-    plan = plan_run(config, samplers, eval_images, image_shape=image_shape)
+    plan = plan_run(config, samplers, n_scored, image_shape=image_shape)
     announce_plan(plan, config, config.epochs, dry_run=dry_run)
     if dry_run:
         return
 
     with run:
         gan = ImageGAN(config, image_shape, device, make_sampler=samplers)
-        facts, scored = train_set.facts, eval_images > 0
+        facts = train_set.facts
         results = ["report.png", "progress.gif", *(["scores.json"] if scored else [])]
         if not start_or_resume(
             run, "image", gan, data=facts, journal=journal, resume=resume, results=results
@@ -104,7 +110,7 @@ def main(
         failed = make_pictures(lambda: pictures.progress_gif(run), save_report)
         if scored:
             with explain_stop(lambda: gan.epoch):
-                scores = score_run(run, gan, eval_images)
+                scores = score_run(run, gan, n_scored, inception)
             print_scores(scores_table(scores), f"scores of {run.path} ({scores['features']})")
         if failed:
             raise failed
