@@ -1,6 +1,7 @@
 """Networks that the systems share: the DCGAN pair, and a network over points.
 
-The discriminator mirrors the generator layer by layer (Radford et al., arXiv:1511.06434).
+The discriminator mirrors the generator layer by layer (Radford et al., arXiv:1511.06434), and may
+look closer at its coarsest feature map.
 """
 
 from __future__ import annotations
@@ -86,10 +87,18 @@ class Discriminator(nn.Module):
         image_shape: shape (C, H, W) of the images, 28x28 or 32x32.
         width: number of channels of the finest feature map.
         skip: whether the logit also sees the wide layer before the latent layer.
+        refine: number of 3x3 convolutions of the coarsest feature map that keep its size, before
+            one that halves it and doubles its channels. 0 for neither, as in DCGAN.
     """
 
     def __init__(
-        self, dim: int, image_shape: tuple[int, int, int], width: int, *, skip: bool
+        self,
+        dim: int,
+        image_shape: tuple[int, int, int],
+        width: int,
+        *,
+        skip: bool,
+        refine: int = 0,
     ) -> None:
         super().__init__()
         dim = whole("dim", dim)
@@ -97,11 +106,18 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         for (c_in, _, _), (c_out, _, _) in pairwise(stages):
             layers += [nn.Conv2d(c_in, c_out, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-        channels, height, side = stages[-1]
+        channels, height, _ = stages[-1]
+        for _ in range(whole("refine", refine, 0)):
+            layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(0.2)]
+        if refine:
+            layers += [nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1)]
+            layers += [nn.LeakyReLU(0.2)]
+            channels, height = 2 * channels, height // 2
+        wide = channels * height**2
         self.trunk = nn.Sequential(*layers, nn.Flatten())
-        self.to_latent = nn.Sequential(nn.Linear(channels * height * side, dim), nn.Tanh())
+        self.to_latent = nn.Sequential(nn.Linear(wide, dim), nn.Tanh())
         self.head = nn.Linear(dim, 1)
-        self.skip = nn.Linear(channels * height * side, 1) if skip else None
+        self.skip = nn.Linear(wide, 1) if skip else None
         self.apply(_init_dcgan)
         self.to(memory_format=torch.channels_last)
 

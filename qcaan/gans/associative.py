@@ -82,6 +82,10 @@ class AssociativeNetworksOptions:
 
     width: int = 48
     """Number of channels of the finest feature map."""
+    refine: int = 1
+    """Number of convolutions of the discriminator that keep the size of its coarsest feature map,
+    before one that halves it; 0 for neither, as in DCGAN. A discriminator that sees more teaches
+    the generator more."""
     latent: Latent = "inverse"
     """Place of the latent layer. bottleneck: the logit sees it alone; skip: the logit also sees
     the layer before it; inverse: skip, and the latent layer learns to read off a generated image
@@ -119,6 +123,7 @@ class AssociativeConfig(
                 whole(name, getattr(self, name))
         whole("lr_half_steps", self.lr_half_steps)
         whole("width", self.width)
+        whole("refine", self.refine, 0)
         whole("batch_size", self.batch_size, 2)  # batch normalisation needs two
         number("lr", self.lr, above=0, below=1)
         number("associative_weight", self.associative_weight, least=0)
@@ -195,7 +200,9 @@ class AssociativeGAN(nn.Module):
                 self.prior.latent_dim, image_shape, config.width, mix=self.prior.n_bases > 1
             )
             skip = config.latent != "bottleneck"
-            self.discriminator = Discriminator(self.prior.dim, image_shape, config.width, skip=skip)
+            self.discriminator = Discriminator(
+                self.prior.dim, image_shape, config.width, skip=skip, refine=config.refine
+            )
             self.average = EMA(self.generator)
             self.register_buffer("fixed_latents", torch.zeros(FIXED_LATENTS, self.prior.latent_dim))
         self.to(self.device)
