@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 import pytest
@@ -22,6 +23,10 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def images():
     return load_images("digits8x8", classes=(3, 7)).images
+
+
+# what networks of four channels learn in seconds
+PLAIN = {"dither": 0.0, "lr": 2e-3, "augment": "none", "refine": 0}
 
 
 def toy(**options):
@@ -69,12 +74,30 @@ def test_training_moves_every_weight_and_the_average_follows(images):
 
 
 def test_the_latent_layer_learns_to_read_the_bits_a_picture_was_drawn_from(images):
-    gan = toy(epochs=1, steps_per_epoch=150, prior="bernoulli", latent_dim=4, dither=0.0, lr=2e-3)
+    gan = toy(epochs=1, steps_per_epoch=150, prior="bernoulli", latent_dim=4, **PLAIN)
     list(train(gan, images))
     gan.eval()
     bits = gan.prior.sample(400)
     read = gan.discriminator.latent(gan.generator(gan.prior.embed(bits))) > 0
     assert (read == bits.bool()).float().mean() > 0.8
+
+
+def test_few_images_are_augmented_and_many_are_not():
+    config = AssociativeConfig()
+    assert config.resolved(1125).augment == "cut"
+    assert config.resolved(18_345).augment == "none"
+    assert AssociativeConfig(augment="shift").resolved(18_345).augment == "shift"
+    assert config.resolved(1125).epochs == math.ceil(2860 / 140)
+
+
+def test_the_discriminator_sees_changed_images_and_the_generator_draws_whole_ones(images):
+    gan = toy(augment="cut", epochs=1)
+    seen = []
+    gan.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    list(train(gan, images))
+    black = torch.stack([(batch == -1).double().mean() for batch in seen])
+    assert len(seen) == 3 * 4 and (black > 0.05).all()
+    assert (gan.generate(20)[0] > -1).all()
 
 
 def test_losses_that_are_not_finite_stop_it(images):
@@ -154,7 +177,15 @@ class TestPrompt:
         assert set(gan.prior.code.of(gan.generate(50)[1].long()).tolist()) == {3, 7}
 
     def test_the_discriminator_learns_to_tell_the_label(self, images):
-        gan = toy(prompt=True, digits=(3, 7), epochs=1, steps_per_epoch=60, prior="product")
+        gan = toy(
+            prompt=True,
+            digits=(3, 7),
+            epochs=1,
+            steps_per_epoch=60,
+            prior="product",
+            augment="none",
+            refine=0,
+        )
         list(train(gan, images, self.LABELS))
         told = gan.discriminator.latent(images)[:, 0] > 0
         assert (told == (self.LABELS == 7)).double().mean() > 0.95

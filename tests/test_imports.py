@@ -19,6 +19,7 @@ IMPORTS = {
     "spectra": {"bits"},
     "optimizers": {"bits", "spectra"},
     "data": {"checks", "files"},
+    "augment": {"randomness"},
     "losses": {"bits"},
     "networks": {"checks"},
     "samplers": {"checks", "files"},
@@ -26,7 +27,7 @@ IMPORTS = {
     "circuits": {"bits", "checks", "samplers"},
     "metrics": {"bits", "data", "files", "randomness", "training"},
     "priors": {"bits", "checks", "circuits", "losses", "optimizers", "samplers", "training"},
-    "gans": {
+    "gans": {"augment", 
         "checks", "circuits", "data", "files", "losses", "metrics", "networks",
         "priors", "randomness", "samplers", "training",
     },

@@ -36,6 +36,21 @@ def test_discriminator_mirrors_the_generator_layer_by_layer(shape):
     assert torch.equal(discriminator.latent(images), features)
 
 
+@pytest.mark.parametrize(("shape", "wide"), [((1, 28, 28), (32, 3, 3)), ((3, 32, 32), (64, 2, 2))])
+def test_a_discriminator_that_refines_has_more_layers_of_its_coarsest_map(shape, wide):
+    discriminator = Discriminator(5, shape, 8, skip=True, refine=2)
+    plain = Discriminator(5, shape, 8, skip=True)
+    convolutions = [
+        [layer for layer in each.trunk if isinstance(layer, nn.Conv2d)]
+        for each in (plain, discriminator)
+    ]
+    assert len(convolutions[1]) == len(convolutions[0]) + 3
+    assert [layer.stride for layer in convolutions[1][-3:]] == [(1, 1), (1, 1), (2, 2)]
+    assert discriminator.trunk[:-1](torch.zeros(2, *shape)).shape == (2, *wide)
+    logits, features = discriminator(torch.zeros(2, *shape))
+    assert logits.shape == (2,) and features.shape == (2, 5)
+
+
 def test_without_skip_the_logit_sees_the_latent_layer_alone():
     discriminator = Discriminator(4, (1, 28, 28), 8, skip=False)
     nn.init.zeros_(discriminator.to_latent[0].weight)
