@@ -9,7 +9,8 @@ Systems, each with its configuration, its networks, and a function that trains a
 - hybrid WGAN-GP QGAN: `WassersteinConfig`, `WassersteinGAN`, `train_wasserstein`
 - QGAN of distributions: `DistributionConfig`, `QGAN`, `train_distribution`
 
-Runs on disk: `load_run`, `Run`. Data: `load_images`, `ImageSet`, `load_samples`.
+Runs on disk: `load_run`, `Run`. Ready-made models: `from_pretrained`, `Pretrained`, `push_to_hub`.
+Data: `load_images`, `ImageSet`, `load_samples`.
 
 Priors: `Prior`, `FitReport`, `QCBM`, `IQP`, `Shuffled`, `Gaussian`, `Bernoulli`, `Product`,
 `ChowLiu`, `Histogram`, `PerLabel`, `RBM`, `QBM`. Circuits: `Ansatz`, `make_ansatz`, `QuantumLayer`,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from qcaan.priors.shuffled import Shuffled
     from qcaan.priors.tree import ChowLiu
     from qcaan.runs.loading import Run, load_run
+    from qcaan.runs.pretrained import Pretrained, from_pretrained, push_to_hub
     from qcaan.samplers.names import make_sampler
 
 __version__ = version("qcaan")
@@ -77,6 +79,9 @@ _PLACES = {
     "train_distribution": "gans.distribution.qgan:train",
     "load_run": "runs.loading",
     "Run": "runs.loading",
+    "from_pretrained": "runs.pretrained",
+    "Pretrained": "runs.pretrained",
+    "push_to_hub": "runs.pretrained",
     "load_images": "data.images",
     "ImageSet": "data.images",
     "load_samples": "data.samples",
@@ -117,6 +122,9 @@ __all__ = [  # noqa: RUF022  in groups, not sorted
     # runs and data
     "load_run",
     "Run",
+    "from_pretrained",
+    "Pretrained",
+    "push_to_hub",
     "load_images",
     "ImageSet",
     "load_samples",

@@ -1,4 +1,4 @@
-"""`qcaan generate`: draw from a run: a grid of images, a sequence of digits, or an array."""
+"""`qcaan generate`: draw from a run or a ready-made model: a grid, a sequence, or an array."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from qcaan.metrics.classifier import Classifier, choose_sequence, load_classifie
 from qcaan.runs import pictures
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.loading import IMAGE_SYSTEMS, Run, load_run
+from qcaan.runs.pretrained import Pretrained, from_pretrained
 from qcaan.runs.restoring import load_data
 from qcaan.runs.session import announce_draws, console
 
 
 def main(
-    path: tyro.conf.Positional[Path],
+    path: tyro.conf.Positional[Path | None] = None,
+    pretrained: str | None = None,
     n: int | None = None,
     sequence: tuple[int, ...] = (),
     out: Path | None = None,
@@ -34,12 +36,15 @@ def main(
     max_cost: float | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Draw images from a run on images, or samples from a run on real numbers.
+    """Draw images from a run on images or a ready-made model, or samples from other runs.
 
-    If the run uses a device, the draws are jobs that may be paid for.
+    If a run uses a device, the draws are jobs that may be paid for. A model asks no device.
 
     Args:
-        path: Directory of the run.
+        path: Directory of the run, unless --pretrained names a model.
+        pretrained: Ready-made model to draw from instead of a run: mnist-379, which ships with
+            qcaan; the folder of a model; or ORGANISATION/NAME on the Hugging Face hub, with the
+            extra hub.
         n: Number of draws, at most 10,000 for a picture. Default: 64 images; 1000 with --sequence,
             which chooses among them or measures the agreement by them, and for runs on real
             numbers.
@@ -47,7 +52,8 @@ def main(
             the console says how often the data set's classifier agrees. Other runs draw until the
             classifier labels a draw as each of them.
         out: Path of the picture, a .png file; with --sequence also a .gif file, which shows the
-            digits in turn. Default: grid.png or sequence.png in the run's directory.
+            digits in turn. Default: grid.png or sequence.png in the run's directory, or here for a
+            model.
         npz: Path of an .npz file for the draws. It holds `images` (uint8 [n, H, W] or
             [n, H, W, 3]) and the inputs that they were drawn from: `bits` (uint8 [n, n_bits]),
             `latents` (float32) of a prior without bits, `noise` (float32) of an image QGAN, or its
@@ -67,7 +73,9 @@ def main(
     if n is not None:
         whole("n", n)
     check_seed(seed)
-    system = RunDirectory(path).config()["system"]
+    if (path is None) == (pretrained is None):
+        raise ValueError("name either the directory of a run, or a model by --pretrained")
+    system = "associative" if path is None else RunDirectory(path).config()["system"]
     draws_images = system in IMAGE_SYSTEMS
     if not draws_images and (sequence or out or not npz):
         raise ValueError(
@@ -75,7 +83,7 @@ def main(
             "file for its samples by --npz, and leave out --out and --sequence"
         )
     if draws_images and out is None and (sequence or not npz):
-        out = path / ("sequence.png" if sequence else "grid.png")
+        out = (path or Path()) / ("sequence.png" if sequence else "grid.png")
     _check_target("out", out, (".png", ".gif") if sequence else (".png",))
     _check_target("npz", npz, (".npz",))
     if out is not None and not sequence and n is not None and n > pictures.MOST_IMAGES:
@@ -84,7 +92,14 @@ def main(
             "name an .npz file by --npz, and no picture"
         )
     n = n or (64 if draws_images and not sequence else 1000)
+    if pretrained is not None:
+        model = from_pretrained(pretrained, seed=seed, device=device)
+        if not dry_run:
+            images, inputs = _draw_from_model(model, sequence, n)
+            _write_images(images, inputs, model.gan.drawn_from, sequence, out, npz)
+        return
 
+    assert path is not None
     run = load_run(
         path,
         seed=seed,
@@ -94,9 +109,8 @@ def main(
         max_shots=max_shots,
         max_cost=max_cost,
     )
-    if sequence and (missing := set(sequence) - set(run.gan.config.digits)):
-        known = " ".join(map(str, run.gan.config.digits))
-        raise ValueError(f"`sequence` must hold digits of the run, {known}, got {min(missing)}")
+    if sequence:
+        _check_digits(sequence, run.gan.config.digits)
     prompted = bool(sequence and run.labels)
     if not prompted:
         announce_draws(run, n, dry_run=dry_run)
@@ -119,9 +133,20 @@ def main(
         if sequence:
             chosen = choose_sequence(images, classifier, sequence)
             images, inputs = images[chosen], inputs[chosen]
-    if sequence:
-        for digit, values in zip(sequence, inputs.tolist(), strict=True):
-            console.print(f"{digit} <- {' '.join(f'{value:g}' for value in values)}")
+    _write_images(images, inputs, run.gan.drawn_from, sequence, out, npz)
+
+
+def _write_images(
+    images: Tensor,
+    inputs: Tensor,
+    kind: str,
+    sequence: Sequence[int],
+    out: Path | None,
+    npz: Path | None,
+) -> None:
+    """Write images and the inputs of a kind that they were drawn from, and say where."""
+    for digit, values in zip(sequence, inputs.tolist() if sequence else (), strict=True):
+        console.print(f"{digit} <- {' '.join(f'{value:g}' for value in values)}")
     if out:
         if sequence:
             pictures.save_strip(out, images)
@@ -129,10 +154,41 @@ def main(
             pictures.save_picture(out, pictures.grid(images))
         console.print(f"wrote {out}")
     if npz:
-        kind, values = run.gan.drawn_from, inputs.numpy()
+        values = inputs.numpy()
         values = values.astype(np.uint8) if kind == "bits" else values
         write_arrays(npz, {"images": pictures.channels_last(images), kind: values})
         console.print(f"wrote {npz}")
+
+
+def _draw_from_model(model: Pretrained, sequence: Sequence[int], n: int) -> tuple[Tensor, Tensor]:
+    """Draw n images of a ready-made model, or those of a sequence by their labels.
+
+    Raises:
+        ValueError: the model has no labels, or not all of the sequence.
+    """
+    if not sequence:
+        return model.generate(n)
+    if not model.labels:
+        raise ValueError(
+            "`sequence` asks for labels, and this model has none; draw from its run instead"
+        )
+    _check_digits(sequence, model.labels)
+    agreement = model.scores.get("generated", {}).get("agreement")
+    if agreement is not None:
+        console.print(
+            f"recorded with the model: a classifier agrees with the label of {agreement:.1%} of "
+            "its digits"
+        )
+    images, bits = zip(*(model.generate(1, label=digit) for digit in sequence), strict=True)
+    return torch.cat(images), torch.cat(bits)
+
+
+def _check_digits(sequence: Sequence[int], known: Sequence[int]) -> None:
+    if missing := set(sequence) - set(known):
+        raise ValueError(
+            f"`sequence` must hold digits of the run, {' '.join(map(str, known))}, got "
+            f"{min(missing)}"
+        )
 
 
 def _draw_prompted(

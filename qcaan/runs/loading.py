@@ -74,6 +74,13 @@ class Run:
         drawn = self.gan.generate(n)
         return torch.from_numpy(drawn) if isinstance(drawn, np.ndarray) else drawn
 
+    def save_pretrained(self, path: str | Path) -> Path:
+        """Save a ready-made model; see `qcaan.runs.pretrained.save_pretrained`."""
+        # here, since it imports this module
+        from qcaan.runs.pretrained import save_pretrained
+
+        return save_pretrained(self, path)
+
     def plan(self, n: int, *, scores: bool = False) -> Plan | None:
         """Plan the device jobs of n draws. Nothing is submitted.
 

@@ -1,0 +1,318 @@
+"""Ready-made models: what a finished run needs to draw, in a folder that can be given away.
+
+A model holds the averaged generator and the prior with its angles and its bank of shots. It has no
+discriminator and no optimisers, so it cannot be trained further. Weights are stored as safetensors,
+which hold no code.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from qiskit.primitives import BaseSamplerV2
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from qcaan.checks import check_seed, path_of, whole
+from qcaan.files import (
+    atomic_write,
+    check_new_folder,
+    new_folder,
+    parse_json,
+    write_json,
+    write_text,
+)
+from qcaan.gans.associative import AssociativeConfig, AssociativeGAN
+from qcaan.priors.make import sampler_name
+from qcaan.runs.cards import model_card
+from qcaan.runs.directory import FORMAT, RunDirectory, RunError
+from qcaan.runs.loading import Run
+from qcaan.runs.restoring import read_config
+from qcaan.samplers.names import EXACT, is_ideal
+from qcaan.training import pick_device
+
+WEIGHTS, CARD, SCORES = "model.safetensors", "README.md", "scores.json"
+# a name on the Hugging Face hub
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+# the bits of the bank are stored eight to a byte
+_BANK, _PACKED = "prior.bank", "prior.bank.packed"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A ready-made model.
+
+    Attributes:
+        directory: its folder.
+        gan: the generator and the prior. Its discriminator is untrained.
+        scores: the scores of the run that it comes from; empty if they were not made.
+    """
+
+    directory: RunDirectory
+    gan: AssociativeGAN
+    scores: dict[str, Any]
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Labels that images can be asked for; none if the run learned none."""
+        return self.gan.prior.code.labels
+
+    def generate(self, n: int, *, label: int | None = None) -> tuple[Tensor, Tensor]:
+        """Draw n images.
+
+        Samples of a circuit are drawn with replacement from the shots that the run measured last.
+        Nothing is asked of a device.
+
+        Args:
+            n: number of images.
+            label: label of all images, one of `labels`.
+
+        Returns:
+            The images [n, C, H, W] in [-1, 1] and the samples [n, dim] that they were drawn from,
+            both on the CPU.
+
+        Raises:
+            ValueError: n is not a whole number of at least 1, or the model has no such label.
+        """
+        n = whole("n", n)
+        with self.gan.isolated():
+            samples = self.gan.prior.sample(n, label)
+            latents = self.gan.prior.embed(samples)
+        return self.gan.draw(latents), samples.cpu()
+
+
+class _Closed(BaseSamplerV2):
+    """The sampler of a model, which measures nothing."""
+
+    def run(self, pubs: object, *, shots: int | None = None) -> NoReturn:
+        raise ValueError(
+            "a ready-made model draws from the shots that its run measured, and asks no sampler "
+            "for more; for new shots use the run"
+        )
+
+
+def save_pretrained(run: Run, path: str | Path) -> Path:
+    """Save a QC-AAN's last checkpoint as a ready-made model, and return its folder.
+
+    Args:
+        run: the run.
+        path: a new folder, or an empty one.
+
+    Raises:
+        RunError: the run is of another system, or its prior was never measured.
+        ValueError, OSError: the folder has something in it, or cannot be written.
+    """
+    folder = path_of("path", path)
+    if run.system != "associative":
+        raise RunError(
+            f"{run.directory.path} holds a run of the system {run.system}; ready-made models are "
+            "made of runs of `qcaan train`"
+        )
+    check_new_folder(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} has something in it; name a new folder")
+    gan: AssociativeGAN = run.gan
+    facts = run.directory.config()["data"]
+    name = Path(facts["name"]).name
+    # a model that is given away does not tell the folders of its maker
+    scores = {k: v for k, v in _scores(run.directory.path).items() if k != "data"}
+    config = {**run.directory.options(AssociativeConfig), "data_root": None}
+    # the format is that of runs, so that both are read by the same rules
+    model = {
+        "system": "associative",
+        "format": FORMAT,
+        "qcaan": version("qcaan"),
+        "epoch": gan.epoch,
+        "config": config,
+        "data": {**{k: v for k, v in facts.items() if k != "provenance"}, "name": name},
+    }
+    with new_folder(folder):
+        with atomic_write(folder / WEIGHTS) as buffer:
+            buffer.write(save(_tensors(gan)))
+        write_json(folder / "config.json", model)
+        if scores:
+            write_json(folder / SCORES, scores)
+        write_text(folder / CARD, model_card(model, scores))
+    return folder
+
+
+def from_pretrained(
+    name: str | Path, *, seed: int = 0, device: str = "auto", revision: str | None = None
+) -> Pretrained:
+    """Load a ready-made model.
+
+    Args:
+        name: path of a folder; the name of a model that ships with qcaan, see `shipped`; or
+            ORGANISATION/NAME on the Hugging Face hub, from where it is downloaded and cached.
+        seed: seed of the draws.
+        device: device of the generator: auto, cpu, cuda or cuda:N.
+        revision: branch, tag or commit on the hub. Default: the newest.
+
+    Raises:
+        RunError: there is no such model, or it is damaged.
+        ValueError: the seed or the device is out of range.
+    """
+    check_seed(seed)
+    where = pick_device(device)
+    directory = RunDirectory(_folder(name, revision))
+    config = replace(read_config(directory, AssociativeConfig, None), device=str(where))
+    if directory.config()["system"] != "associative":
+        raise RunError(f"{directory.path}/config.json is not that of a model")
+    if is_ideal(sampler_name(config, config)):
+        # the shots of all ideal engines follow the same distribution, and ours needs no other
+        config = replace(
+            config,
+            sampler=EXACT,
+            train_sampler=None,
+            switch_after_epochs=None,
+            optimizer="auto",
+        )
+    try:
+        shape = directory.fact("image_shape")
+        gan = AssociativeGAN(config, tuple(shape), where, make_sampler=lambda name, rng: _Closed())
+    except (ValueError, TypeError, LookupError, RuntimeError) as error:
+        raise RunError(
+            f"the networks of {directory.path}/config.json cannot be made: {error}"
+        ) from None
+    _load_tensors(gan, directory.path / WEIGHTS)
+    gan.reseed(seed)
+    return Pretrained(directory, gan, _scores(directory.path))
+
+
+def shipped() -> tuple[str, ...]:
+    """Return the names of the models that ship with qcaan."""
+    folder = _shipped_folder()
+    return tuple(sorted(p.name for p in folder.iterdir() if (p / "config.json").is_file()))
+
+
+def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = False) -> str:
+    """Upload the folder of a model to the Hugging Face hub, and return its address.
+
+    The account is that of `hf auth login`, or of the variable HF_TOKEN.
+
+    Args:
+        folder: folder that `save_pretrained` made.
+        repo_id: ORGANISATION/NAME on the hub; it is made if there is none.
+        private: whether a new one is private.
+
+    Raises:
+        RunError: the folder holds no model, or the hub refuses it.
+    """
+    path = path_of("folder", folder)
+    if not (path / WEIGHTS).is_file():
+        raise RunError(f"{path} holds no model: it has no {WEIGHTS}")
+    hub = _hub()
+    try:
+        address = hub.HfApi().create_repo(repo_id, private=private, exist_ok=True)
+        hub.HfApi().upload_folder(repo_id=repo_id, folder_path=path)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RunError(f"the hub did not take {path}: {_first_line(error)}") from None
+    return str(address)
+
+
+def _folder(name: str | Path, revision: str | None) -> Path:
+    """Return the folder of a model: one here, one that ships with qcaan, or one from the hub."""
+    if (path := path_of("name", name)).is_dir():
+        return path
+    if isinstance(name, str) and name in shipped():
+        return _shipped_folder() / name
+    if not (isinstance(name, str) and _HUB_NAME.fullmatch(name)):
+        raise RunError(
+            f"there is no model {name}: it is no folder, and those that ship with qcaan are "
+            f"{', '.join(shipped())}"
+        )
+    hub = _hub()
+    try:
+        return Path(hub.snapshot_download(name, revision=revision))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RunError(f"no model {name} came from the hub: {_first_line(error)}") from None
+
+
+def _shipped_folder() -> Path:
+    return Path(str(files("qcaan"))) / "models"
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise RunError(
+            "models on the Hugging Face hub need the extra `hub`: pip install 'qcaan[hub]'"
+        ) from None
+    return huggingface_hub
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _tensors(gan: AssociativeGAN) -> dict[str, Tensor]:
+    """Return the tensors of the averaged generator and of the prior by their names."""
+    parts = {"generator": gan.average.module.state_dict(), "prior": gan.prior.state_dict()}
+    tensors = {
+        f"{part}.{name}": value.detach().cpu().contiguous()
+        for part, state in parts.items()
+        for name, value in state.items()
+        if isinstance(value, Tensor)  # a random state is no part of a model
+    }
+    if _BANK in tensors:
+        packed = np.packbits(tensors.pop(_BANK).numpy(), axis=1)
+        tensors[_PACKED] = torch.from_numpy(packed)
+    return tensors
+
+
+def _load_tensors(gan: AssociativeGAN, path: Path) -> None:
+    """Load what `_tensors` returned.
+
+    Raises:
+        RunError: the file is missing or damaged, or holds other networks.
+    """
+    if not path.is_file():
+        raise RunError(f"{path.parent} holds no model: it has no {path.name}")
+    try:
+        found = load_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise RunError(f"{path} is damaged: {_first_line(error)}") from None
+    expected = _tensors(gan)
+    if differing := sorted(found.keys() ^ expected.keys()):
+        raise RunError(f"{path} does not hold the networks of config.json: {differing[0]} differs")
+    for name, value in expected.items():
+        if found[name].shape != value.shape or found[name].dtype != value.dtype:
+            raise RunError(
+                f"{path} does not hold the networks of config.json: {name} is {found[name].dtype} "
+                f"{list(found[name].shape)}, and not {value.dtype} {list(value.shape)}"
+            )
+        if value.is_floating_point() and not found[name].isfinite().all():
+            raise RunError(f"{path} is damaged: {name} is not finite")
+    if _PACKED in found:
+        packed = found.pop(_PACKED).numpy()
+        bank = np.unpackbits(packed, axis=1, count=gan.prior.dim)
+        found[_BANK] = torch.from_numpy(bank)
+    for part, module in {"generator": gan.average.module, "prior": gan.prior}.items():
+        prefix = f"{part}."
+        state = {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
+        own = {k: v for k, v in module.state_dict().items() if not isinstance(v, Tensor)}
+        module.load_state_dict({**own, **state})
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    """Return scores.json of a folder; empty if there is none.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    path = folder / SCORES
+    if not path.is_file():
+        return {}
+    scores = parse_json(path.read_bytes())
+    if not isinstance(scores, dict):
+        raise RunError(f"{path} is damaged: it does not hold scores")
+    return scores
