@@ -110,7 +110,7 @@ def test_the_nine_priors_of_the_table_come_first():
 BITS = {"qcbm adam z": 8, "qcbm adam z+o+t": 24, "gaussian": 64, "gaussian unlabelled": 64}
 
 
-@pytest.mark.parametrize("name", [name for name in CELLS if name != "qcbm adam 16 qubits"])
+@pytest.mark.parametrize("name", CELLS)
 def test_every_cell_makes_a_prior_as_wide_as_its_name_says(name):
     config = replace(AssociativeConfig(), **CELLS[name])
     prior = make_prior(config, config, seed=0, labels=config.digits)
