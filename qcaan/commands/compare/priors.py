@@ -115,7 +115,7 @@ def main(
     width: int = AssociativeConfig.width,
     out: Path = Path("runs/compare"),
 ) -> None:
-    """Train and score every prior with every seed, and test their differences seed by seed.
+    """Train and score every prior with every seed, and test their differences.
 
     All options that a prior's name does not change are the defaults of qcaan train: the same
     networks and steps, labels and dither.
