@@ -1,6 +1,6 @@
 """Train and score every prior with the same networks: the same as `qcaan compare priors`.
 
-python scripts/compare_priors.py --seeds 0 1 2 --epochs 4
+python scripts/compare_priors.py --data mnist
 """
 
 import sys

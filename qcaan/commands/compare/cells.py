@@ -1,16 +1,26 @@
-"""The folder of a comparison: its options, and a record of each finished cell, made once."""
+"""The folder of a comparison: its options, and a record of each finished cell, made once.
+
+Several processes may work on one folder.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from qcaan.files import check_new_folder, new_folder, parse_json, write_json
 from qcaan.runs.directory import RunError
 
 _OPTIONS = "budget.json"
+_CELLS = "cells"
+# number of differing options that an error names
+_MOST_NAMED = 3
 
 
 def check_folder(out: Path) -> None:
@@ -21,7 +31,10 @@ def check_folder(out: Path) -> None:
         ValueError, OSError: it cannot be written.
     """
     check_new_folder(out)
-    if out.is_dir() and any(out.iterdir()) and not (out / _OPTIONS).is_file():
+    if not out.is_dir() or (out / _OPTIONS).is_file():
+        return
+    # while another process makes the folder, it holds empty folders and files of hidden names
+    if any(path.name != _CELLS and not path.name.startswith(".") for path in out.rglob("*")):
         raise RunError(f"{out} holds something else than a comparison; name another --out")
 
 
@@ -31,12 +44,12 @@ def open_folder(out: Path, options: Mapping[str, Any]) -> None:
     Raises:
         RunError: they have others, or cannot be read.
     """
-    path = out / _OPTIONS
+    path, options = out / _OPTIONS, json.loads(json.dumps(options))  # tuples become lists
     if not path.is_file():
-        with new_folder(out / "cells"):
+        with new_folder(out / _CELLS):
             write_json(path, options)
     elif (there := read(path)) != options:
-        differing = [name for name in options if there.get(name) != options[name]]
+        differing = [name for name in options if there.get(name) != options[name]][:_MOST_NAMED]
         raise RunError(
             f"{out} holds a comparison with other options ("
             + ", ".join(f"{name} is {there.get(name)} there" for name in differing)
@@ -46,12 +59,38 @@ def open_folder(out: Path, options: Mapping[str, Any]) -> None:
 
 def cell_path(out: Path, name: str) -> Path:
     """Return the path of a cell's record; it exists if the cell is finished."""
-    return out / "cells" / f"{name}.json"
+    return out / _CELLS / f"{name}.json"
+
+
+@contextlib.contextmanager
+def claimed(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Yield whether a cell is this process's to make: it is unfinished, and no other makes it.
+
+    Until the end of the block no other process makes the cell. The lock is the operating system's,
+    so it ends with the process, however that ends.
+
+    Args:
+        path: path of the cell's record.
+        wait: wait for another process that makes the cell, rather than yield False.
+    """
+    lock = FileLock(path.with_name(f".{path.stem}.lock"))
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock.acquire(timeout=-1 if wait else 0))
+        except Timeout:
+            yield False
+        else:
+            yield not path.is_file()
+
+
+def report_lock(out: Path) -> FileLock:
+    """Return the lock under which cells are read and reported, so that the last report has all."""
+    return FileLock(out / _CELLS / ".lock")
 
 
 def records(out: Path, pattern: str = "*") -> Iterator[dict[str, Any]]:
     """Yield the records of finished cells whose names match a pattern, by their names."""
-    yield from map(read, sorted((out / "cells").glob(f"{pattern}.json")))
+    yield from map(read, sorted((out / _CELLS).glob(f"{pattern}.json")))
 
 
 def read(path: Path) -> dict[str, Any]:

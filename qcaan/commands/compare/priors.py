@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
-from qcaan.checks import SEEDS, one_of, whole
+from qcaan.checks import SEEDS, different, one_of, whole
 from qcaan.commands.compare.cells import (
     cell_path,
     check_folder,
+    claimed,
     mean_and_deviation,
     open_folder,
     read,
     records,
+    report_lock,
 )
+from qcaan.commands.compare.paired import PAIRED, paired_rows, paired_table
 from qcaan.data.images import ImageSet, load_splits
 from qcaan.files import write_csv, write_json, write_text
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
@@ -29,85 +33,101 @@ from qcaan.runs import reports
 from qcaan.runs.session import announce_data, console
 from qcaan.training import TrainingCollapsed, pick_device
 
-# Circuits are fitted by Adam on the exact engine: the comparison is about priors, not about how
-# well they are fitted.
-_QUANTUM = {"sampler": "exact", "optimizer": "adam"}
-_TWO_BASES = {"bases": ("z", "o"), **_QUANTUM}
-# options of the priors by their names; without dither or noise in its name, a prior has neither
-CELLS: dict[str, dict[str, Any]] = {
-    "gaussian-64": {"prior": "gaussian"},
-    "gaussian-16": {"prior": "gaussian", "latent_dim": 16},
-    "bernoulli-8": {"prior": "bernoulli", "latent_dim": 8},
-    "bernoulli-16": {"prior": "bernoulli", "latent_dim": 16},
-    "product-16": {"prior": "product", "latent_dim": 16},
-    "tree-16": {"prior": "tree", "latent_dim": 16},
-    "histogram-16": {"prior": "histogram", "latent_dim": 16},
-    "rbm-16": {"prior": "rbm", "latent_dim": 16},
-    "qbm-8": {"prior": "qbm", "latent_dim": 8},
-    "shuffled-16": {"prior": "shuffled", **_TWO_BASES},
-    "qcbm-8 z": {"bases": ("z",), **_QUANTUM},
-    "qcbm-8 z+o": _TWO_BASES,
-    "qcbm-8 z+t": {"bases": ("z", "t"), **_QUANTUM},
-    "qcbm-8 z+o+t": {"bases": ("z", "o", "t"), **_QUANTUM},
-    "qcbm-16 z": {"n_qubits": 16, "n_layers": 2, "bases": ("z",), "fit_evals": 60, **_QUANTUM},
-    "iqp-16": {"prior": "iqp", "n_qubits": 16},
-    "bernoulli-8 +16 noise": {"prior": "bernoulli", "latent_dim": 8, "noise_dims": 16},
-    "qcbm-8 z +16 noise": {"bases": ("z",), "noise_dims": 16, **_QUANTUM},
-    "qcbm-8 z+o +16 noise": {"noise_dims": 16, **_TWO_BASES},
-    "qcbm-8 z dither": {"bases": ("z",), "dither": 0.5, **_QUANTUM},
-    "qcbm-8 z+o dither": {"dither": 0.5, **_TWO_BASES},
-    "bernoulli-16 dither": {"prior": "bernoulli", "latent_dim": 16, "dither": 0.5},
-    "shuffled-16 dither": {"prior": "shuffled", "dither": 0.5, **_TWO_BASES},
-    "histogram-16 dither": {"prior": "histogram", "latent_dim": 16, "dither": 0.5},
-    "bernoulli-16 bottleneck": {"prior": "bernoulli", "latent_dim": 16, "latent": "bottleneck"},
-    "qcbm-8 z+o bottleneck": {"latent": "bottleneck", **_TWO_BASES},
-    "bernoulli-16 skip": {"prior": "bernoulli", "latent_dim": 16, "latent": "skip"},
-    "qcbm-8 z+o skip": {"latent": "skip", **_TWO_BASES},
+_Options: TypeAlias = dict[str, Any]
+
+# The decisive table: the defaults of `qcaan train`, but for the prior. Like the default circuit,
+# the shuffled one is fitted by COBYLA on Aer.
+MAIN: dict[str, _Options] = {
+    "qcbm": {},
+    **{
+        name: {"prior": name}
+        for name in ("shuffled", "product", "histogram", "tree", "rbm", "bernoulli", "gaussian")
+    },
+    "iqp-64": {"prior": "iqp", "n_qubits": 64},
 }
-_DEFAULT = tuple(CELLS)
-# priors that learn the label too, and wide bits, which are trained only if they are named
-_PROMPTED: dict[str, Any] = {"prompt": True, "dither": 0.5}
-CELLS |= {"qcbm-8 z+o prompt": {**_TWO_BASES, **_PROMPTED}} | {
-    f"{prior}-16 prompt": {"prior": prior, "latent_dim": 16, **_PROMPTED}
-    for prior in ("histogram", "product", "bernoulli")
+_ADAM = {"sampler": "exact", "optimizer": "adam"}
+# numbers of bits or qubits of other priors
+_WIDTHS = {
+    "qbm": (8,),
+    "gaussian": (16, 256),
+    "bernoulli": (8, 64, 256),
+    "product": (64, 256),
+    "tree": (64, 256),
+    "rbm": (64, 256),
+    "iqp": (16, 256),
 }
-CELLS |= {
-    f"{prior}-{width}": {"prior": prior, "n_qubits": width, "latent_dim": width}
-    for width in (64, 256)
-    for prior in ("iqp", "tree", "rbm", "product", "bernoulli", "gaussian")
+_PRIORS = {
+    **MAIN,
+    "qcbm adam": _ADAM,
+    **{
+        f"{name}-{width}": {"prior": name, "n_qubits": width, "latent_dim": width}
+        for name, widths in _WIDTHS.items()
+        for width in widths
+    },
 }
-# share of images with the label that they were asked for, of priors with labels
-_AGREEMENT = "agreement"
+# changes of options, and the priors that have each of them
+_VARIANTS: tuple[tuple[tuple[str, ...], dict[str, _Options]], ...] = (
+    (
+        ("qcbm adam",),
+        {
+            "z": {"bases": ("z",)},
+            "z+t": {"bases": ("z", "t")},
+            "z+o+t": {"bases": ("z", "o", "t")},
+            "16 qubits": {"n_qubits": 16, "n_layers": 2, "bases": ("z",), "fit_evals": 60},
+        },
+    ),
+    (
+        ("qcbm adam", "bernoulli"),
+        {
+            "undithered": {"dither": 0.0},
+            "noise": {"dither": 0.0, "noise_dims": 16},
+            "skip": {"latent": "skip"},
+            "bottleneck": {"latent": "bottleneck"},
+        },
+    ),
+    (tuple(MAIN), {"unlabelled": {"prompt": False}}),
+)
+# the changes of the defaults of `qcaan train`, by the names of `--priors`
+CELLS: dict[str, _Options] = _PRIORS | {
+    f"{name} {variant}": _PRIORS[name] | change
+    for names, variants in _VARIANTS
+    for variant, change in variants.items()
+    for name in names
+}
 SCORES = (
     *("fid", "kid", "pixel_frechet", "inception_score", "confidence", "precision", "recall"),
-    *("unread", "copies", "nearer_than_held_out", "distinct", "seconds"),
+    *("unread", "agreement", "copies", "nearer_than_held_out", "distinct", "seconds"),
 )
 _DISTANCES = ("kl", "kl_product", "nll", "nll_product", "nll_tree")
 
 
 def main(
-    priors: tuple[str, ...] = _DEFAULT,
-    seeds: tuple[int, ...] = (0, 1, 2),
-    epochs: int = 5,
+    priors: tuple[str, ...] = tuple(MAIN),
+    against: tuple[str, ...] = ("bernoulli", "gaussian"),
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
+    epochs: int | None = None,
     digits: tuple[int, ...] = (3, 7, 9),
     data: str = "auto",
     data_root: Path | None = None,
     device: str = "auto",
-    images: int = 3000,
+    images: int = 10_000,
     steps_per_epoch: int | None = None,
     width: int = AssociativeConfig.width,
     out: Path = Path("runs/compare"),
 ) -> None:
-    """Train and score every prior with every seed, with the same networks and steps.
+    """Train and score every prior with every seed, and test their differences.
 
-    Each finished cell (a prior and a seed) is kept. So the same command continues where it stopped,
-    and calls with other seeds or priors add cells to the same folder.
+    All options that a prior's name does not change are the defaults of qcaan train: the same
+    networks and steps, labels and dither.
 
     Args:
-        priors: Priors to train. Those without dither, noise or prompt in their name have no
-            dither. Default: all of at most 24 bits without labels.
+        priors: Priors to train; a name with a space stands in quotes, as 'qcbm unlabelled'. A
+            number is that of bits or qubits: otherwise 16 bits, and 64 Gaussian coordinates. adam:
+            fitted by gradients on our exact engine; noise: 16 noise dimensions, no dither;
+            unlabelled: --no-prompt. A wrong name lists all.
+        against: Priors that the others are tested against: paired t-tests over common seeds.
         seeds: Seeds of weights, batches, angles and shots, each from 0 to below 2**63.
-        epochs: Number of epochs of each training, at least 1.
+        epochs: Number of epochs of each training. Default: as many as qcaan train makes.
         digits: Labels of the classes to learn.
         data: Data set, as qcaan train takes it.
         data_root: Folder of the downloaded data sets. Default: $QCAAN_DATA, else a user cache
@@ -117,25 +137,24 @@ def main(
         steps_per_epoch: Number of steps in an epoch. Default: one pass over the images, but at
             least 140.
         width: Number of channels of the finest feature map.
-        out: Folder of the results: table.md, table.csv, fid.png and the cells. It is new, or that
-            of a comparison with the same options.
+        out: Folder of the results: table.md, table.csv, paired.csv, fid.png and the cells. It is
+            new, or that of a comparison with the same options. Each finished cell (a prior and a
+            seed) is kept, so the same command continues, and other seeds or priors add cells. A
+            cell whose process ended early starts anew; it takes about a quarter of an hour on a
+            core. Several processes with the same command share the cells: start one for each core,
+            with OMP_NUM_THREADS=1. Each ends with a report of all cells that are then finished.
     """
-    for name in priors:
-        one_of("priors", name, CELLS)
+    for option, names in (("priors", priors), ("against", against)):
+        for name in names:
+            one_of(option, name, CELLS)
+        different(option, names)
     for seed in seeds:
         whole("seeds", seed, 0, SEEDS)
-    whole("epochs", epochs)
     whole("images", images, 2)
     where = pick_device(device)
     check_folder(out)
-    # neither dither nor labels, unless a cell says otherwise
     base = AssociativeConfig(
-        digits=digits,
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-        width=width,
-        dither=0.0,
-        prompt=False,
+        digits=digits, epochs=epochs, steps_per_epoch=steps_per_epoch, width=width
     )
     for name in priors:
         _check_prior(replace(base, **CELLS[name]))  # before anything is read or trained
@@ -144,36 +163,30 @@ def main(
     train_set, test_set = everything.only(digits), held_out.only(digits)
     base = replace(base, data=everything.name).resolved(len(train_set.images))
     announce_data(train_set.provenance, stands_in=train_set.stands_in)
-    options = {
-        "data": base.data,
-        "fingerprint": train_set.fingerprint,
-        "digits": list(base.digits),
-        "images": images,
-        "epochs": base.epochs,
-        "steps_per_epoch": base.steps_per_epoch,
-        "batch_size": base.batch_size,
-        "width": base.width,
-    }
+    # all defaults, too: a version with others would make other cells
+    options = {"images": images, "fingerprint": train_set.fingerprint, **asdict(base)}
     open_folder(out, options)
 
     classifier = load_classifier(everything, held_out, device=where)
     scorer = ImageScorer(train_set.images, test_set.images, classifier, classes=digits)
     real_path = cell_path(out, "real")
-    if not real_path.is_file():
-        write_json(real_path, scorer.score_held_out())
-    for seed in seeds:
-        for name in priors:
-            path = cell_path(out, f"{name} seed {seed}")
-            if path.is_file():
-                continue
-            config = replace(base, seed=seed, **CELLS[name])
-            start = time.perf_counter()
-            result = _train_and_score(config, train_set, scorer, images, where)
-            write_json(path, {"prior": name, "seed": seed, **result})
-            shown = result.get("collapsed")
-            shown = shown or f"FID {result['fid']:.2f}, recall {result['recall']:.2f}"
-            console.print(f"{name}, seed {seed}: {shown}; {time.perf_counter() - start:.0f} s")
-    _report(out)
+    with claimed(real_path, wait=True) as ours:
+        if ours:
+            write_json(real_path, scorer.score_held_out())
+    for seed, name in product(seeds, priors):
+        path = cell_path(out, f"{name} seed {seed}")
+        with claimed(path) as ours:
+            if ours:
+                config = replace(base, seed=seed, **CELLS[name])
+                start = time.perf_counter()
+                result = _train_and_score(config, train_set, scorer, images, where)
+                write_json(path, {"prior": name, "seed": seed, **result})
+                shown = result.get("collapsed")
+                shown = shown or f"FID {result['fid']:.2f}, recall {result['recall']:.2f}"
+                console.print(f"{name}, seed {seed}: {shown}; {time.perf_counter() - start:.0f} s")
+            elif not path.is_file():
+                console.print(f"{name}, seed {seed}: another process computes it")
+    _report(out, against)
 
 
 def _check_prior(config: AssociativeConfig) -> None:
@@ -204,25 +217,28 @@ def _train_and_score(
     return {
         **scores,
         "seconds": seconds,
+        "threads": torch.get_num_threads(),
         "prior_seconds": sum(f.seconds for f in fits),
         **distances,
     }
 
 
-def _report(out: Path) -> None:
-    """Write table.md, table.csv and fid.png from all cells in the folder."""
-    finished = list(records(out, "* seed *"))
-    real = read(cell_path(out, "real"))
-    header = ["prior", "seed", *SCORES, _AGREEMENT, "prior_seconds", *_DISTANCES, "collapsed"]
-    write_csv(out / "table.csv", header, [[cell.get(key) for key in header] for cell in finished])
-    table = _markdown_table(finished, real)
-    write_text(out / "table.md", table)
-    fids = {name: [cell["fid"] for cell in _finished(finished, name)] for name in CELLS}
-    rows = {name: found for name, found in fids.items() if found}
-    figure = reports.spread_figure({"": rows}, "FID")
-    plot = reports.save_figure(out / "fid.png", figure)
+def _report(out: Path, against: Sequence[str]) -> None:
+    """Write table.md, table.csv, paired.csv and fid.png from all cells in the folder."""
+    with report_lock(out):
+        cells = list(records(out, "* seed *"))
+        finished = {name: found for name in CELLS if (found := _finished(cells, name))}
+        header = ["prior", "seed", *SCORES, "prior_seconds", "threads", *_DISTANCES, "collapsed"]
+        write_csv(out / "table.csv", header, [[cell.get(key) for key in header] for cell in cells])
+        rows = paired_rows(finished, against)
+        write_csv(out / "paired.csv", PAIRED, [[row[key] for key in PAIRED] for row in rows])
+        scores = _markdown_table(cells, read(cell_path(out, "real")))
+        table = "\n".join(filter(None, (scores, paired_table(rows))))
+        write_text(out / "table.md", table)
+        fids = {name: [cell["fid"] for cell in found] for name, found in finished.items()}
+        plot = reports.save_figure(out / "fid.png", reports.spread_figure({"": fids}, "FID"))
     console.print(table)
-    console.print(f"wrote {out / 'table.md'}, {out / 'table.csv'}, {plot}")
+    console.print(f"wrote {out / 'table.md'}, {out / 'table.csv'}, {out / 'paired.csv'}, {plot}")
 
 
 def _markdown_table(cells: Sequence[dict[str, Any]], real: dict[str, Any]) -> str:
