@@ -82,6 +82,15 @@ def test_the_latent_layer_learns_to_read_the_bits_a_picture_was_drawn_from(image
     assert (read == bits.bool()).float().mean() > 0.8
 
 
+def test_pictures_are_drawn_with_more_dither_than_in_training():
+    gan = toy(prior="bernoulli", latent_dim=4, dither=0.5, draw_spread=1.6)
+    bits = torch.zeros(4000, 4)
+    assert (gan.embed(bits) + 1).std() == pytest.approx(0.8, abs=0.02)
+    assert (gan.prior.embed(bits) + 1).std() == pytest.approx(0.5, abs=0.02)
+    with pytest.raises(ValueError, match="`draw_spread` must be at least 0"):
+        toy(draw_spread=-1.0)
+
+
 def test_few_images_are_augmented_and_many_are_not():
     config = AssociativeConfig()
     assert config.resolved(1125).augment == "cut"

@@ -83,7 +83,7 @@ def test_every_package_that_is_imported_is_declared_with_bounds():
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     declared = [*project["dependencies"], *extras["aqt"], *extras["ionq"]]
-    declared += [*extras["inception"], *extras["bench"]]
+    declared += [*extras["inception"], *extras["hub"], *extras["bench"]]
     names = {re.split(r"[\[<>=!;]", line)[0].lower().replace("_", "-") for line in declared}
     imported: set[str] = set()
     for path in PACKAGE.rglob("*.py"):

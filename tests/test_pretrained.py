@@ -242,10 +242,10 @@ class TestHub:
     @pytest.fixture
     def hub(self, tmp_path, monkeypatch):
         """A cache of the hub that holds one model, without a network."""
-        import huggingface_hub
+        from huggingface_hub import constants
 
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         return tmp_path / "cache"
 
     def test_a_model_comes_from_the_cache(self, hub, model):

@@ -18,6 +18,8 @@ from qcaan.samplers.names import make_sampler
 def test_bits_become_signs_in_the_generators_input_and_dither_spreads_them():
     bits = torch.tensor([[0.0, 1.0]]).repeat(2000, 1)
     assert Bernoulli(2).embed(bits[:1]).tolist() == [[-1, 1]]
+    wide = Bernoulli(2, dither=0.3).embed(bits, spread=2.0)
+    assert (wide - Bernoulli(2).embed(bits)).std() == pytest.approx(0.6, rel=0.1)
     spread = Bernoulli(2, dither=0.3).embed(bits)
     assert spread.mean(0).tolist() == pytest.approx([-1, 1], abs=0.04)
     assert spread.std(0).tolist() == pytest.approx([0.3, 0.3], abs=0.03)

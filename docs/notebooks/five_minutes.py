@@ -77,7 +77,7 @@ Image.fromarray(grid(torch.cat([asked, pictures]), n_columns=10))
 
 # %%
 rows = bits[:4].repeat_interleave(10, 0)  # [40, n_bits]
-Image.fromarray(grid(gan.draw(gan.prior.embed(rows)), n_columns=10))
+Image.fromarray(grid(gan.draw(gan.embed(rows)), n_columns=10))
 
 # %% [markdown]
 # ## What the circuit learned

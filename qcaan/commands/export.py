@@ -17,7 +17,7 @@ def main(
     push: str | None = None,
     private: bool = False,
 ) -> None:
-    """Make a ready-made model of a run: what it needs to draw, with its scores and a card.
+    """Make a ready-made model of a run, with its scores and a card.
 
     Args:
         path: Directory of the run, of qcaan train.

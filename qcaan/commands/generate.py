@@ -36,7 +36,7 @@ def main(
     max_cost: float | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Draw images from a run on images or a ready-made model, or samples from other runs.
+    """Draw images from a run or a ready-made model, or samples of real numbers.
 
     If a run uses a device, the draws are jobs that may be paid for. A model asks no device.
 

@@ -297,8 +297,15 @@ class AssociativeGAN(nn.Module):
         """
         with self.isolated():
             samples = self.prior.draw(n, label)
-            latents = self.prior.embed(samples)
+            latents = self.embed(samples)
         return self.draw(latents), samples.cpu()
+
+    def embed(self, samples: Tensor) -> Tensor:
+        """Turn samples [n, dim] of the prior into inputs [n, latent_dim] of `draw`.
+
+        Their dither is `draw_spread` times as large as in training.
+        """
+        return self.prior.embed(samples, spread=self.config.draw_spread)
 
     def labels_of(self, samples: Tensor) -> Tensor | None:
         """Return the labels int64 [n] of samples [n, dim]; None without `prompt`."""
@@ -378,7 +385,7 @@ def train(
     if gan.epoch == 0:
         # the latent layer of an untrained network means nothing: the first prior is unfitted
         with gan.isolated():
-            gan.fixed_latents.copy_(prior.embed(prior.sample(FIXED_LATENTS)))
+            gan.fixed_latents.copy_(gan.embed(prior.sample(FIXED_LATENTS)))
 
     while gan.epoch < config.epochs:
         gan.train()

@@ -117,8 +117,13 @@ class Prior(nn.Module, ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def embed(self, samples: Tensor) -> Tensor:
-        """Turn samples [n, dim] into the generator's input [n, latent_dim]."""
+    def embed(self, samples: Tensor, *, spread: float = 1.0) -> Tensor:
+        """Turn samples [n, dim] into the generator's input [n, latent_dim].
+
+        Args:
+            samples: samples of the prior.
+            spread: factor on the dither of a prior over bits; others do not use it.
+        """
 
     def draw_bank(self) -> int:
         """Measure the bank of shots that `sample` draws from, if the prior has one.
@@ -266,18 +271,22 @@ class BitPrior(Prior):
         """
         raise NotImplementedError(f"{type(self).__name__} has no probabilities of bitstrings")
 
-    def embed(self, samples: Tensor) -> Tensor:
+    def embed(self, samples: Tensor, *, spread: float = 1.0) -> Tensor:
         """Turn bits {0, 1} [n, n_bits] into 2 bits - 1 + dither * N(0, 1), and append N(0, 1).
 
         Without dither and noise dimensions one bitstring draws one picture. The bits of a label
         have no dither, so that the generator always sees which label it is.
+
+        Args:
+            samples: bits of the prior.
+            spread: factor on the dither.
         """
         signs = 2 * torch.as_tensor(samples, device=self.device).float() - 1
         with self._random() as (device, generator):
             if self.dither:
                 noise = torch.empty_like(signs, device=device).normal_(generator=generator)
                 noise[:, : self.code.n_bits] = 0
-                signs = signs + self.dither * noise.to(signs)
+                signs = signs + spread * self.dither * noise.to(signs)
             if self.noise_dims:
                 noise = torch.empty(len(signs), self.noise_dims, device=device)
                 signs = torch.cat([signs, noise.normal_(generator=generator).to(signs)], 1)

@@ -78,7 +78,7 @@ class Gaussian(Prior):
             drawn = torch.randn(n, width, generator=generator, device=device)
         return drawn.to(self.device)
 
-    def embed(self, samples: Tensor) -> Tensor:
+    def embed(self, samples: Tensor, *, spread: float = 1.0) -> Tensor:
         """Turn the bits of the label into signs {-1, +1}, and leave the latents as they are."""
         latents = torch.as_tensor(samples, device=self.device).float()
         label, rest = latents.tensor_split([self.code.n_bits], 1)

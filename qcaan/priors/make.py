@@ -49,6 +49,9 @@ class PriorOptions:
     dither: float = 0.5
     """Standard deviation of noise on the bits' signs, which lets one bitstring draw more than one
     picture."""
+    draw_spread: float = 1.4
+    """Factor on the dither of pictures and scores. More than 1 draws more varied pictures than
+    those of training, and 1 the same."""
     noise_dims: int = 0
     """Number of Gaussian coordinates beside the bits, for the same purpose."""
     prompt: bool = True
@@ -101,6 +104,7 @@ def check_prior_options(prior: PriorOptions, circuit: CircuitOptions) -> None:
     if prior.latent_dim is not None:
         whole("latent_dim", prior.latent_dim)
     number("dither", prior.dither, least=0)
+    number("draw_spread", prior.draw_spread, least=0)
     whole("noise_dims", prior.noise_dims, 0)
     whole("n_qubits", circuit.n_qubits)
     check_bases(circuit.bases)

@@ -55,7 +55,7 @@ def save_epoch(run: RunDirectory, gan: AssociativeGAN, record: EpochRecord, seco
     The checkpoint is written last: it marks the epoch as finished.
     """
     with gan.isolated():
-        new = gan.prior.embed(gan.prior.sample(FIXED_LATENTS))
+        new = gan.embed(gan.prior.sample(FIXED_LATENTS))
     latents = {f"epoch_{record.epoch:04d}.png": gan.fixed_latents, "drawn.png": new}
     for name, inputs in latents.items():
         pictures.save_picture(run.path / "samples" / name, pictures.grid(gan.draw(inputs)))

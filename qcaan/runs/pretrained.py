@@ -85,7 +85,7 @@ class Pretrained:
         n = whole("n", n)
         with self.gan.isolated():
             samples = self.gan.prior.sample(n, label)
-            latents = self.gan.prior.embed(samples)
+            latents = self.gan.embed(samples)
         return self.gan.draw(latents), samples.cpu()
 
 
