@@ -119,10 +119,18 @@ def command_of(script: Path) -> str:
 
 @cache
 def options_of(command: str) -> frozenset[str]:
-    """Return the options of a command: its parameters, and the fields of its configuration."""
+    """Return the options of a command: its parameters, and the fields of its configuration.
+
+    Those that are on by default have a `--no-...` too.
+    """
     function = import_module(f"qcaan.commands.{COMMANDS[command][0]}").main
     names = []
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         given = parameter.annotation
-        names += [field.name for field in fields(given)] if is_dataclass(given) else [name]
+        options = (
+            {field.name: field.default for field in fields(given)}
+            if is_dataclass(given)
+            else {name: parameter.default}
+        )
+        names += [*options, *(f"no_{name}" for name, value in options.items() if value is True)]
     return frozenset({"--help", *("--" + name.replace("_", "-") for name in names)})

@@ -48,9 +48,9 @@ def main(
         n: Number of draws, at most 10,000 for a picture. Default: 64 images; 1000 with --sequence,
             which chooses among them or measures the agreement by them, and for runs on real
             numbers.
-        sequence: Digits to draw, in this order. A run with --prompt is asked for their labels, and
-            the console says how often the data set's classifier agrees. Other runs draw until the
-            classifier labels a draw as each of them.
+        sequence: Digits to draw, in this order. A run with labels is asked for them, and the
+            console says how often the data set's classifier agrees. Of a run without, those draws
+            are chosen that the classifier labels as each digit.
         out: Path of the picture, a .png file; with --sequence also a .gif file, which shows the
             digits in turn. Default: grid.png or sequence.png in the run's directory, or here for a
             model.

@@ -102,8 +102,8 @@ class AssociativeNetworksOptions:
     """Weight, in the generator's loss, of reading back its bits (--latent inverse); the weight in
     the discriminator's loss is 1."""
     label_weight: float = 1.0
-    """Weight, in the generator's loss, of drawing the label that it is given (--prompt); the weight
-    in the discriminator's loss, of telling the label of a real image, is 1."""
+    """Weight, in the generator's loss, of drawing the label that it is given; the weight in the
+    discriminator's loss, of telling the label of a real image, is 1."""
     binarize: Binarize = "median"
     """Rule that turns latent features f into bits. sign: the sign of f; median: the sign of f less
     its median over the images, so that every bit is as often 0 as 1 and training cannot drift to
