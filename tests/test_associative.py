@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from typing import get_args
 
 import pytest
@@ -26,7 +25,7 @@ def images():
 
 
 # what networks of four channels learn in seconds
-PLAIN = {"dither": 0.0, "lr": 2e-3, "augment": "none", "refine": 0}
+PLAIN = {"dither": 0.0, "lr": 2e-3, "refine": 0}
 
 
 def toy(**options):
@@ -89,14 +88,6 @@ def test_pictures_are_drawn_with_more_dither_than_in_training():
     assert (gan.prior.embed(bits) + 1).std() == pytest.approx(0.5, abs=0.02)
     with pytest.raises(ValueError, match="`draw_spread` must be at least 0"):
         toy(draw_spread=-1.0)
-
-
-def test_few_images_are_augmented_and_many_are_not():
-    config = AssociativeConfig()
-    assert config.resolved(1125).augment == "cut"
-    assert config.resolved(18_345).augment == "none"
-    assert AssociativeConfig(augment="shift").resolved(18_345).augment == "shift"
-    assert config.resolved(1125).epochs == math.ceil(2860 / 140)
 
 
 def test_the_discriminator_sees_changed_images_and_the_generator_draws_whole_ones(images):

@@ -29,7 +29,7 @@ def make_run(path: Path, **options) -> qcaan.Run:
         **{
             "digits": DIGITS, "data": "digits8x8", "epochs": 1, "steps_per_epoch": 2,
             "batch_size": 8, "width": 4, "n_qubits": 3, "n_layers": 2, "fit_evals": 30,
-            "bank_shots": 300, "augment": "none", "device": "cpu", "data_root": Path("/secret"),
+            "bank_shots": 300, "device": "cpu", "data_root": Path("/secret"),
             **options,
         }
     )  # fmt: skip

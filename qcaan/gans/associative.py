@@ -48,12 +48,10 @@ from qcaan.training import (
 Latent = Literal["bottleneck", "skip", "inverse"]
 Binarize = Literal["sign", "median", "bernoulli"]
 Precision = Literal["float32", "bf16"]
-Augment = Literal["auto", "none", "shift", "cut"]
+Augment = Literal["none", "shift", "cut"]
 
 # 20 passes of 128 over MNIST 3/7/9: where its digits stop improving within ten minutes
 _DEFAULT_STEPS = 2860
-# Number of training images below which augmentation helps, measured on MNIST 3/7/9
-_FEW_IMAGES = 5000
 # number of generator inputs whose pictures the progress GIF follows
 FIXED_LATENTS = 64
 # nats: a lower mean discriminator loss of an epoch means that it tells all images apart
@@ -70,10 +68,10 @@ class AssociativeRunOptions(RunOptions):
     """Number of epochs. Default: as many as make 2,860 optimiser steps."""
     steps_per_epoch: int | None = None
     """Number of steps in an epoch. Default: one pass over the images, but at least 140."""
-    augment: Augment = "auto"
-    """Random changes of all images that the discriminator sees, real and generated. shift: moves by
-    up to an eighth of the side; cut: moves, and cuts out a square; none. auto is cut for fewer than
-    5,000 training images, which a discriminator would learn by heart, and none for more."""
+    augment: Augment = "none"
+    """Random changes of all images that the discriminator sees, real and generated, for few
+    training images. shift: moves by up to an eighth of the side; cut: moves, and cuts out a square;
+    none."""
     batch_size: int = 128
     """Number of images in a batch, drawn with replacement; at least 2."""
     lr: float = 1e-3
@@ -146,10 +144,7 @@ class AssociativeConfig(
         """
         steps = self.steps_per_epoch or training.steps_per_epoch(n_images, self.batch_size)
         epochs = self.epochs or math.ceil(_DEFAULT_STEPS / steps)
-        augment = self.augment
-        if augment == "auto":
-            augment = "cut" if n_images < _FEW_IMAGES else "none"
-        return replace(self, steps_per_epoch=steps, epochs=epochs, augment=augment)
+        return replace(self, steps_per_epoch=steps, epochs=epochs)
 
 
 @dataclass(frozen=True)
@@ -356,10 +351,9 @@ def train(
             whole epoch.
     """
     config, prior = gan.config, gan.prior
-    if config.epochs is None or config.steps_per_epoch is None or config.augment == "auto":
+    if config.epochs is None or config.steps_per_epoch is None:
         raise ValueError(
-            "`epochs`, `steps_per_epoch` or `augment` depends on the number of images; use the "
-            "configuration's `resolved`"
+            "`epochs` or `steps_per_epoch` is None; use the configuration's `resolved`"
         )
     autocast = torch.autocast(gan.device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
