@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 
 from qcaan.runs.loading import load_run
-from qcaan.runs.pretrained import push_to_hub, save_pretrained
+from qcaan.runs.pretrained import check_pretrained, push_to_hub, save_pretrained
 from qcaan.runs.session import console
 
 
@@ -16,6 +16,7 @@ def main(
     out: Path,
     push: str | None = None,
     private: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Make a ready-made model of a run, with its scores and a card.
 
@@ -25,8 +26,14 @@ def main(
         push: ORGANISATION/NAME on the Hugging Face hub to upload the model to, with the extra hub.
             The account is that of hf auth login, or of the variable HF_TOKEN. Default: nowhere.
         private: Make the model private on the hub, if it is new there.
+        dry_run: Check everything, and write and upload nothing.
     """
-    folder = save_pretrained(load_run(path), out)
+    run = load_run(path)
+    check_pretrained(run, out)
+    if dry_run:
+        console.print("dry run: nothing was written")
+        return
+    folder = save_pretrained(run, out)
     size = sum(file.stat().st_size for file in folder.iterdir())
     console.print(f"wrote {folder} ({size / 1e6:.2f} MB); draw from it with --pretrained {folder}")
     if push is not None:

@@ -99,16 +99,11 @@ class _Closed(BaseSamplerV2):
         )
 
 
-def save_pretrained(run: Run, path: str | Path) -> Path:
-    """Save a QC-AAN's last checkpoint as a ready-made model, and return its folder.
-
-    Args:
-        run: the run.
-        path: a new folder, or an empty one.
+def check_pretrained(run: Run, path: str | Path) -> Path:
+    """Check that a run makes a ready-made model in a folder, and return the folder.
 
     Raises:
-        RunError: the run is of another system, or its prior was never measured.
-        ValueError, OSError: the folder has something in it, or cannot be written.
+        RunError, ValueError, OSError: see `save_pretrained`.
     """
     folder = path_of("path", path)
     if run.system != "associative":
@@ -119,12 +114,27 @@ def save_pretrained(run: Run, path: str | Path) -> Path:
     check_new_folder(folder)
     if folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"{folder} has something in it; name a new folder")
+    return folder
+
+
+def save_pretrained(run: Run, path: str | Path) -> Path:
+    """Save a QC-AAN's last checkpoint as a ready-made model, and return its folder.
+
+    Args:
+        run: the run.
+        path: a new folder, or an empty one.
+
+    Raises:
+        RunError: the run is of another system.
+        ValueError, OSError: the folder has something in it, or cannot be written.
+    """
+    folder = check_pretrained(run, path)
     gan: AssociativeGAN = run.gan
     facts = run.directory.config()["data"]
     name = Path(facts["name"]).name
     # a model that is given away does not tell the folders of its maker
     scores = {k: v for k, v in _scores(run.directory.path).items() if k != "data"}
-    config = {**run.directory.options(AssociativeConfig), "data_root": None}
+    config = {**run.directory.options(AssociativeConfig), "data": name, "data_root": None}
     # the format is that of runs, so that both are read by the same rules
     model = {
         "system": "associative",
