@@ -80,7 +80,10 @@ def test_damaged_runs_and_other_folders_are_named(call_script, associative_run, 
     [
         ("evaluate.py", ("--n", 50, "--dry-run")),
         ("generate.py", ("--sequence", 3, "--n", 50, "--dry-run")),
-        ("train_mnist.py", (*TOY, *CIRCUIT, "--eval-images", 0, "--epochs", 3, "--resume")),
+        (
+            "train_mnist.py",
+            (*TOY, *CIRCUIT, "--no-prompt", "--eval-images", 0, "--epochs", 3, "--resume"),
+        ),
     ],
 )
 def test_commands_say_once_which_options_an_earlier_version_did_not_have(

@@ -139,7 +139,6 @@ def test_without_labels_there_are_none():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"labels": (3,)}, "`labels` must be at least two, got 3 alone"),
         ({"labels": (3, 3)}, "`labels` must be one or more different values, got 3 3"),
         ({"n_qubits": 1, "reach": 1}, "`n_qubits` must be at least 2, got 1"),
         ({"reach": 5}, r"below the number of qubits without those of the label \(5\), got 5"),

@@ -26,8 +26,8 @@ from qcaan.gans.image.gan import train as train_image
 from qcaan.gans.wasserstein import gan as wasserstein
 from qcaan.gans.wasserstein.config import WassersteinConfig
 from qcaan.metrics import classifier as classifier_module
-from qcaan.metrics import images as metrics
 from qcaan.metrics.classifier import load_classifier
+from qcaan.metrics.images import ImageScorer
 from qcaan.priors.base import BitPrior
 from qcaan.priors.report import FitReport
 from qcaan.randomness import RandomState, isolated
@@ -195,7 +195,8 @@ def test_scores_do_not_depend_on_the_default_dtype_nor_on_random_states(tmp_path
 
     def scores():
         classifier = load_classifier(few, few)
-        return metrics.score_images(few.images, few.images, classifier, classes=(3, 7))
+        scorer = ImageScorer(few.images, few.images, classifier, classes=(3, 7))
+        return scorer.score(few.images)[0]
 
     before = global_states()
     trained = scores()  # trains the classifier
