@@ -113,6 +113,25 @@ def test_a_model_of_a_device_asks_nothing_of_it(tmp_path, monkeypatch):
         loaded.gan.prior.measure(5)
 
 
+def test_a_run_that_was_fitted_with_noise_and_draws_without_makes_a_model(tmp_path):
+    options = {"sampler": "aer", "train_sampler": "aer-noise:fake_manila", "device_steps": 4}
+    run = make_run(tmp_path / "run", **options, n_qubits=2, n_layers=1)
+    loaded = qcaan.from_pretrained(run.save_pretrained(tmp_path / "model"))
+    assert torch.equal(loaded.gan.prior.theta, run.gan.prior.theta)
+    assert (loaded.gan.labels_of(loaded.generate(20, label=3)[1]) == 3).all()
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [[], {"generated": []}, {"generated": {"agreement": "x"}}, {"generated": {"agreement": 2}}],
+)
+def test_scores_that_are_none_are_refused(model, tmp_path, scores):
+    folder = shutil.copytree(model, tmp_path / "damaged")
+    (folder / "scores.json").write_text(json.dumps(scores))
+    with pytest.raises(RunError, match=r"scores\.json is damaged: it does not hold scores"):
+        qcaan.from_pretrained(folder)
+
+
 def test_a_model_tells_what_it_is_and_no_folder_of_its_maker(model):
     assert {path.name for path in model.iterdir()} == {
         "model.safetensors", "config.json", "scores.json", "README.md"

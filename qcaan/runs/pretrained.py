@@ -40,6 +40,8 @@ from qcaan.samplers.names import EXACT, is_ideal
 from qcaan.training import pick_device
 
 WEIGHTS, CARD, SCORES = "model.safetensors", "README.md", "scores.json"
+# nothing else goes to the hub or comes from it
+_FILES = [WEIGHTS, "config.json", CARD, SCORES]
 # a name on the Hugging Face hub
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 # the bits of the bank are stored eight to a byte
@@ -184,6 +186,7 @@ def from_pretrained(
             train_sampler=None,
             switch_after_epochs=None,
             optimizer="auto",
+            device_steps=None,
         )
     try:
         shape = directory.fact("image_shape")
@@ -222,7 +225,7 @@ def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = False) -> s
     hub = _hub()
     try:
         address = hub.HfApi().create_repo(repo_id, private=private, exist_ok=True)
-        hub.HfApi().upload_folder(repo_id=repo_id, folder_path=path)
+        hub.HfApi().upload_folder(repo_id=repo_id, folder_path=path, allow_patterns=_FILES)
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(f"the hub did not take {path}: {_first_line(error)}") from None
     return str(address)
@@ -241,7 +244,7 @@ def _folder(name: str | Path, revision: str | None) -> Path:
         )
     hub = _hub()
     try:
-        return Path(hub.snapshot_download(name, revision=revision))
+        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=_FILES))
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(f"no model {name} came from the hub: {_first_line(error)}") from None
 
@@ -323,6 +326,8 @@ def _scores(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     scores = parse_json(path.read_bytes())
-    if not isinstance(scores, dict):
+    generated = scores.get("generated", {}) if isinstance(scores, dict) else None
+    agreement = generated.get("agreement", 0) if isinstance(generated, dict) else None
+    if not isinstance(agreement, int | float) or not 0 <= agreement <= 1:
         raise RunError(f"{path} is damaged: it does not hold scores")
     return scores
