@@ -27,15 +27,17 @@ from qcaan.files import (
     check_new_folder,
     new_folder,
     parse_json,
+    reason,
     write_json,
     write_text,
 )
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN
 from qcaan.priors.make import sampler_name
+from qcaan.runs import associative
 from qcaan.runs.cards import model_card
 from qcaan.runs.directory import FORMAT, RunDirectory, RunError
 from qcaan.runs.loading import Run
-from qcaan.runs.restoring import read_config
+from qcaan.runs.restoring import make_networks, read_config
 from qcaan.samplers.names import EXACT, is_ideal
 from qcaan.training import pick_device
 
@@ -188,13 +190,14 @@ def from_pretrained(
             optimizer="auto",
             device_steps=None,
         )
-    try:
-        shape = directory.fact("image_shape")
-        gan = AssociativeGAN(config, tuple(shape), where, make_sampler=lambda name, rng: _Closed())
-    except (ValueError, TypeError, LookupError, RuntimeError) as error:
-        raise RunError(
-            f"the networks of {directory.path}/config.json cannot be made: {error}"
-        ) from None
+    gan = make_networks(
+        directory,
+        associative,
+        config,
+        device=where,
+        data_root=None,
+        make_sampler=lambda name, rng: _Closed(),
+    )
     _load_tensors(gan, directory.path / WEIGHTS)
     gan.reseed(seed)
     return Pretrained(directory, gan, _scores(directory.path))
@@ -227,7 +230,7 @@ def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = False) -> s
         address = hub.HfApi().create_repo(repo_id, private=private, exist_ok=True)
         hub.HfApi().upload_folder(repo_id=repo_id, folder_path=path, allow_patterns=_FILES)
     except (OSError, ValueError, RuntimeError) as error:
-        raise RunError(f"the hub did not take {path}: {_first_line(error)}") from None
+        raise RunError(f"the hub did not take {path}: {reason(error)}") from None
     return str(address)
 
 
@@ -246,7 +249,7 @@ def _folder(name: str | Path, revision: str | None) -> Path:
     try:
         return Path(hub.snapshot_download(name, revision=revision, allow_patterns=_FILES))
     except (OSError, ValueError, RuntimeError) as error:
-        raise RunError(f"no model {name} came from the hub: {_first_line(error)}") from None
+        raise RunError(f"no model {name} came from the hub: {reason(error)}") from None
 
 
 def _shipped_folder() -> Path:
@@ -261,10 +264,6 @@ def _hub() -> Any:
             "models on the Hugging Face hub need the extra `hub`: pip install 'qcaan[hub]'"
         ) from None
     return huggingface_hub
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _tensors(gan: AssociativeGAN) -> dict[str, Tensor]:
@@ -293,7 +292,7 @@ def _load_tensors(gan: AssociativeGAN, path: Path) -> None:
     try:
         found = load_file(path)
     except (SafetensorError, ValueError) as error:
-        raise RunError(f"{path} is damaged: {_first_line(error)}") from None
+        raise RunError(f"{path} is damaged: {reason(error)}") from None
     expected = _tensors(gan)
     if differing := sorted(found.keys() ^ expected.keys()):
         raise RunError(f"{path} does not hold the networks of config.json: {differing[0]} differs")

@@ -45,8 +45,35 @@ def restore(
     Raises:
         RunError: the run has no checkpoint, or its configuration or checkpoint is damaged.
     """
+    gan = make_networks(
+        directory,
+        system,
+        config,
+        device=device,
+        data_root=data_root,
+        make_sampler=make_sampler,
+    )
+    restore_checkpoint(directory, gan.load_training_state, directory.load_checkpoint(device))
+    gan.reseed(seed)
+    return gan
+
+
+def make_networks(
+    directory: RunDirectory,
+    system: ModuleType,
+    config: DeviceOptions,
+    *,
+    device: torch.device | str,
+    data_root: Path | None,
+    make_sampler: MakeSampler,
+) -> Any:
+    """Return the networks of a configuration, untrained; see `restore`.
+
+    Raises:
+        RunError: they cannot be made, since config.json is damaged.
+    """
     try:
-        gan = system.make_gan(
+        return system.make_gan(
             directory, config, device=device, data_root=data_root, make_sampler=make_sampler
         )
     # facts about the data that were edited fail deep inside torch
@@ -56,9 +83,6 @@ def restore(
         raise RunError(
             f"the networks of {directory.path}/config.json cannot be made: {reason(error)}"
         ) from None
-    restore_checkpoint(directory, gan.load_training_state, directory.load_checkpoint(device))
-    gan.reseed(seed)
-    return gan
 
 
 def draw_samplers(directory: RunDirectory, options: DeviceOptions) -> SamplerFactory:
