@@ -72,8 +72,9 @@ class Pretrained:
     def generate(self, n: int, *, label: int | None = None) -> tuple[Tensor, Tensor]:
         """Draw n images.
 
-        Samples of a circuit are drawn with replacement from the shots that the run measured last.
-        Nothing is asked of a device.
+        Samples of a circuit are drawn with replacement from the shots that the run measured last;
+        those of a label from the exact distribution, if the run's engine had no noise. Nothing is
+        asked of a device.
 
         Args:
             n: number of images.
