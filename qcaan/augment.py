@@ -24,7 +24,7 @@ _BLACK = -1.0
 def shift(images: Tensor, random: RandomState) -> Tensor:
     """Move each of images [B, C, H, W] by up to an eighth of its side along both axes.
 
-    What comes in from outside is black, -1.
+    Pixels from outside the image are black, -1.
     """
     n, channels, height, width = images.shape
     most = round(_SHIFT * height)

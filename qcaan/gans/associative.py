@@ -260,7 +260,7 @@ class AssociativeGAN(nn.Module):
         """Return the bits {0, 1} [n, label bits] uint8 of n labels; none without `prompt`.
 
         Raises:
-            ValueError: labels have bits, and there are no labels.
+            ValueError: the run learns labels, and `labels` is None.
         """
         if not self.prior.code.n_bits:
             return torch.empty(n, 0, dtype=torch.uint8, device=self.device)
