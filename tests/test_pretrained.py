@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import errno
 import json
+import os
 import shutil
 import sys
 from importlib.resources import files
@@ -11,12 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
+from pytest_httpserver import HTTPServer
 from safetensors.torch import load_file, save_file
 
 import qcaan
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, train
 from qcaan.runs import pretrained
+from qcaan.runs.cards import model_card
 from qcaan.runs.directory import RunDirectory, RunError
 
 DIGITS = (3, 7)
@@ -140,7 +146,8 @@ def test_a_model_tells_what_it_is_and_no_folder_of_its_maker(model):
     card = (model / "README.md").read_text()
     assert "/secret" not in text + card
     assert card.startswith("---\nlicense: apache-2.0\n")
-    assert "datasets: [digits8x8]" in card and "CC BY 4.0" in card
+    assert yaml.safe_load(card.split("---")[1])["datasets"] == ["digits8x8"]
+    assert "CC BY 4.0" in card
     assert "Nothing here needs a quantum computer" in card
     assert json.loads((model / "config.json").read_text())["config"]["data_root"] is None
 
@@ -200,6 +207,57 @@ def test_damage_is_named_in_a_sentence(model, tmp_path, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_without_weights_is_no_model(tmp_path):
+    with pytest.raises(RunError, match=r"holds no model: it has no model\.safetensors"):
+        qcaan.from_pretrained(tmp_path)
+
+
+def test_a_folder_does_not_hide_a_model_that_ships(tmp_path, monkeypatch):
+    (tmp_path / "mnist-379").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert qcaan.from_pretrained("mnist-379").labels == (3, 7, 9)
+    with pytest.raises(RunError, match="holds no model"):
+        qcaan.from_pretrained("./mnist-379")
+
+
+@pytest.mark.parametrize("name", ['my "digits"', "a: b, [c]", "null", "Zürich #1"])
+def test_the_header_of_a_card_holds_any_name_of_data(model, name):
+    record = json.loads((model / "config.json").read_text())
+    card = model_card({**record, "data": {**record["data"], "name": name}}, {})
+    assert yaml.safe_load(card.split("---\n")[1])["datasets"] == [name]
+
+
+def test_a_control_is_called_one(model):
+    record = json.loads((model / "config.json").read_text())
+    for prior in ("shuffled", "gaussian"):
+        card = model_card({**record, "config": {**record["config"], "prior": prior}}, {})
+        assert "it is a control" in card
+
+
+def test_scores_of_another_epoch_are_not_given_away(run, tmp_path):
+    copy = RunDirectory(shutil.copytree(run.directory.path, tmp_path / "run"))
+    copy.save_scores({"generated": {"agreement": 0.97}}, 7)
+    with pytest.raises(RunError, match="is that of epoch 7, and the checkpoint is that of epoch 1"):
+        qcaan.load_run(copy.path).save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_full_disk_leaves_no_half_model(run, tmp_path, monkeypatch, made):
+    """The files are written in an order that has the card last."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pretrained, "write_text", full)
+    if made:
+        (tmp_path / "model").mkdir()
+    with pytest.raises(OSError, match="No space left"):
+        run.save_pretrained(tmp_path / "model")
+    assert (tmp_path / "model").exists() == made
+    assert not made or not list((tmp_path / "model").iterdir())
+
+
 def test_other_runs_and_full_folders_are_refused(run, tmp_path):
     (tmp_path / "mine.txt").write_text("years of work")
     with pytest.raises(ValueError, match="has something in it; name a new folder"):
@@ -236,6 +294,8 @@ def test_a_model_is_drawn_from_and_made_by_the_command_line(call_script, run, tm
         assert picture.width > 2.5 * picture.height
     arrays = ("--n", 20, "--npz", tmp_path / "images.npz")
     assert call_script("generate.py", *options[:2], *arrays).returncode == 0
+    again = call_script("generate.py", *options[:2], "--dry-run", "--sequence", 3, 5)
+    assert again.returncode == 2 and "must hold digits of the run, 3 7" in again.stderr
     with np.load(tmp_path / "images.npz") as saved:
         assert saved["images"].shape == (20, 28, 28) and saved["bits"].shape == (20, 7)
 
@@ -247,6 +307,8 @@ def test_a_model_is_drawn_from_and_made_by_the_command_line(call_script, run, tm
         (("runs/x", "--pretrained", "mnist-379"), "name either the directory of a run, or"),
         (("--pretrained", "mnist"), "those that ship with qcaan are mnist-379"),
         (("--pretrained", "mnist-379", "--sequence", 3, 5), "must hold digits of the run, 3 7 9"),
+        (("--pretrained", "mnist-379", "--max-jobs", 5), "`max_jobs` is for runs; a ready-made"),
+        (("--pretrained", "mnist-379", "--data-root", "."), "`data_root` is for runs; a ready-m"),
     ],
 )
 def test_bad_names_are_one_sentence(call_script, tmp_path, monkeypatch, options, message):
@@ -255,6 +317,28 @@ def test_bad_names_are_one_sentence(call_script, tmp_path, monkeypatch, options,
     assert result.returncode == 2
     assert message in result.stderr and len(result.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_no_picture_of_a_model_overwrites_another(call_script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grid.png").write_text("mine")
+    result = call_script("generate.py", "--pretrained", "mnist-379")
+    assert result.returncode == 2
+    assert "grid.png is there already; name the picture by --out" in result.stderr
+    assert (tmp_path / "grid.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--push", "digits"), "must be ORGANISATION/NAME on the hub, got 'digits'"),
+        (("--private",), "`private` is for an upload; name one by --push"),
+    ],
+)
+def test_an_upload_is_checked_before_a_model_is_made(call_script, run, tmp_path, options, message):
+    out = tmp_path / "model"
+    result = call_script("export.py", run.directory.path, "--out", out, *options)
+    assert result.returncode == 2 and message in result.stderr and not out.exists()
 
 
 class TestHub:
@@ -287,7 +371,46 @@ class TestHub:
         with pytest.raises(RunError, match=r"holds no model: it has no model\.safetensors"):
             qcaan.push_to_hub(tmp_path, "someone/digits")
 
+    def test_a_model_is_uploaded(self, model, tmp_path, monkeypatch):
+        """A server that speaks the hub's API takes the four files of a model and no other."""
+        from huggingface_hub import constants
+
+        folder = shutil.copytree(model, tmp_path / "model")
+        (folder / "notes.txt").write_text("private")
+        with HTTPServer(host="127.0.0.1") as server:
+            monkeypatch.setattr(constants, "ENDPOINT", server.url_for("").rstrip("/"))
+            monkeypatch.setenv("HF_TOKEN", "hf_test")
+            url = server.url_for("/someone/digits")
+            made = server.expect_request("/api/repos/create", method="POST")
+            made.respond_with_json({"url": url})
+            names = sorted(path.name for path in model.iterdir())
+            uploads = [
+                {"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names
+            ]
+            server.expect_request("/api/models/someone/digits/preupload/main").respond_with_json(
+                {"files": uploads}
+            )
+            server.expect_request("/api/models/someone/digits/commit/main").respond_with_json(
+                {"commitUrl": f"{url}/commit/1", "commitOid": "1"}
+            )
+            server.expect_request("/api/validate-yaml").respond_with_json({})
+            assert qcaan.push_to_hub(folder, "someone/digits", private=True) == url
+            server.check_assertions()
+            requests = {request.path: request for request, _ in server.log}
+        created = requests["/api/repos/create"].get_json()
+        assert created["name"] == "digits"
+        # its name in older and in newer versions of the hub's library
+        assert created.get("private") is True or created.get("visibility") == "private"
+        lines = requests["/api/models/someone/digits/commit/main"].data.splitlines()
+        sent = [line["value"] for line in map(json.loads, lines) if line["key"] == "file"]
+        assert sorted(file["path"] for file in sent) == names
+        for file in sent:
+            content = base64.b64decode(file["content"])
+            assert content == (model / file["path"]).read_bytes()
+
     def test_without_the_extra_a_sentence_names_it(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "huggingface_hub", None)
         with pytest.raises(RunError, match="need the extra `hub`: pip install"):
             qcaan.from_pretrained("someone/digits")
+        with pytest.raises(RunError, match="need the extra `hub`: pip install"):
+            pretrained.check_push("someone/digits")

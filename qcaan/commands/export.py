@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 
 from qcaan.runs.loading import load_run
-from qcaan.runs.pretrained import check_pretrained, push_to_hub, save_pretrained
+from qcaan.runs.pretrained import check_pretrained, check_push, push_to_hub, save_pretrained
 from qcaan.runs.session import console
 
 
@@ -28,6 +28,10 @@ def main(
         private: Make the model private on the hub, if it is new there.
         dry_run: Check everything, and write and upload nothing.
     """
+    if push is not None:
+        check_push(push)
+    elif private:
+        raise ValueError("`private` is for an upload; name one by --push")
     run = load_run(path)
     check_pretrained(run, out)
     if dry_run:

@@ -19,6 +19,7 @@ from qcaan.runs.loading import IMAGE_SYSTEMS, Run, load_run
 from qcaan.runs.pretrained import Pretrained, from_pretrained
 from qcaan.runs.restoring import load_data
 from qcaan.runs.session import announce_draws, console
+from qcaan.samplers.names import EXACT
 
 
 def main(
@@ -52,8 +53,8 @@ def main(
             console says how often the data set's classifier agrees. Of a run without, those draws
             are chosen that the classifier labels as each digit.
         out: Path of the picture, a .png file; with --sequence also a .gif file, which shows the
-            digits in turn. Default: grid.png or sequence.png in the run's directory, or here for a
-            model.
+            digits in turn. Default: grid.png or sequence.png in the run's directory, or a new file
+            of that name here for a model.
         npz: Path of an .npz file for the draws. It holds `images` (uint8 [n, H, W] or
             [n, H, W, 3]) and the inputs that they were drawn from: `bits` (uint8 [n, n_bits]),
             `latents` (float32) of a prior without bits, `noise` (float32) of an image QGAN, or its
@@ -75,6 +76,10 @@ def main(
     check_seed(seed)
     if (path is None) == (pretrained is None):
         raise ValueError("name either the directory of a run, or a model by --pretrained")
+    if pretrained is not None:
+        _check_unused(
+            data_root=data_root, max_jobs=max_jobs, max_shots=max_shots, max_cost=max_cost
+        )
     system = "associative" if path is None else RunDirectory(path).config()["system"]
     draws_images = system in IMAGE_SYSTEMS
     if not draws_images and (sequence or out or not npz):
@@ -84,6 +89,8 @@ def main(
         )
     if draws_images and out is None and (sequence or not npz):
         out = (path or Path()) / ("sequence.png" if sequence else "grid.png")
+        if path is None and out.exists():
+            raise ValueError(f"{out} is there already; name the picture by --out")
     _check_target("out", out, (".png", ".gif") if sequence else (".png",))
     _check_target("npz", npz, (".npz",))
     if out is not None and not sequence and n is not None and n > pictures.MOST_IMAGES:
@@ -94,6 +101,11 @@ def main(
     n = n or (64 if draws_images and not sequence else 1000)
     if pretrained is not None:
         model = from_pretrained(pretrained, seed=seed, device=device)
+        if sequence and not model.labels:
+            raise ValueError(
+                "`sequence` asks for labels, and this model has none; draw from its run instead"
+            )
+        _check_digits(sequence, model.labels)
         if not dry_run:
             images, inputs = _draw_from_model(model, sequence, n)
             _write_images(images, inputs, model.gan.drawn_from, sequence, out, npz)
@@ -161,18 +173,11 @@ def _write_images(
 
 
 def _draw_from_model(model: Pretrained, sequence: Sequence[int], n: int) -> tuple[Tensor, Tensor]:
-    """Draw n images of a ready-made model, or those of a sequence by their labels.
-
-    Raises:
-        ValueError: the model has no labels, or not all of the sequence.
-    """
+    """Draw n images of a ready-made model, or those of a sequence by their labels."""
+    if model.gan.config.sampler != EXACT and model.gan.prior.schedule is not None:
+        console.print("the draws are shots that the model's run measured, drawn with replacement")
     if not sequence:
         return model.generate(n)
-    if not model.labels:
-        raise ValueError(
-            "`sequence` asks for labels, and this model has none; draw from its run instead"
-        )
-    _check_digits(sequence, model.labels)
     agreement = model.scores.get("generated", {}).get("agreement")
     if agreement is not None:
         console.print(
@@ -181,6 +186,15 @@ def _draw_from_model(model: Pretrained, sequence: Sequence[int], n: int) -> tupl
         )
     images, bits = zip(*(model.generate(1, label=digit) for digit in sequence), strict=True)
     return torch.cat(images), torch.cat(bits)
+
+
+def _check_unused(**options: object) -> None:
+    """Refuse options of a run's draws, which a model would ignore."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(
+                f"`{name}` is for runs; a ready-made model needs no data and asks no device"
+            )
 
 
 def _check_digits(sequence: Sequence[int], known: Sequence[int]) -> None:

@@ -6,22 +6,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from qcaan.files import read_arrays, reason
 from qcaan.gans.associative import FIXED_LATENTS, AssociativeConfig, AssociativeGAN, EpochRecord
 from qcaan.metrics.bits import pair_errors, pair_expectations
 from qcaan.metrics.images import score_generated
 from qcaan.priors.labels import LabelCode
 from qcaan.priors.make import make_prior, sampler_name
 from qcaan.runs import pictures
-from qcaan.runs.directory import RunDirectory
+from qcaan.runs.directory import RunDirectory, RunError
 from qcaan.runs.planning import plan_prior
 from qcaan.runs.restoring import load_data
 from qcaan.samplers.names import MakeSampler, SamplerFactory
 from qcaan.samplers.rehearsal import Plan
 
 CONFIG = AssociativeConfig
+# file of the bits of the training images that the prior was fitted to last
+LATENT_BITS = "bits.npz"
 
 
 def plan_run(config: AssociativeConfig, samplers: SamplerFactory, n_scored: int) -> Plan | None:
@@ -63,9 +67,31 @@ def save_epoch(run: RunDirectory, gan: AssociativeGAN, record: EpochRecord, seco
         distributions = gan.prior.distributions(record.bits)
     if distributions:
         run.save_arrays("prior.npz", distributions)
+    if gan.prior.n_bits:  # eight bits to a byte
+        packed = np.packbits(record.bits.cpu().numpy(), axis=1)
+        run.save_arrays(LATENT_BITS, {"packed": packed})
     values = {key: value for key, value in asdict(record).items() if key != "bits"}
     run.append({**values, "seconds": seconds})
     run.save_checkpoint(gan.training_state())
+
+
+def read_latent_bits(run: RunDirectory, n_bits: int) -> Tensor | None:
+    """Return the bits uint8 [N, n_bits] of the training images that the prior was fitted to last.
+
+    None if the run has not saved them.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = run.path / LATENT_BITS
+    if not path.is_file():
+        return None
+    try:
+        (packed,) = read_arrays(path, ["packed"])
+        bits = np.unpackbits(packed, axis=1, count=n_bits)
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path} is damaged: {reason(error)}") from None
+    return torch.from_numpy(bits)
 
 
 def report_title(config: AssociativeConfig, data_name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,9 +42,10 @@ def model_card(model: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     ask = ", label=" + str(config["digits"][0]) if labelled else ""
     drawn = "each of which can be asked for" if labelled else "as they come"
     sections = [
-        _HEADER.format(name=data["name"]),
+        # a string in JSON is one in YAML, whatever a folder of images is called
+        _HEADER.format(name=json.dumps(data["name"])),
         f"# QC-AAN of {data['name']}, classes {digits}\n\n"
-        f"A generator of {_size(data)} images of the classes {digits}, {drawn}. Its inputs are "
+        f"A generator of {images_of(data)} images of the classes {digits}, {drawn}. Its inputs are "
         f"drawn from a prior: {_prior(config)}. Generator and prior were trained together by qcaan "
         f"{model['qcaan']}, as in Rudolph et al., [arXiv:2012.03924]"
         "(https://arxiv.org/abs/2012.03924).",
@@ -58,7 +60,7 @@ def model_card(model: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
         f"{_DATA_LICENCES.get(data['name'], 'see their owner')}. The licence of this model is "
         "Apache 2.0; the terms of the data may bind what is done with it.",
         "## Scores\n\n" + _table(scores),
-        "## What the circuit adds\n\n" + _circuit(config, scores),
+        "## What the circuit adds\n\n" + circuit_adds(config, scores),
         "## Limits\n\n"
         "It draws small images of these classes and nothing else. The scores are in the features "
         "of a small classifier of the same data set, and are not comparable with FID of Inception "
@@ -67,7 +69,8 @@ def model_card(model: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     return "\n\n".join(section.strip("\n") for section in sections) + "\n"
 
 
-def _size(data: Mapping[str, Any]) -> str:
+def images_of(data: Mapping[str, Any]) -> str:
+    """Return the size and the kind of images of data, as in `28x28 grey`."""
     channels, height, width = data["image_shape"]
     return f"{height}x{width} {'grey' if channels == 1 else 'colour'}"
 
@@ -94,9 +97,20 @@ def _table(scores: Mapping[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _circuit(config: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+def circuit_adds(config: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+    """Return sentences on what the circuit of a model adds, beside the controls.
+
+    Args:
+        config: options of its run.
+        scores: the scores of its run; empty if they were not made.
+    """
     if config["prior"] not in _CIRCUITS:
         return "There is no circuit in this model: it is a control."
+    if config["prior"] == "shuffled":
+        return (
+            "The bits of this model's circuit are shuffled after they are measured, so that no "
+            "correlation is left: it is a control."
+        )
     found = scores.get("prior", {})
     told = ""
     if found.get("kl") is not None and found.get("kl_product") is not None:

@@ -46,8 +46,8 @@ WEIGHTS, CARD, SCORES = "model.safetensors", "README.md", "scores.json"
 _FILES = [WEIGHTS, "config.json", CARD, SCORES]
 # a name on the Hugging Face hub
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-# the bits of the bank are stored eight to a byte
-_BANK, _PACKED = "prior.bank", "prior.bank.packed"
+# bits are stored eight to a byte
+_BANK, _PACKED, _LATENT = "prior.bank", "prior.bank.packed", "latent_bits.packed"
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,14 @@ class Pretrained:
         directory: its folder.
         gan: the generator and the prior. Its discriminator is untrained.
         scores: the scores of the run that it comes from; empty if they were not made.
+        latent_bits: bits uint8 [N, n_bits] of the training images, which the prior was fitted to;
+            None if the run did not keep them.
     """
 
     directory: RunDirectory
     gan: AssociativeGAN
     scores: dict[str, Any]
+    latent_bits: Tensor | None
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -105,21 +108,40 @@ class _Closed(BaseSamplerV2):
 
 
 def check_pretrained(run: Run, path: str | Path) -> Path:
-    """Check that a run makes a ready-made model in a folder, and return the folder.
+    """Check that a run can be saved as a ready-made model in a folder, and return the folder.
 
     Raises:
         RunError, ValueError, OSError: see `save_pretrained`.
     """
     folder = path_of("path", path)
-    if run.system != "associative":
-        raise RunError(
-            f"{run.directory.path} holds a run of the system {run.system}; ready-made models are "
-            "made of runs of `qcaan train`"
-        )
     check_new_folder(folder)
     if folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"{folder} has something in it; name a new folder")
+    pretrained_of(run)
     return folder
+
+
+def pretrained_of(run: Run) -> Pretrained:
+    """Return a QC-AAN's last checkpoint as a ready-made model that is saved nowhere.
+
+    Raises:
+        RunError: the run is of another system, or its scores are those of another epoch.
+    """
+    path, gan = run.directory.path, run.gan
+    if run.system != "associative":
+        raise RunError(
+            f"{path} holds a run of the system {run.system}; models and pages are made of runs of "
+            "`qcaan train`"
+        )
+    scores = _scores(path)
+    scored = scores.get("epoch", gan.epoch)
+    if scored != gan.epoch:
+        raise RunError(
+            f"{path}/{SCORES} is that of epoch {scored}, and the checkpoint is that of epoch "
+            f"{gan.epoch}; score it by qcaan evaluate, or remove the file"
+        )
+    bits = associative.read_latent_bits(run.directory, gan.prior.dim) if gan.prior.n_bits else None
+    return Pretrained(run.directory, gan, scores, bits)
 
 
 def save_pretrained(run: Run, path: str | Path) -> Path:
@@ -130,18 +152,19 @@ def save_pretrained(run: Run, path: str | Path) -> Path:
         path: a new folder, or an empty one.
 
     Raises:
-        RunError: the run is of another system.
-        ValueError, OSError: the folder has something in it, or cannot be written.
+        RunError: the run is of another system, or its scores are those of an earlier epoch.
+        ValueError, OSError: the folder has something in it, or cannot be written; nothing is left
+            in it then.
     """
     folder = check_pretrained(run, path)
-    gan: AssociativeGAN = run.gan
-    facts = run.directory.config()["data"]
+    model = pretrained_of(run)
+    gan, facts = model.gan, run.directory.config()["data"]
     name = Path(facts["name"]).name
     # a model that is given away does not tell the folders of its maker
-    scores = {k: v for k, v in _scores(run.directory.path).items() if k != "data"}
+    scores = {k: v for k, v in model.scores.items() if k != "data"}
     config = {**run.directory.options(AssociativeConfig), "data": name, "data_root": None}
     # the format is that of runs, so that both are read by the same rules
-    model = {
+    record = {
         "system": "associative",
         "format": FORMAT,
         "qcaan": version("qcaan"),
@@ -150,12 +173,17 @@ def save_pretrained(run: Run, path: str | Path) -> Path:
         "data": {**{k: v for k, v in facts.items() if k != "provenance"}, "name": name},
     }
     with new_folder(folder):
-        with atomic_write(folder / WEIGHTS) as buffer:
-            buffer.write(save(_tensors(gan)))
-        write_json(folder / "config.json", model)
-        if scores:
-            write_json(folder / SCORES, scores)
-        write_text(folder / CARD, model_card(model, scores))
+        try:
+            with atomic_write(folder / WEIGHTS) as buffer:
+                buffer.write(save(_tensors(gan) | _packed_latent(model.latent_bits)))
+            write_json(folder / "config.json", record)
+            if scores:
+                write_json(folder / SCORES, scores)
+            write_text(folder / CARD, model_card(record, scores))
+        except BaseException:
+            for name in _FILES:
+                (folder / name).unlink(missing_ok=True)
+            raise
     return folder
 
 
@@ -165,8 +193,9 @@ def from_pretrained(
     """Load a ready-made model.
 
     Args:
-        name: path of a folder; the name of a model that ships with qcaan, see `shipped`; or
-            ORGANISATION/NAME on the Hugging Face hub, from where it is downloaded and cached.
+        name: the name of a model that ships with qcaan, see `shipped`; path of a folder; or
+            ORGANISATION/NAME on the Hugging Face hub, from where it is downloaded and cached. The
+            first of these that there is.
         seed: seed of the draws.
         device: device of the generator: auto, cpu, cuda or cuda:N.
         revision: branch, tag or commit on the hub. Default: the newest.
@@ -199,15 +228,27 @@ def from_pretrained(
         data_root=None,
         make_sampler=lambda name, rng: _Closed(),
     )
-    _load_tensors(gan, directory.path / WEIGHTS)
+    bits = _load_tensors(gan, directory.path / WEIGHTS)
     gan.reseed(seed)
-    return Pretrained(directory, gan, _scores(directory.path))
+    return Pretrained(directory, gan, _scores(directory.path), bits)
 
 
 def shipped() -> tuple[str, ...]:
     """Return the names of the models that ship with qcaan."""
     folder = _shipped_folder()
     return tuple(sorted(p.name for p in folder.iterdir() if (p / "config.json").is_file()))
+
+
+def check_push(repo_id: str) -> None:
+    """Check, before a model is made, that it can be uploaded under a name.
+
+    Raises:
+        ValueError: the name is not ORGANISATION/NAME.
+        RunError: the extra `hub` is missing.
+    """
+    if not _HUB_NAME.fullmatch(repo_id):
+        raise ValueError(f"`repo_id` must be ORGANISATION/NAME on the hub, got {repo_id!r}")
+    _hub()
 
 
 def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = False) -> str:
@@ -221,8 +262,10 @@ def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = False) -> s
         private: whether a new one is private.
 
     Raises:
-        RunError: the folder holds no model, or the hub refuses it.
+        ValueError: the name is not ORGANISATION/NAME.
+        RunError: the folder holds no model, the extra `hub` is missing, or the hub refuses it.
     """
+    check_push(repo_id)
     path = path_of("folder", folder)
     if not (path / WEIGHTS).is_file():
         raise RunError(f"{path} holds no model: it has no {WEIGHTS}")
@@ -236,11 +279,13 @@ def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = False) -> s
 
 
 def _folder(name: str | Path, revision: str | None) -> Path:
-    """Return the folder of a model: one here, one that ships with qcaan, or one from the hub."""
-    if (path := path_of("name", name)).is_dir():
-        return path
+    """Return the folder of a model: one that ships with qcaan, one here, or one from the hub."""
     if isinstance(name, str) and name in shipped():
         return _shipped_folder() / name
+    if (path := path_of("name", name)).is_dir():
+        if not (path / WEIGHTS).is_file():
+            raise RunError(f"{path} holds no model: it has no {WEIGHTS}")
+        return path
     if not (isinstance(name, str) and _HUB_NAME.fullmatch(name)):
         raise RunError(
             f"there is no model {name}: it is no folder, and those that ship with qcaan are "
@@ -282,8 +327,13 @@ def _tensors(gan: AssociativeGAN) -> dict[str, Tensor]:
     return tensors
 
 
-def _load_tensors(gan: AssociativeGAN, path: Path) -> None:
-    """Load what `_tensors` returned.
+def _packed_latent(bits: Tensor | None) -> dict[str, Tensor]:
+    """Return the bits [N, n_bits] of the training images, packed, by their name."""
+    return {} if bits is None else {_LATENT: torch.from_numpy(np.packbits(bits.numpy(), axis=1))}
+
+
+def _load_tensors(gan: AssociativeGAN, path: Path) -> Tensor | None:
+    """Load what `_tensors` returned, and return the bits of the training images, if they are there.
 
     Raises:
         RunError: the file is missing or damaged, or holds other networks.
@@ -294,6 +344,7 @@ def _load_tensors(gan: AssociativeGAN, path: Path) -> None:
         found = load_file(path)
     except (SafetensorError, ValueError) as error:
         raise RunError(f"{path} is damaged: {reason(error)}") from None
+    latent = found.pop(_LATENT, None)
     expected = _tensors(gan)
     if differing := sorted(found.keys() ^ expected.keys()):
         raise RunError(f"{path} does not hold the networks of config.json: {differing[0]} differs")
@@ -314,6 +365,11 @@ def _load_tensors(gan: AssociativeGAN, path: Path) -> None:
         state = {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
         own = {k: v for k, v in module.state_dict().items() if not isinstance(v, Tensor)}
         module.load_state_dict({**own, **state})
+    if latent is None:
+        return None
+    if gan.prior.n_bits is None or latent.dtype != torch.uint8 or latent.ndim != 2:
+        raise RunError(f"{path} is damaged: {_LATENT} holds no bits of this model")
+    return torch.from_numpy(np.unpackbits(latent.numpy(), axis=1, count=gan.prior.dim))
 
 
 def _scores(folder: Path) -> dict[str, Any]:
