@@ -1,4 +1,4 @@
-"""Pages that MkDocs makes while it builds the site: the executed notebooks, and the changelog.
+"""Pages that MkDocs makes while it builds the site: notebooks, the changelog, the model's page.
 
 A notebook is a Python file in jupytext's percent format. Each build runs it from start to end, so
 that its page shows what the code of this version prints. With QCAAN_TOY=1 the notebooks run at a
@@ -19,6 +19,9 @@ from mkdocs.structure.files import File, Files
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 
+import qcaan
+from qcaan.runs.pages import page_of
+
 # as for the commands: threads that wait by spinning slow a training down on a shared machine
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 log = logging.getLogger("mkdocs.hooks.qcaan")
@@ -27,6 +30,8 @@ log = logging.getLogger("mkdocs.hooks.qcaan")
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that have no Markdown file of their own."""
     docs = Path(config.docs_dir)
+    model = qcaan.from_pretrained("mnist-379", device="cpu")
+    files.append(File.generated(config, "page/index.html", content=page_of(model)))
     changelog = (docs.parent / "CHANGELOG.md").read_text()
     files.append(File.generated(config, "changelog.md", content=changelog))
     for path in sorted((docs / "notebooks").glob("*.py")):

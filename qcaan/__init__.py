@@ -10,7 +10,7 @@ Systems, each with its configuration, its networks, and a function that trains a
 - QGAN of distributions: `DistributionConfig`, `QGAN`, `train_distribution`
 
 Runs on disk: `load_run`, `Run`. Ready-made models: `from_pretrained`, `Pretrained`, `push_to_hub`.
-Data: `load_images`, `ImageSet`, `load_samples`.
+A page to play with a circuit: `write_page`. Data: `load_images`, `ImageSet`, `load_samples`.
 
 Priors: `Prior`, `FitReport`, `QCBM`, `IQP`, `Shuffled`, `Gaussian`, `Bernoulli`, `Product`,
 `ChowLiu`, `Histogram`, `PerLabel`, `RBM`, `QBM`. Circuits: `Ansatz`, `make_ansatz`, `QuantumLayer`,
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from qcaan.priors.shuffled import Shuffled
     from qcaan.priors.tree import ChowLiu
     from qcaan.runs.loading import Run, load_run
+    from qcaan.runs.pages import write_page
     from qcaan.runs.pretrained import Pretrained, from_pretrained, push_to_hub
     from qcaan.samplers.names import make_sampler
 
@@ -82,6 +83,7 @@ _PLACES = {
     "from_pretrained": "runs.pretrained",
     "Pretrained": "runs.pretrained",
     "push_to_hub": "runs.pretrained",
+    "write_page": "runs.pages",
     "load_images": "data.images",
     "ImageSet": "data.images",
     "load_samples": "data.samples",
@@ -149,6 +151,7 @@ __all__ = [  # noqa: RUF022  in groups, not sorted
     "make_sampler",
     "Generator",
     "Discriminator",
+    "write_page",
 ]
 
 

@@ -34,7 +34,10 @@ IMPORTS = {
     "aqua": {
         "checks", "circuits", "files", "gans", "networks", "randomness", "samplers", "training",
     },
-    "runs": {"checks", "data", "files", "gans", "metrics", "priors", "samplers", "training"},
+    "runs": {
+        "bits", "checks", "circuits", "data", "files", "gans", "metrics", "networks", "priors",
+        "samplers", "training",
+    },
     "commands": {
         "bits", "checks", "circuits", "data", "files", "gans", "losses", "metrics",
         "networks", "optimizers", "priors", "randomness", "runs", "samplers", "training",

@@ -18,35 +18,12 @@ import yaml
 from PIL import Image
 from pytest_httpserver import HTTPServer
 from safetensors.torch import load_file, save_file
+from toy_runs import DIGITS, make_run
 
 import qcaan
-from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, train
 from qcaan.runs import pretrained
 from qcaan.runs.cards import model_card
 from qcaan.runs.directory import RunDirectory, RunError
-
-DIGITS = (3, 7)
-DATA = qcaan.load_images("digits8x8", classes=DIGITS)
-
-
-def make_run(path: Path, **options) -> qcaan.Run:
-    """Return a toy run of one epoch, as its directory holds it."""
-    config = AssociativeConfig(
-        **{
-            "digits": DIGITS, "data": "digits8x8", "epochs": 1, "steps_per_epoch": 2,
-            "batch_size": 8, "width": 4, "n_qubits": 3, "n_layers": 2, "fit_evals": 30,
-            "bank_shots": 300, "device": "cpu", "data_root": Path("/secret"),
-            **options,
-        }
-    )  # fmt: skip
-    gan = AssociativeGAN(config, (1, 28, 28))
-    list(train(gan, DATA.images, DATA.labels))
-    run = RunDirectory(path)
-    run.begin("associative", config, {**DATA.facts, "provenance": "images in /secret"})
-    run.save_checkpoint(gan.training_state())
-    run.save_scores({"data": "images in /secret", "generated": {"agreement": 0.97}}, 1)
-    with run:
-        return qcaan.load_run(path)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +42,9 @@ def test_a_model_draws_what_its_run_would_draw_from_the_same_samples(run, model)
     assert images.shape == (40, 1, 28, 28) and samples.shape == (40, run.gan.prior.dim)
     assert torch.equal(run.gan.prior.bank, loaded.gan.prior.bank)
     assert torch.equal(run.gan.prior.theta, loaded.gan.prior.theta)
+    data = qcaan.load_images("digits8x8", classes=DIGITS)
+    bits = run.gan.prior_bits(data.images, data.labels)
+    assert torch.equal(loaded.latent_bits, bits)
     banked = set(map(tuple, run.gan.prior.bank.tolist()))
     assert {tuple(row) for row in samples.long().tolist()} <= banked
     signs = 2 * samples - 1

@@ -26,6 +26,7 @@ COMMANDS = {
     "train-qgan": ("train.distribution", "train a QGAN that loads a distribution into a circuit"),
     "generate": ("generate", "draw images from a run"),
     "export": ("export", "make a ready-made model of a run"),
+    "page": ("page", "write a page to play with a trained circuit"),
     "evaluate": ("evaluate", "score the images of a run"),
     "compare priors": ("compare.priors", "train and score every prior with the same networks"),
     "compare fits": ("compare.fits", "fit the bits of a run with every optimiser and model"),
