@@ -205,7 +205,7 @@ def test_two_processes_share_the_cells_and_compute_none_twice(run_script, tmp_pa
         for line in process.stdout.splitlines()
         if ": FID" in line
     ]
-    assert sorted(computed) == sorted(f"{name}, seed {n}" for name in priors for n in (0, 1))
+    assert sorted(computed) == sorted(f"{name} seed {n}" for name in priors for n in (0, 1))
     with (out / "table.csv").open(newline="") as file:  # of the process that ended last
         assert len(list(csv.DictReader(file))) == 6
     with (out / "paired.csv").open(newline="") as file:
@@ -229,14 +229,14 @@ def test_a_cell_is_left_to_the_process_that_computes_it_while_it_lives(call_scri
         assert other.stdout.readline() == "True\n"
         beside = call_script(*words, "gaussian", "product")
         assert beside.returncode == 0, beside.stderr
-        assert "gaussian, seed 0: another process computes it\n" in beside.stdout
-        assert "product, seed 0: FID" in beside.stdout and not path.exists()
+        assert "gaussian seed 0: another process computes it\n" in beside.stdout
+        assert "product seed 0: FID" in beside.stdout and not path.exists()
         assert "| product | 1 |" in beside.stdout and "| gaussian |" not in beside.stdout
     finally:
         other.kill()
         other.communicate()
     after = call_script(*words, "gaussian", "product")
-    assert "gaussian, seed 0: FID" in after.stdout and path.exists()
+    assert "gaussian seed 0: FID" in after.stdout and path.exists()
 
 
 def test_a_folder_of_other_things_is_refused_and_left_alone(call_script, tmp_path):

@@ -45,7 +45,7 @@ EPOCHS = ("--epochs", max(2, KILLS // 2))
 TINY = (*EPOCHS, "--batch-size", 2, "--n-qubits", 1, "--n-layers", 1)
 # a small run of each system, for which a device is asked in each step
 KILLED = {
-    "train_mnist.py": (*DEVICE, *EPOCHS, "--eval-images", 0),
+    "train_mnist.py": (*DEVICE, "--fit-evals", 8, *EPOCHS, "--eval-images", 0),
     "train_image_qgan.py": (
         *(*TINY, "--data", "digits8x8", "--decoder", "dense", "--shots", 30),
         *("--steps-per-epoch", 2, "--eval-images", 0),

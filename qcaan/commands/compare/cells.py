@@ -8,14 +8,20 @@ from __future__ import annotations
 import contextlib
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
 
 from qcaan.files import check_new_folder, new_folder, parse_json, write_json
+from qcaan.runs.cluster import ClusterOptions, Failed, Record, Work, compute
 from qcaan.runs.directory import RunError
+from qcaan.runs.session import console
 
 _OPTIONS = "budget.json"
 _CELLS = "cells"
@@ -60,6 +66,100 @@ def open_folder(out: Path, options: Mapping[str, Any]) -> None:
 def cell_path(out: Path, name: str) -> Path:
     """Return the path of a cell's record; it exists if the cell is finished."""
     return out / _CELLS / f"{name}.json"
+
+
+def compute_cells(
+    out: Path,
+    cells: Mapping[str, Any],
+    work: Work,
+    shared: Any,
+    cluster: ClusterOptions,
+    summary: Callable[[Record], str],
+) -> int:
+    """Compute the cells that nobody has finished or computes, and keep their records.
+
+    Args:
+        out: folder of the comparison.
+        cells: options of each cell by its name.
+        work: function that computes a cell; see `qcaan.runs.cluster.compute`.
+        shared: what all cells share.
+        cluster: where they are computed.
+        summary: function that says in a clause what a record tells.
+
+    Returns:
+        The number of cells that failed.
+    """
+    failed = 0
+    finished = sum(cell_path(out, name).is_file() for name in cells)
+    with _Board(cells) as board, contextlib.ExitStack() as claims:
+
+        def unclaimed() -> Iterator[tuple[str, Any]]:
+            for name, cell in cells.items():
+                path = cell_path(out, name)
+                # on a cluster all cells are claimed at once, else one while it is computed
+                with contextlib.ExitStack() as stack:
+                    holder = claims if cluster.ray else stack
+                    if holder.enter_context(claimed(path)):
+                        yield name, cell
+                    elif path.is_file():
+                        board.tell(name, f"finished: {summary(read(path))}")
+                    else:
+                        board.end(name, "another process computes it")
+
+        start = time.perf_counter()
+        try:
+            for name, found in compute(
+                work, shared, unclaimed(), out / _CELLS, cluster, board.tell
+            ):
+                if isinstance(found, Failed):
+                    failed += 1
+                    board.end(name, f"failed: {found.why}")
+                    continue
+                write_json(cell_path(out, name), found)
+                finished += 1
+                board.end(name, f"{summary(found)}; {time.perf_counter() - start:.0f} s")
+                start = start if cluster.ray else time.perf_counter()
+        except KeyboardInterrupt:
+            board.stop()
+            console.print(
+                f"stopped; {finished} of {len(cells)} cells are finished. Continue with the same "
+                "command."
+            )
+            raise SystemExit(130) from None
+    return failed
+
+
+class _Board:
+    """The state of all cells: one live table in a terminal, else a line for each that ends."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._states = dict.fromkeys(names, "waiting")
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> _Board:
+        if console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._live.stop()
+
+    def tell(self, name: str, text: str) -> None:
+        """Show how far a cell is."""
+        self._states[name] = text
+        if self._live.is_started:
+            table = Table("cell", "state")
+            for row in self._states.items():
+                table.add_row(*map(escape, row))
+            self._live.update(table, refresh=True)
+
+    def end(self, name: str, text: str) -> None:
+        """Show and print what became of a cell."""
+        self.tell(name, text)
+        console.print(f"{name}: {text}", markup=False)
 
 
 @contextlib.contextmanager

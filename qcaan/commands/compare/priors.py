@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
-
 from qcaan.checks import SEEDS, different, one_of, whole
 from qcaan.commands.compare.cells import (
     cell_path,
     check_folder,
     claimed,
+    compute_cells,
     mean_and_deviation,
     open_folder,
     read,
@@ -23,15 +21,18 @@ from qcaan.commands.compare.cells import (
     report_lock,
 )
 from qcaan.commands.compare.paired import PAIRED, paired_rows, paired_table
-from qcaan.data.images import ImageSet, load_splits
+from qcaan.data.images import load_splits
 from qcaan.files import write_csv, write_json, write_text
-from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
+from qcaan.gans.associative import AssociativeConfig
 from qcaan.metrics.classifier import load_classifier
 from qcaan.metrics.images import ImageScorer, check_scorable
 from qcaan.priors.make import make_prior
 from qcaan.runs import reports
+from qcaan.runs.cluster import ClusterOptions, Record, Tell
+from qcaan.runs.directory import RunError
 from qcaan.runs.session import announce_data, console
-from qcaan.training import TrainingCollapsed, pick_device
+from qcaan.runs.trials import DISTANCES, TrialData, train_and_score
+from qcaan.training import pick_device
 
 _Options: TypeAlias = dict[str, Any]
 
@@ -98,7 +99,6 @@ SCORES = (
     *("fid", "kid", "pixel_frechet", "inception_score", "confidence", "precision", "recall"),
     *("unread", "agreement", "copies", "nearer_than_held_out", "distinct", "seconds"),
 )
-_DISTANCES = ("kl", "kl_product", "nll", "nll_product", "nll_tree")
 
 
 def main(
@@ -114,6 +114,7 @@ def main(
     steps_per_epoch: int | None = None,
     width: int = AssociativeConfig.width,
     out: Path = Path("runs/compare"),
+    cluster: ClusterOptions = ClusterOptions(),
 ) -> None:
     """Train and score every prior with every seed, and test their differences.
 
@@ -140,9 +141,10 @@ def main(
         out: Folder of the results: table.md, table.csv, paired.csv, fid.png and the cells. It is
             new, or that of a comparison with the same options. Each finished cell (a prior and a
             seed) is kept, so the same command continues, and other seeds or priors add cells. A
-            cell whose process ended early starts anew; it takes about a quarter of an hour on a
-            core. Several processes with the same command share the cells: start one for each core,
-            with OMP_NUM_THREADS=1. Each ends with a report of all cells that are then finished.
+            cell is a run of qcaan train, in cells/; it takes about 20 minutes on a core, and
+            continues after its last epoch if its process ended early. Several processes with the
+            same command share the cells. Each ends with a report of all that are then finished.
+        cluster: Where the cells are computed.
     """
     for option, names in (("priors", priors), ("against", against)):
         for name in names:
@@ -173,20 +175,15 @@ def main(
     with claimed(real_path, wait=True) as ours:
         if ours:
             write_json(real_path, scorer.score_held_out())
-    for seed, name in product(seeds, priors):
-        path = cell_path(out, f"{name} seed {seed}")
-        with claimed(path) as ours:
-            if ours:
-                config = replace(base, seed=seed, **CELLS[name])
-                start = time.perf_counter()
-                result = _train_and_score(config, train_set, scorer, images, where)
-                write_json(path, {"prior": name, "seed": seed, **result})
-                shown = result.get("collapsed")
-                shown = shown or f"FID {result['fid']:.2f}, recall {result['recall']:.2f}"
-                console.print(f"{name}, seed {seed}: {shown}; {time.perf_counter() - start:.0f} s")
-            elif not path.is_file():
-                console.print(f"{name}, seed {seed}: another process computes it")
+    cells = {
+        f"{name} seed {seed}": (name, replace(base, seed=seed, **CELLS[name]))
+        for seed, name in product(seeds, priors)
+    }
+    shared = TrialData(train_set, scorer, images, device)
+    failed = compute_cells(out, cells, _train_and_score, shared, cluster, _summary)
     _report(out, against)
+    if failed:
+        raise RunError(f"{failed} of {len(cells)} cells failed; the same command tries them again")
 
 
 def _check_prior(config: AssociativeConfig) -> None:
@@ -195,32 +192,18 @@ def _check_prior(config: AssociativeConfig) -> None:
 
 
 def _train_and_score(
-    config: AssociativeConfig,
-    train_set: ImageSet,
-    scorer: ImageScorer,
-    n_images: int,
-    device: torch.device,
-) -> dict[str, Any]:
-    """Train one cell, and return its scores, or the reason why its training collapsed."""
-    channels, height, width = train_set.images.shape[1:]
-    gan = AssociativeGAN(config, (channels, height, width), device)
-    start = time.perf_counter()
-    try:
-        records = train(gan, train_set.images.to(device), train_set.labels)
-        fits = [record.fit for record in records if isinstance(record, EpochRecord)]
-    except TrainingCollapsed as error:
-        return {"collapsed": str(error)}
-    seconds = time.perf_counter() - start
-    drawn, samples = gan.generate(n_images)
-    scores, _ = scorer.score(drawn, asked=gan.labels_of(samples))
-    distances = {key: getattr(fits[-1], key) for key in _DISTANCES}
-    return {
-        **scores,
-        "seconds": seconds,
-        "threads": torch.get_num_threads(),
-        "prior_seconds": sum(f.seconds for f in fits),
-        **distances,
-    }
+    cell: tuple[str, AssociativeConfig], shared: TrialData, folder: Path, tell: Tell
+) -> Record:
+    """Train and score a cell, the name of a prior and a configuration."""
+    name, config = cell
+    record = train_and_score(config, shared, folder, tell)
+    return {"prior": name, "seed": config.seed, **record}
+
+
+def _summary(record: Record) -> str:
+    if "collapsed" in record:
+        return str(record["collapsed"])
+    return f"FID {record['fid']:.2f}, recall {record['recall']:.2f}"
 
 
 def _report(out: Path, against: Sequence[str]) -> None:
@@ -228,7 +211,7 @@ def _report(out: Path, against: Sequence[str]) -> None:
     with report_lock(out):
         cells = list(records(out, "* seed *"))
         finished = {name: found for name in CELLS if (found := _finished(cells, name))}
-        header = ["prior", "seed", *SCORES, "prior_seconds", "threads", *_DISTANCES, "collapsed"]
+        header = ["prior", "seed", *SCORES, "prior_seconds", "threads", *DISTANCES, "collapsed"]
         write_csv(out / "table.csv", header, [[cell.get(key) for key in header] for cell in cells])
         rows = paired_rows(finished, against)
         write_csv(out / "paired.csv", PAIRED, [[row[key] for key in PAIRED] for row in rows])

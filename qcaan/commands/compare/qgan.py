@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from rich.table import Table
 
 from qcaan.files import check_new_folder, write_csv
 from qcaan.gans.distribution.config import DistributionConfig, configured_samples, make_qgan
+from qcaan.runs.cluster import ClusterOptions, Failed, Record, Tell, compute
+from qcaan.runs.directory import RunError
 from qcaan.runs.distribution import KS_ACCEPTS
 from qcaan.runs.session import console
 
@@ -32,6 +36,7 @@ def main(
     cases: tuple[str, ...] = tuple(CASES),
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5),
     out: Path | None = None,
+    cluster: ClusterOptions = ClusterOptions(),
 ) -> None:
     """Train each case with each seed, and print the median and the worst.
 
@@ -39,6 +44,7 @@ def main(
         cases: Cases to measure. Default: all.
         seeds: Seeds of samples, angles, weights, batches and shots.
         out: Folder for measure_qgan.csv, with a row for each run. Default: none is written.
+        cluster: Where the cells are computed.
     """
     if unknown := set(cases) - set(CASES):
         raise ValueError(f"unknown case {min(unknown)!r}; choose from {'; '.join(CASES)}")
@@ -54,8 +60,9 @@ def main(
         "seconds",
     )
     rows: list[list[str | int | float]] = []
+    measured = _measured(cases, seeds, cluster)
     for case in cases:
-        found = [measure(replace(CASES[case], seed=seed)) for seed in seeds]
+        found = [measured[case, seed] for seed in seeds]
         rows += [[case, seed, *row.values()] for seed, row in zip(seeds, found, strict=True)]
         columns = {name: [row[name] for row in found] for name in _MEASURED}
         medians = {name: statistics.median(values) for name, values in columns.items()}
@@ -76,7 +83,32 @@ def main(
         write_csv(out / "measure_qgan.csv", ["case", "seed", *_MEASURED], rows)
 
 
-def measure(config: DistributionConfig) -> dict[str, float]:
+def _measured(
+    cases: Sequence[str], seeds: Sequence[int], cluster: ClusterOptions
+) -> dict[tuple[str, int], Record]:
+    """Return what `measure` finds for each case and seed.
+
+    Raises:
+        RunError: one of them failed.
+    """
+    places = {f"{case} seed {seed}": (case, seed) for case in cases for seed in seeds}
+    configs = {name: replace(CASES[case], seed=seed) for name, (case, seed) in places.items()}
+    found: dict[tuple[str, int], Record] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, record in compute(
+            _measure_cell, None, configs.items(), Path(folder), cluster, lambda *_: None
+        ):
+            if isinstance(record, Failed):
+                raise RunError(f"{name} failed: {record.why}")
+            found[places[name]] = record
+    return found
+
+
+def _measure_cell(config: DistributionConfig, shared: None, folder: Path, tell: Tell) -> Record:
+    return measure(config)
+
+
+def measure(config: DistributionConfig) -> Record:
     """Train one QGAN.
 
     Returns its relative entropies untrained and trained, that of the product of the data's

@@ -14,18 +14,20 @@ from rich.table import Table
 
 from qcaan.checks import SEEDS, one_of, whole
 from qcaan.commands.compare.cells import (
-    cell_path,
     check_folder,
+    compute_cells,
     mean_and_deviation,
     open_folder,
     records,
 )
 from qcaan.commands.compare.targets import STANDARD, Target, latent_bits, standard
 from qcaan.data.opening import fingerprint
-from qcaan.files import write_csv, write_json
+from qcaan.files import write_csv
 from qcaan.optimizers import OPTIMIZERS
 from qcaan.priors.qcbm import QCBM
 from qcaan.runs import reports
+from qcaan.runs.cluster import ClusterOptions, Record, Tell
+from qcaan.runs.directory import RunError
 from qcaan.runs.session import console
 from qcaan.samplers.jobs import DeviceSampler
 from qcaan.samplers.names import EXACT, IDEAL
@@ -48,6 +50,7 @@ def main(
     mitigate_readout: bool = False,
     out: Path = Path("runs/shots"),
     data_root: Path | None = None,
+    cluster: ClusterOptions = ClusterOptions(),
 ) -> None:
     """Fit bits from shots by every optimiser on several samplers, at equal shots.
 
@@ -72,6 +75,7 @@ def main(
         out: Folder of the results: shots.csv, shots.png and the cells. It is new, or that of a
             comparison with the same options.
         data_root: Folder of the data sets, if it is not the one that a run used.
+        cluster: Where the cells are computed.
     """
     if not targets:
         raise ValueError(f"name the directory of a run, standard, or one of {', '.join(STANDARD)}")
@@ -100,13 +104,11 @@ def main(
         if cell.seed == seeds[0]:
             _check_free(cell.prior(options))  # refuses bad options before anything is fitted
     open_folder(out, options)
-    for cell in found:
-        path = cell_path(out, cell.name)
-        if not path.is_file():
-            record = cell.run(options)
-            write_json(path, record)
-            console.print(f"{cell.name}: {record['share']:.3f}; {record['seconds']:.0f} s")
+    cells = {cell.name: cell for cell in found}
+    failed = compute_cells(out, cells, _run_cell, options, cluster, _summary)
     _report(out)
+    if failed:
+        raise RunError(f"{failed} of {len(cells)} cells failed; the same command tries them again")
 
 
 def _targets(name: str, data_root: Path | None) -> Iterator[Target]:
@@ -197,6 +199,14 @@ class _Cell:
         }
 
 
+def _run_cell(cell: _Cell, options: Mapping[str, Any], folder: Path, tell: Tell) -> Record:
+    return cell.run(options)
+
+
+def _summary(record: Record) -> str:
+    return f"{record['share']:.3f} in {record['seconds']:.0f} s"
+
+
 def _cells(
     target: Target, sampler: str, method: str, shots: int, seed: int, mitigated: bool
 ) -> Iterator[_Cell]:
@@ -210,6 +220,8 @@ def _cells(
 def _report(out: Path) -> None:
     """Write shots.csv and shots.png from all cells in the folder, and print their table."""
     found = list(records(out))
+    if not found:
+        return
     write_csv(out / "shots.csv", list(found[0]), [list(cell.values()) for cell in found])
     panels: dict[str, dict[str, list[float]]] = {}
     for cell in sorted(found, key=lambda cell: (cell["sampler"], cell["mitigated"])):
