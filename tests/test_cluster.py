@@ -83,10 +83,17 @@ def nodes(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning")
 class TestRay:
-    def test_a_node_is_lost_and_every_cell_arrives_as_it_would_here(
+    def test_a_node_is_lost_a_cell_fails_and_all_others_arrive_as_they_would_here(
         self, nodes, shared, serial, tmp_path
     ):
         found, two = nodes
+        for too_much in ({"cpus_per_run": 2}, {"gpus_per_run": 0.5}):
+            options = ClusterOptions(ray=found.address, **too_much)
+            with pytest.raises(RunError, match="no node of the Ray cluster has"):
+                list(compute(train_and_score, shared, {}, tmp_path, options, lambda *_: None))
+        (tmp_path / "lost").mkdir()
+        (tmp_path / "lost" / "mine.txt").write_text("years of work")
+        cells = {"lost": BASE, **CELLS}
         records, places = {}, set()
 
         def tell(name: str, text: str) -> None:
@@ -96,34 +103,17 @@ class TestRay:
 
         options = ClusterOptions(ray=found.address)
         for name, record in compute(
-            train_and_score, shared, CELLS.items(), tmp_path, options, tell
+            train_and_score, shared, cells.items(), tmp_path, options, tell
         ):
             assert name not in records
-            records[name] = without_seconds(record)
+            records[name] = record
         assert len(found.list_all_nodes()) == 2
-        assert records == serial
+        lost = records.pop("lost")
+        assert isinstance(lost, Failed) and "holds something else than a run" in lost.why
+        assert {name: without_seconds(record) for name, record in records.items()} == serial
         for name in CELLS:
             log = (tmp_path / name / "log.jsonl").read_text().splitlines()
             assert [json.loads(line)["epoch"] for line in log] == [1, 2, 3]
-
-    def test_a_cell_that_fails_is_one_sentence_and_a_cell_too_large_is_refused(
-        self, nodes, shared, serial, tmp_path
-    ):
-        found, _ = nodes
-        cells = dict(list(CELLS.items())[:2])
-        (tmp_path / "seed 1").mkdir()
-        (tmp_path / "seed 1" / "mine.txt").write_text("years of work")
-        options = ClusterOptions(ray=found.address)
-        records = dict(
-            compute(train_and_score, shared, cells.items(), tmp_path, options, lambda *_: None)
-        )
-        assert without_seconds(records["seed 0"]) == serial["seed 0"]
-        assert isinstance(records["seed 1"], Failed)
-        assert "holds something else than a run" in records["seed 1"].why
-        for too_much in ({"cpus_per_run": 2}, {"gpus_per_run": 0.5}):
-            options = ClusterOptions(ray=found.address, **too_much)
-            with pytest.raises(RunError, match="no node of the Ray cluster has"):
-                list(compute(train_and_score, shared, {}, tmp_path, options, lambda *_: None))
 
 
 def test_a_worker_that_does_not_see_the_folder_sends_its_files(shared, serial, tmp_path):

@@ -21,7 +21,7 @@ import qcaan
 from qcaan.samplers import names, vendors
 
 # KILLS=50 for the whole trial, on every system
-KILLS = int(os.environ.get("KILLS", "2"))
+KILLS = int(os.environ.get("KILLS", "1"))
 DEVICE = (
     *TOY,
     "--no-prompt",

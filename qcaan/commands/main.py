@@ -35,6 +35,7 @@ COMMANDS = {
         "fit bits by every optimiser, at equal shots",
     ),
     "compare qgan": ("compare.qgan", "measure the QGAN on its standard cases"),
+    "sweep": ("sweep", "search for options that score well"),
     "samplers": ("samplers", "list the samplers and the reasons why some are unavailable"),
     "benchmark": ("benchmark.speed", "time the parts that must be fast, as ratios"),
     "benchmark bits": ("benchmark.bits", "score models of bits on standard targets"),
