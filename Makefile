@@ -14,7 +14,7 @@ test: .venv/installed-dev  ## check format, lint and types, and run the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 format: .venv/installed-dev  ## format the code and repair what the linter can
 	$(BIN)/ruff check --fix .

@@ -137,6 +137,10 @@ class EMA(nn.Module):
         decay = min(self.decay, (1 + self.n_updates.item()) / (10 + self.n_updates.item()))
         for average, weight in zip(self.module.parameters(), module.parameters(), strict=True):
             average.lerp_(weight, 1 - decay)
+        self.copy_buffers(module)
+
+    def copy_buffers(self, module: nn.Module) -> None:
+        """Copy the buffers of `module`."""
         for buffer, value in zip(self.module.buffers(), module.buffers(), strict=True):
             buffer.copy_(value)
 

@@ -27,20 +27,22 @@ IMPORTS = {
     "circuits": {"bits", "checks", "samplers"},
     "metrics": {"bits", "data", "files", "randomness", "training"},
     "priors": {"bits", "checks", "circuits", "losses", "optimizers", "samplers", "training"},
-    "gans": {"augment", 
-        "checks", "circuits", "data", "files", "losses", "metrics", "networks",
-        "priors", "randomness", "samplers", "training",
+    "processes": set(),
+    "gans": {
+        "augment", "checks", "circuits", "data", "files", "losses", "metrics", "networks",
+        "priors", "processes", "randomness", "samplers", "training",
     },
     "aqua": {
         "checks", "circuits", "files", "gans", "networks", "randomness", "samplers", "training",
     },
     "runs": {
         "bits", "checks", "circuits", "data", "files", "gans", "metrics", "networks", "priors",
-        "samplers", "training",
+        "processes", "samplers", "training",
     },
     "commands": {
         "bits", "checks", "circuits", "data", "files", "gans", "losses", "metrics",
-        "networks", "optimizers", "priors", "randomness", "runs", "samplers", "training",
+        "networks", "optimizers", "priors", "processes", "randomness", "runs", "samplers",
+        "training",
     },
     "__main__": {"commands"},
 }  # fmt: skip

@@ -30,6 +30,7 @@ from qcaan.priors.make import (
     make_prior,
 )
 from qcaan.priors.report import FitReport
+from qcaan.processes import ALONE, Processes
 from qcaan.randomness import RandomState, isolated
 from qcaan.samplers.devices import DeviceOptions
 from qcaan.samplers.names import MakeSampler
@@ -231,13 +232,16 @@ class AssociativeGAN(nn.Module):
         return isolated(self.random, self.device)
 
     @torch.no_grad()
-    def latent_bits(self, images: Tensor) -> Tensor:
+    def latent_bits(self, images: Tensor, processes: Processes = ALONE) -> Tensor:
         """Return the bits {0, 1} [N, n] uint8 of the latent layer for images [N, C, H, W].
 
-        With `prompt` they are those of the features that do not stand for the label.
+        With `prompt` they are those of the features that do not stand for the label. Each process
+        computes its share of them.
         """
-        parts = [self.discriminator.latent(part.float()) for part in images.split(1000)]
-        features = torch.cat(parts)[:, self.prior.code.n_bits :]  # (N, n) in (-1, 1)
+        own = processes.rows(images).split(1000)
+        parts = torch.cat([self.discriminator.latent(part.float()) for part in own])
+        # (N, n) in (-1, 1)
+        features = processes.gathered(parts, len(images))[:, self.prior.code.n_bits :]
         if self.config.binarize == "median":
             return (features > features.median(0).values).to(torch.uint8)
         if self.config.binarize == "sign":
@@ -245,17 +249,21 @@ class AssociativeGAN(nn.Module):
         uniform = self.random.uniform(*features.shape, device=features.device)
         return (uniform < (1 + features) / 2).to(torch.uint8)
 
-    def prior_bits(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def prior_bits(
+        self, images: Tensor, labels: Tensor | None = None, processes: Processes = ALONE
+    ) -> Tensor:
         """Return the bits {0, 1} [N, dim] uint8 that the prior is fitted to.
 
         Args:
             images: images [N, C, H, W].
             labels: their labels [N], whose bits come first with `prompt`.
+            processes: the processes of the training, which all call this.
 
         Raises:
             ValueError: `prompt` is set, and there are no labels.
         """
-        return torch.cat([self.label_bits(labels, len(images)), self.latent_bits(images)], 1)
+        label_bits = self.label_bits(labels, len(images))
+        return torch.cat([label_bits, self.latent_bits(images, processes)], 1)
 
     def label_bits(self, labels: Tensor | None, n: int) -> Tensor:
         """Return the bits {0, 1} [n, label bits] uint8 of n labels; none without `prompt`.
@@ -328,7 +336,10 @@ class AssociativeGAN(nn.Module):
 
 
 def train(
-    gan: AssociativeGAN, images: Tensor, labels: Tensor | None = None
+    gan: AssociativeGAN,
+    images: Tensor,
+    labels: Tensor | None = None,
+    processes: Processes = ALONE,
 ) -> Iterator[StepRecord | EpochRecord]:
     """Train to `config.epochs` on images [N, C, H, W] in [-1, 1] on the gan's device.
 
@@ -344,10 +355,12 @@ def train(
         gan: networks and prior.
         images: training images.
         labels: their labels [N], for a gan with `prompt`.
+        processes: the processes of the training. All have the same gan, images and labels; the
+            first one fits the prior.
 
     Raises:
-        ValueError: the gan's configuration lacks defaults that `resolved` fills in, or labels are
-            needed and there are none.
+        ValueError: the gan's configuration lacks defaults that `resolved` fills in, labels are
+            needed and there are none, or a batch cannot be shared by the processes.
         TrainingCollapsed: a loss is not finite, or the discriminator tells all images apart for a
             whole epoch.
     """
@@ -355,6 +368,11 @@ def train(
     if config.epochs is None or config.steps_per_epoch is None:
         raise ValueError(
             "`epochs` or `steps_per_epoch` is None; use the configuration's `resolved`"
+        )
+    if config.batch_size % processes.count or config.batch_size == processes.count:
+        raise ValueError(
+            f"`batch_size` {config.batch_size} must be a multiple of the {processes.count} "
+            "processes, with two images or more for each"
         )
     autocast = torch.autocast(gan.device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
@@ -382,27 +400,32 @@ def train(
         with gan.isolated():
             gan.fixed_latents.copy_(gan.embed(prior.sample(FIXED_LATENTS)))
 
+    # the weights are the gan's own; in the generator's update the discriminator's are left alone
+    generator, discriminator = processes.wrap(gan.generator), processes.wrap(gan.discriminator)
     while gan.epoch < config.epochs:
         gan.train()
+        _share_prior(gan, processes)  # between epochs the first process may have drawn pictures
         sums = torch.zeros(2, dtype=torch.float64, device="cpu")
         for _ in range(config.steps_per_epoch):
             gan.step += 1
-            chosen = gan.random.whole(len(images), config.batch_size, device=images.device)
+            batch = gan.random.whole(len(images), config.batch_size, device=images.device)
+            chosen = processes.rows(batch)
             real = images[chosen].float()  # (B, C, H, W)
 
             # sample
             with gan.isolated():
-                samples = prior.sample(config.batch_size)  # (B, dim)
-                latents = prior.embed(samples)  # (B, latent_dim)
+                batch = prior.sample(config.batch_size)
+                latents = processes.rows(prior.embed(batch))  # (B, latent_dim)
+                samples = processes.rows(batch)  # (B, dim)
 
             # generate
             with autocast:
-                fake = gan.generator(latents)  # (B, C, H, W)
+                fake = generator(latents)  # (B, C, H, W)
 
             # update D
             with autocast:
-                real_logits, real_features = gan.discriminator(seen(real))  # (B,), (B, dim)
-                fake_logits, features = gan.discriminator(seen(fake.detach()))  # (B,), (B, dim)
+                real_logits, real_features = discriminator(seen(real))  # (B,), (B, dim)
+                fake_logits, features = discriminator(seen(fake.detach()))  # (B,), (B, dim)
             loss_d = losses.discriminator_loss(real_logits.float(), fake_logits.float())
             read = bits_loss(features, samples)
             told = label_loss(real_features, label_bits[chosen])
@@ -423,7 +446,8 @@ def train(
             gan.discriminator.requires_grad_(True)
             gan.average.update(gan.generator)
 
-            values = finite_values((loss_d, loss_g), gan.step)
+            means = processes.mean(torch.stack((loss_d, loss_g)))
+            values = finite_values(means.unbind(), gan.step)
             sums += values
             yield StepRecord(gan.epoch + 1, gan.step, *values.tolist())
 
@@ -435,16 +459,35 @@ def train(
                 "bits may help"
             )
 
+        processes.average_buffers(gan.generator)
+        gan.average.copy_buffers(gan.generator)
+
         # latent -> bits -> fit -> bank: the fit ends the epoch, so that a saved prior belongs to
         # the saved discriminator
-        bits = gan.prior_bits(images, labels)  # (N, dim)
-        # a quantum prior draws from its own random state, and the context would slow its fit
-        with gan.isolated() if prior.schedule is None else nullcontext():
-            report = prior.fit(bits)
-            start = time.perf_counter()
-            shots = prior.draw_bank()
-            report = report.with_bank(shots, prior.n_bases, time.perf_counter() - start, prior.kept)
-            if report.kl is None:  # it may be estimated from the bank
-                report = replace(report, **prior.distances(bits))
+        bits = gan.prior_bits(images, labels, processes)  # (N, dim)
+        report = processes.from_first(_fit_prior(gan, bits) if processes.is_first else FitReport())
+        _share_prior(gan, processes)
         gan.epoch += 1
         yield EpochRecord(gan.epoch, gan.step, mean_d, mean_g, report, bits)
+
+
+def _fit_prior(gan: AssociativeGAN, bits: Tensor) -> FitReport:
+    """Fit the prior to bits [N, dim], and draw its bank."""
+    prior = gan.prior
+    # a quantum prior draws from its own random state, and the context would slow its fit
+    with gan.isolated() if prior.schedule is None else nullcontext():
+        report = prior.fit(bits)
+        start = time.perf_counter()
+        shots = prior.draw_bank()
+        report = report.with_bank(shots, prior.n_bases, time.perf_counter() - start, prior.kept)
+        if report.kl is None:  # it may be estimated from the bank
+            report = replace(report, **prior.distances(bits))
+    return report
+
+
+def _share_prior(gan: AssociativeGAN, processes: Processes) -> None:
+    """Give all processes the first one's prior, its bank and the random states of the draws."""
+    if processes.count > 1:
+        prior, random = processes.from_first((gan.prior.state_dict(), gan.random.state_dict()))
+        gan.prior.load_state_dict(prior)
+        gan.random.load_state_dict(random)

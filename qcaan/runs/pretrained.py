@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
-from qiskit.primitives import BaseSamplerV2
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -38,7 +37,7 @@ from qcaan.runs.cards import model_card
 from qcaan.runs.directory import FORMAT, RunDirectory, RunError
 from qcaan.runs.loading import Run
 from qcaan.runs.restoring import make_networks, read_config
-from qcaan.samplers.names import EXACT, is_ideal
+from qcaan.samplers.names import EXACT, ClosedSampler, is_ideal
 from qcaan.training import pick_device
 
 WEIGHTS, CARD, SCORES = "model.safetensors", "README.md", "scores.json"
@@ -95,16 +94,6 @@ class Pretrained:
             samples = self.gan.prior.sample(n, label)
             latents = self.gan.embed(samples)
         return self.gan.draw(latents), samples.cpu()
-
-
-class _Closed(BaseSamplerV2):
-    """The sampler of a model, which measures nothing."""
-
-    def run(self, pubs: object, *, shots: int | None = None) -> NoReturn:
-        raise ValueError(
-            "a ready-made model draws from the shots that its run measured, and asks no sampler "
-            "for more; for new shots use the run"
-        )
 
 
 def check_pretrained(run: Run, path: str | Path) -> Path:
@@ -226,7 +215,10 @@ def from_pretrained(
         config,
         device=where,
         data_root=None,
-        make_sampler=lambda name, rng: _Closed(),
+        make_sampler=lambda name, rng: ClosedSampler(
+            "a ready-made model draws from the shots that its run measured, and asks no sampler "
+            "for more; for new shots use the run"
+        ),
     )
     bits = _load_tensors(gan, directory.path / WEIGHTS)
     gan.reseed(seed)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from qcaan.files import reason
+from qcaan.processes import ProcessLost, is_lost
 from qcaan.runs.directory import RunDirectory, RunError, System
 from qcaan.runs.loading import Run
 from qcaan.runs.restoring import restore_checkpoint
@@ -201,7 +202,11 @@ def explain_stop(epochs_saved: Callable[[], int]) -> Iterator[None]:
         raise SystemExit(1) from None
     except BrokenPipeError:
         raise
-    except (JobError, OSError) as error:
+    except (JobError, OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not isinstance(error, JobError):
+            if not is_lost(error):
+                raise
+            error = ProcessLost("another process of this training has ended")
         raise RunError(
             f"{reason(error)}; {epochs_saved()} epochs are saved, and --resume continues from there"
         ) from None

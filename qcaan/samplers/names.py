@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NoReturn, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -279,6 +279,20 @@ def aer_options(name: str) -> dict[str, str]:
             f"`sampler` {name!r} needs a CUDA GPU, and qiskit-aer-gpu instead of qiskit-aer"
         )
     return {"device": "GPU" if kind == "aer-gpu" else "CPU", "precision": precision or "double"}
+
+
+class ClosedSampler(BaseSamplerV2):
+    """A sampler that measures nothing, for what must not ask a device.
+
+    Args:
+        why: what a `ValueError` says if it is asked.
+    """
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def run(self, pubs: object, *, shots: int | None = None) -> NoReturn:
+        raise ValueError(self._why)
 
 
 def is_ideal(name: str) -> bool:

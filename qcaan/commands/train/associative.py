@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qiskit.primitives import BaseSamplerV2
 
 from qcaan.commands.scoring import images_to_score, inception_network
 from qcaan.data.images import load_images
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
 from qcaan.metrics.images import check_scorable, scores_table
 from qcaan.priors.make import make_prior
+from qcaan.processes import Processes, joined
 from qcaan.runs import pictures, reports
 from qcaan.runs.associative import plan_run, report_title, save_epoch, score_run
 from qcaan.runs.directory import RunDirectory
@@ -23,7 +28,7 @@ from qcaan.runs.session import (
     train_with_progress,
 )
 from qcaan.samplers.journal import Journal
-from qcaan.samplers.names import SamplerFactory
+from qcaan.samplers.names import ClosedSampler, SamplerFactory, is_device, make_sampler
 from qcaan.training import pick_device
 
 
@@ -49,6 +54,23 @@ def main(
             pt_inception-2015-12-05-6726825d.pth of pytorch-fid. It needs the extra inception.
             Default: no such score.
     """
+    with joined() as processes:
+        if processes.is_first:
+            _lead(config, out, resume, dry_run, eval_images, inception_weights, processes)
+        else:
+            _follow(processes)
+
+
+def _lead(
+    config: AssociativeConfig,
+    out: Path | None,
+    resume: bool,
+    dry_run: bool,
+    eval_images: int | None,
+    inception_weights: Path | None,
+    processes: Processes,
+) -> None:
+    """Train, and do all that must be done once; see `main`."""
     scored = eval_images != 0
     n_scored = images_to_score("eval_images", eval_images, config.sampler) if scored else 0
     device = pick_device(config.device)
@@ -74,6 +96,7 @@ def main(
     plan = plan_run(config, samplers, n_scored)
     announce_plan(plan, config, config.epochs, dry_run=dry_run)
     if dry_run:
+        processes.from_first(None)
         return
 
     with run:
@@ -84,7 +107,9 @@ def main(
         if not start_or_resume(
             run, "associative", gan, data=facts, journal=journal, resume=resume, results=results
         ):
+            processes.from_first(None)
             return
+        processes.from_first((config, gan.training_state()))
         pictures.save_picture(
             run.path / "samples" / "real.png", pictures.grid(train_set.images[:64])
         )
@@ -92,6 +117,7 @@ def main(
             f"run: {run.path}, digits {' '.join(map(str, config.digits))}, prior {config.prior} "
             f"({gan.prior.dim} wide), {len(train_set.images)} images, {config.epochs} epochs of "
             f"{config.steps_per_epoch} steps on {device}"
+            + (f", {processes.count} processes" if processes.count > 1 else "")
         )
 
         def end_epoch(record: EpochRecord, seconds: float) -> str:
@@ -99,11 +125,12 @@ def main(
             losses = f"D {record.loss_d:.3f}, G {record.loss_g:.3f}; {record.fit.summary()}"
             return f"{losses}; {seconds:.1f} s, of which the prior {record.fit.seconds:.1f} s"
 
-        records = train(gan, train_set.images.to(device), train_set.labels)
+        records = train(gan, train_set.images.to(device), train_set.labels, processes)
         train_with_progress(
             gan, records, epoch_record=EpochRecord, end_epoch=end_epoch, journal=journal
         )
 
+        processes.leave()
         title = report_title(config, data.name)
         failed = make_pictures(
             lambda: pictures.progress_gif(run),
@@ -115,3 +142,30 @@ def main(
             print_scores(scores_table(scores), f"scores of {run.path} ({scores['features']})")
         if failed:
             raise failed
+
+
+def _sampler_of_follower(name: str, rng: np.random.Generator) -> BaseSamplerV2:
+    """Return a simulator, or what stands for a device, which the first process alone asks."""
+    if is_device(name):
+        return ClosedSampler("only the first process asks devices")
+    return make_sampler(name, rng)
+
+
+def _follow(processes: Processes) -> None:
+    """Train beside the first process, which reads the options and alone prints, saves and fits."""
+    given: tuple[AssociativeConfig, dict[str, Any]] | None = processes.from_first(None)
+    if given is None:  # there is nothing to train
+        return
+    config, state = given
+    train_set = load_images(config.data, root=config.data_root).only(config.digits)
+    channels, height, width = train_set.images.shape[1:]
+    device = pick_device(config.device)
+    gan = AssociativeGAN(
+        config,
+        (channels, height, width),
+        device,
+        make_sampler=_sampler_of_follower,
+    )
+    gan.load_training_state(state)
+    for _ in train(gan, train_set.images.to(device), train_set.labels, processes):
+        pass
