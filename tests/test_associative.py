@@ -42,6 +42,14 @@ def toy(**options):
     return AssociativeGAN(config.resolved(1), (1, 28, 28), CPU)
 
 
+@pytest.mark.parametrize(
+    ("n_images", "epochs"), [(18_345, 16), (1125, 10), (60_000, 5), (408, 10), (1500, 13)]
+)
+def test_few_images_are_passed_over_less_often(n_images, epochs):
+    assert AssociativeConfig().resolved(n_images).epochs == epochs
+    assert AssociativeConfig(epochs=3).resolved(n_images).epochs == 3
+
+
 def test_yields_every_step_and_ends_each_epoch_with_the_fit_of_its_bits(images):
     gan = toy()
     records = list(train(gan, images))

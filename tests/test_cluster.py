@@ -182,7 +182,7 @@ def test_an_interrupted_comparison_says_how_to_go_on(cache_home, tmp_path):
         if list(Path(out).glob("cells/*/config.json")):
             break
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)  # as Slurm sends it, and treated as Ctrl-C
     told, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "stopped; 0 of 2 cells are finished. Continue with the same command." in told
