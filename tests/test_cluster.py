@@ -151,6 +151,13 @@ def test_a_cell_that_fails_here_does_not_end_the_others(shared, serial, tmp_path
     assert without_seconds(found["seed 1"]) == serial["seed 1"]
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:port", "nowhere.invalid:6379"])
+def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path, address):
+    pytest.importorskip("ray")
+    with pytest.raises(RunError, match=f"no Ray cluster answers at {address}: "):
+        list(compute(train_and_score, None, {}, tmp_path, ClusterOptions(ray=address), print))
+
+
 def test_without_the_extra_a_sentence_names_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(

@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ Work: TypeAlias = Callable[[Any, Any, Path, Tell], Record]
 
 # number of times that a cell starts again if its worker or its node is lost
 _RETRIES = 5
+# seconds to wait for a cluster's answer
+_PATIENCE = 10.0
 # seconds between two looks at the cells
 _INTERVAL = 1.0
 
@@ -214,6 +217,17 @@ def _remote_cell(
     return found, files
 
 
+def _check_address(address: str) -> None:
+    """Check that something listens at HOST:PORT, since Ray itself tries for minutes.
+
+    Raises:
+        OSError, ValueError: nothing does.
+    """
+    host, colon, port = address.rpartition(":")
+    if colon and "://" not in address:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+
+
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as buffer:
@@ -250,6 +264,7 @@ def _cluster(options: ClusterOptions) -> Iterator[Any]:
         if joined and options.ray == "local":
             ray.init(include_dashboard=False, **quiet)
         elif joined:
+            _check_address(options.ray or "")
             ray.init(address=options.ray, **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError, TimeoutError) as error:
         raise RunError(f"no Ray cluster answers at {options.ray}: {reason(error)}") from None
