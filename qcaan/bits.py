@@ -63,6 +63,16 @@ def index_to_bits(index: Tensor, n_qubits: int) -> Tensor:
     return (index[..., None] >> torch.arange(n_qubits, device=index.device) & 1).to(torch.uint8)
 
 
+def pack_bits(bits: Tensor) -> Tensor:
+    """Return bits {0, 1} [m, n] in bytes uint8 [m, ceil(n / 8)], on the CPU, highest first."""
+    return torch.from_numpy(np.packbits(bits.cpu().numpy().astype(np.uint8), axis=1))
+
+
+def unpack_bits(packed: Tensor, n: int) -> Tensor:
+    """Return the bits uint8 [m, n] that `pack_bits` packed."""
+    return torch.from_numpy(np.unpackbits(packed.numpy(), axis=1, count=n))
+
+
 def all_bitstrings(n_qubits: int, device: torch.device | str = "cpu") -> Tensor:
     """Return all bitstrings uint8 [2**n_qubits, n_qubits], in the order of their indices."""
     return index_to_bits(torch.arange(2**n_qubits, device=device), n_qubits)

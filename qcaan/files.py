@@ -235,6 +235,18 @@ def check_new_folder(folder: Path) -> None:
         return
 
 
+def check_empty_folder(folder: Path) -> None:
+    """Check, before work begins, that a folder is new or empty, and takes files.
+
+    Raises:
+        ValueError: it has something in it, or see `check_new_folder`.
+        OSError: there can be no such path.
+    """
+    check_new_folder(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} has something in it; name a new folder")
+
+
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[None]:
     """Make a folder and those above it, and remove again those that are new if the block fails."""

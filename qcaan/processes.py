@@ -29,6 +29,9 @@ _PATIENCE = timedelta(days=30)
 class ProcessLost(ConnectionError):
     """Another process of the training has ended."""
 
+    def __init__(self) -> None:
+        super().__init__("another process of this training has ended")
+
 
 class Processes:
     """The processes of a training; `ALONE` stands for one that was started by itself.
@@ -139,4 +142,4 @@ def is_lost(error: RuntimeError) -> bool:
 
 def _lost(number: int = 0, frame: FrameType | None = None) -> NoReturn:
     """End this process, since torchrun does so when another one has ended."""
-    raise ProcessLost("another process of this training has ended")
+    raise ProcessLost

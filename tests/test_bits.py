@@ -12,9 +12,11 @@ from qcaan.bits import (
     bits_to_index,
     histogram,
     index_to_bits,
+    pack_bits,
     product_of_marginals,
     product_probabilities,
     target_probabilities,
+    unpack_bits,
     walsh_hadamard,
 )
 
@@ -89,3 +91,10 @@ def test_walsh_hadamard_is_the_sum_over_signs_and_its_own_inverse(n, seed):
     torch.testing.assert_close(
         walsh_hadamard(walsh_hadamard(values)) / 2**n, values, rtol=0, atol=1e-12
     )
+
+
+def test_bits_are_packed_highest_first_and_unpacked():
+    bits = torch.tensor([[1, 0, 0, 0, 0, 0, 0, 1, 1], [0, 1, 0, 0, 0, 0, 0, 0, 0]])
+    packed = pack_bits(bits)
+    assert packed.dtype == torch.uint8 and packed.tolist() == [[129, 128], [64, 0]]
+    assert torch.equal(unpack_bits(packed, 9), bits.to(torch.uint8))

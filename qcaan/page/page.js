@@ -16,7 +16,7 @@
  *   relu: boolean}} GeneratorLayer
  *
  * @typedef {{nQubits: number, zQubits: number, bases: string[], layers: Layer[],
- *   nParams: number, engine: string}} Circuit
+ *   nParams: number}} Circuit
  *
  * What the exporter says of a model. `circuit` is null where only a bank of samples is shipped.
  * `labelBits` bits of a code stand for the label, one of `labels`, by its number there. `classes`

@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from qcaan.bits import pack_bits, unpack_bits
 from qcaan.files import read_arrays, reason
 from qcaan.gans.associative import FIXED_LATENTS, AssociativeConfig, AssociativeGAN, EpochRecord
 from qcaan.metrics.bits import pair_errors, pair_expectations
@@ -68,8 +68,7 @@ def save_epoch(run: RunDirectory, gan: AssociativeGAN, record: EpochRecord, seco
     if distributions:
         run.save_arrays("prior.npz", distributions)
     if gan.prior.n_bits:  # eight bits to a byte
-        packed = np.packbits(record.bits.cpu().numpy(), axis=1)
-        run.save_arrays(LATENT_BITS, {"packed": packed})
+        run.save_arrays(LATENT_BITS, {"packed": pack_bits(record.bits).numpy()})
     values = {key: value for key, value in asdict(record).items() if key != "bits"}
     run.append({**values, "seconds": seconds})
     run.save_checkpoint(gan.training_state())
@@ -88,10 +87,9 @@ def read_latent_bits(run: RunDirectory, n_bits: int) -> Tensor | None:
         return None
     try:
         (packed,) = read_arrays(path, ["packed"])
-        bits = np.unpackbits(packed, axis=1, count=n_bits)
+        return unpack_bits(torch.from_numpy(packed), n_bits)
     except (ValueError, TypeError) as error:
         raise RunError(f"{path} is damaged: {reason(error)}") from None
-    return torch.from_numpy(bits)
 
 
 def report_title(config: AssociativeConfig, data_name: str) -> str:

@@ -24,12 +24,12 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from qcaan.bits import target_probabilities
+from qcaan.bits import pack_bits, target_probabilities
 from qcaan.checks import path_of
 from qcaan.circuits.ansatz import COUPLINGS, ROTATIONS, Ansatz, acted_on, fixed_pairs
 from qcaan.data.images import ImageSet
 from qcaan.data.opening import DataError
-from qcaan.files import check_new_folder, new_folder, write_text
+from qcaan.files import check_empty_folder, new_folder, write_text
 from qcaan.metrics.classifier import load_classifier
 from qcaan.networks import Generator
 from qcaan.priors.marginals import MARGINALS, angles_at_marginals
@@ -55,9 +55,7 @@ def check_page(out: str | Path) -> Path:
         ValueError, OSError: something is in it, or it cannot be written.
     """
     folder = path_of("out", out)
-    check_new_folder(folder)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"{folder} has something in it; name a new folder")
+    check_empty_folder(folder)
     return folder
 
 
@@ -135,7 +133,7 @@ def _contents(
         tensors |= angles
         priors = {"circuit": "the circuit, as it is turned"}
     if codes is not None:
-        tensors["codes"] = _packed(codes)
+        tensors["codes"] = pack_bits(codes)
         priors["codes"] = "a histogram: the bits of a training image"
     if circuit is None or not labels:
         with gan.isolated():
@@ -156,7 +154,7 @@ def _contents(
             tensors["latents"] = latents.half().cpu()
             tensors.setdefault("bank.labels", torch.zeros(_BANK, dtype=torch.uint8))
         else:
-            tensors["bank"] = _packed(samples)
+            tensors["bank"] = pack_bits(samples)
     facts = {
         "labels": list(labels),
         "labelBits": prior.code.n_bits,
@@ -253,11 +251,6 @@ def _circuit(prior: Any, codes: Tensor) -> tuple[dict[str, Any], dict[str, Tenso
     }
     tensors["target"] = target_probabilities(bits.cpu(), prior.n_bases).float()
     return circuit, tensors
-
-
-def _packed(bits: Tensor) -> Tensor:
-    """Return bits [m, n], eight to a byte."""
-    return torch.from_numpy(np.packbits(bits.cpu().numpy().astype(np.uint8), axis=1))
 
 
 def _epochs(folder: Path) -> list[dict[str, Any]]:

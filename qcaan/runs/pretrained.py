@@ -14,16 +14,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from qcaan.bits import pack_bits, unpack_bits
 from qcaan.checks import check_seed, path_of, whole
 from qcaan.files import (
     atomic_write,
-    check_new_folder,
+    check_empty_folder,
     new_folder,
     parse_json,
     reason,
@@ -103,9 +103,7 @@ def check_pretrained(run: Run, path: str | Path) -> Path:
         RunError, ValueError, OSError: see `save_pretrained`.
     """
     folder = path_of("path", path)
-    check_new_folder(folder)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"{folder} has something in it; name a new folder")
+    check_empty_folder(folder)
     pretrained_of(run)
     return folder
 
@@ -314,14 +312,13 @@ def _tensors(gan: AssociativeGAN) -> dict[str, Tensor]:
         if isinstance(value, Tensor)  # a random state is no part of a model
     }
     if _BANK in tensors:
-        packed = np.packbits(tensors.pop(_BANK).numpy(), axis=1)
-        tensors[_PACKED] = torch.from_numpy(packed)
+        tensors[_PACKED] = pack_bits(tensors.pop(_BANK))
     return tensors
 
 
 def _packed_latent(bits: Tensor | None) -> dict[str, Tensor]:
     """Return the bits [N, n_bits] of the training images, packed, by their name."""
-    return {} if bits is None else {_LATENT: torch.from_numpy(np.packbits(bits.numpy(), axis=1))}
+    return {} if bits is None else {_LATENT: pack_bits(bits)}
 
 
 def _load_tensors(gan: AssociativeGAN, path: Path) -> Tensor | None:
@@ -349,9 +346,7 @@ def _load_tensors(gan: AssociativeGAN, path: Path) -> Tensor | None:
         if value.is_floating_point() and not found[name].isfinite().all():
             raise RunError(f"{path} is damaged: {name} is not finite")
     if _PACKED in found:
-        packed = found.pop(_PACKED).numpy()
-        bank = np.unpackbits(packed, axis=1, count=gan.prior.dim)
-        found[_BANK] = torch.from_numpy(bank)
+        found[_BANK] = unpack_bits(found.pop(_PACKED), gan.prior.dim)
     for part, module in {"generator": gan.average.module, "prior": gan.prior}.items():
         prefix = f"{part}."
         state = {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
@@ -361,7 +356,7 @@ def _load_tensors(gan: AssociativeGAN, path: Path) -> Tensor | None:
         return None
     if gan.prior.n_bits is None or latent.dtype != torch.uint8 or latent.ndim != 2:
         raise RunError(f"{path} is damaged: {_LATENT} holds no bits of this model")
-    return torch.from_numpy(np.unpackbits(latent.numpy(), axis=1, count=gan.prior.dim))
+    return unpack_bits(latent, gan.prior.dim)
 
 
 def _scores(folder: Path) -> dict[str, Any]:

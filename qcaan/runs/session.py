@@ -206,7 +206,7 @@ def explain_stop(epochs_saved: Callable[[], int]) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not isinstance(error, JobError):
             if not is_lost(error):
                 raise
-            error = ProcessLost("another process of this training has ended")
+            error = ProcessLost()
         raise RunError(
             f"{reason(error)}; {epochs_saved()} epochs are saved, and --resume continues from there"
         ) from None
