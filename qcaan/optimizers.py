@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qcaan.bits import walsh_hadamard
+from qcaan.cobyla import minimize
 from qcaan.spectra import THIRD, Sinusoid, Spectrum
 
 Floats = NDArray[np.float64]
@@ -148,22 +149,18 @@ def _cobyla(
     *,
     repeats: int = 1,
 ) -> Tensor:
-    """Minimise by SciPy's COBYLA over theta [P] plus combinations of m directions [m, P].
+    """Minimise by COBYLA over theta [P] plus combinations of m directions [m, P].
 
     It starts at the combination `first` [m]. A point's value is the mean of `repeats` evaluations.
     """
-    from scipy.optimize import minimize
 
     def moved(point: Floats) -> Tensor:
         return theta + torch.from_numpy(point).to(theta) @ directions
 
-    result = minimize(
-        lambda point: float(objective(moved(point).repeat(repeats, 1)).mean()),
-        first,
-        method="COBYLA",
-        options={"maxiter": points, "rhobeg": radius, "tol": tolerance},
-    )
-    return moved(result.x)
+    def value(point: Floats) -> float:
+        return float(objective(moved(point).repeat(repeats, 1)).mean())
+
+    return moved(minimize(value, first, radius, tolerance, points))
 
 
 def spsa(objective: Objective, theta: Tensor, evaluations: int, rng: np.random.Generator) -> Tensor:
@@ -342,7 +339,7 @@ def fewest_evaluations(
         noisy: whether evaluations are from shots.
     """
     return {
-        # SciPy's COBYLA needs two evaluations more than it has directions
+        # COBYLA needs two evaluations more than it has directions
         "cobyla": cost(1) + _POINTS if noisy else n_params + 2,
         "spsa": 40,
         "cma-es": 4 + int(3 * math.log(n_params)),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -146,3 +148,10 @@ def test_a_qubit_without_entanglers_turns_as_a_point_of_the_bloch_sphere(name, z
         others = [2 + axis for axis in range(3) if axis != 2 - qubit]
         found = born.one_qubit_marginals(qubit, theta[:, columns])
         np.testing.assert_allclose(found, probs.sum(others)[..., 1], atol=1e-12)
+
+
+def test_a_machine_on_aer_can_be_copied():
+    born = BornMachine(make_ansatz("ion-trap", 3, 2), ("z", "o"), "aer", np.random.default_rng(0))
+    theta = torch.linspace(-2, 2, born.n_params, dtype=torch.float64)[None]
+    copied = copy.deepcopy(born)
+    assert torch.equal(copied.probabilities(theta), born.probabilities(theta))

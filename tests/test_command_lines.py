@@ -100,7 +100,11 @@ def make_line(chance, paths):
     if "run" in types:
         words.append(str(chance.choice(odd)))
     # commands without --dry-run get a wrong value at the end
-    wrong = {"seeds": ("--seeds", "-1"), "qgan_steps": ("--qgan-steps", "-1")}
+    wrong = {
+        "seeds": ("--seeds", "-1"),
+        "qgan_steps": ("--qgan-steps", "-1"),
+        "axes": ("--axes", "nothing"),
+    }
     ends = [words for option, words in wrong.items() if option in types]
     return [*words, *(["--dry-run"] if "dry_run" in types else ends[0] if ends else [])]
 

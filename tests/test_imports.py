@@ -14,10 +14,11 @@ PACKAGE = Path(__file__).parent.parent / "qcaan"
 IMPORTS = {
     "bits": set(),
     "checks": set(),
+    "cobyla": set(),
     "files": set(),
     "randomness": {"checks"},
     "spectra": {"bits"},
-    "optimizers": {"bits", "spectra"},
+    "optimizers": {"bits", "cobyla", "spectra"},
     "data": {"checks", "files"},
     "augment": {"randomness"},
     "losses": {"bits"},
@@ -40,7 +41,7 @@ IMPORTS = {
         "processes", "samplers", "training",
     },
     "commands": {
-        "bits", "checks", "circuits", "data", "files", "gans", "losses", "metrics",
+        "bits", "checks", "circuits", "cobyla", "data", "files", "gans", "losses", "metrics",
         "networks", "optimizers", "priors", "processes", "randomness", "runs", "samplers",
         "training",
     },

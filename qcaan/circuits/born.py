@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from qiskit import QuantumCircuit
 from qiskit_aer import AerSimulator
+from qiskit_aer.backends.aer_compiler import assemble_circuits, generate_aer_config
 from torch import Tensor
 
 from qcaan.bits import bits_to_index, index_to_bits
@@ -280,13 +282,15 @@ def _on_each_qubit(matrices: Tensor, values: Tensor) -> Tensor:
 class _AerProbabilities:
     """Exact probabilities by Aer's `save_probabilities`.
 
-    The state is computed once, and rotated into each basis and back.
+    The state is computed once, and rotated into each basis and back. Aer's own form of the circuit
+    is kept: `AerSimulator.run` makes it anew at each call, which takes longer than the simulation.
     """
 
     def __init__(
         self, ansatz: Ansatz, bases: tuple[str, ...], z_qubits: int, **options: str
     ) -> None:
         n = ansatz.n_qubits
+        self._made_from = partial(_AerProbabilities, ansatz, bases, z_qubits, **options)
         self._bases = bases
         # Basis t stands last in the parameter vector, so its circuit gives every angle its place.
         trained = "t" in bases
@@ -302,16 +306,26 @@ class _AerProbabilities:
             self._circuit.rx(np.pi / 2, range(z_qubits, n))
             self._circuit.save_probabilities(label="o")
         self._simulator = AerSimulator(**aer_threads(n), **options)
+        basis_gates = self._simulator.configuration().basis_gates
+        self._native, self._places = assemble_circuits([self._circuit], basis_gates)
+
+    def __reduce__(self) -> tuple[Callable[[], _AerProbabilities], tuple[()]]:
+        return self._made_from, ()  # Aer's form of a circuit cannot be copied
 
     def __call__(self, theta: NDArray[np.float64]) -> NDArray[np.float64]:
         if not len(theta):  # Aer would crash
             return np.zeros((0, len(self._bases), 2**self._circuit.num_qubits))
         binds = [dict(zip(self._parameters, theta.T.tolist(), strict=True))]
-        result = self._simulator.run([self._circuit], parameter_binds=binds, shots=1).result()
-        if not result.success:
-            raise RuntimeError(f"Aer failed: {result.status}")
+        places = self._simulator._convert_binds([self._circuit], binds, self._places)
+        config = generate_aer_config(
+            [self._circuit], self._simulator.options, shots=1, parameterizations=places
+        )
+        result = self._simulator._execute_circuits(self._native, None, config)
+        if not result["success"]:
+            raise RuntimeError(f"Aer failed: {result['status']}")
         # without parameters the circuit ran once for all
-        saved = [result.data(k if self._parameters else 0) for k in range(len(theta))]
+        results = result["results"]
+        saved = [results[k if self._parameters else 0]["data"] for k in range(len(theta))]
         return np.array([[data[basis] for basis in self._bases] for data in saved])
 
 

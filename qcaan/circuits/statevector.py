@@ -36,8 +36,9 @@ from qcaan.circuits.program import (
     program_arrays,
 )
 
-# qubits in a Kronecker block: 16 x 16 matrices keep a core busy, and larger ones waste its work
-_BLOCK = 4
+# doublings of the qubits in a Kronecker block: 16 x 16 matrices, of four qubits, keep a core busy,
+# and larger ones waste its work
+_DOUBLINGS = 2
 
 
 def probabilities(ansatz: Ansatz, theta: Tensor | ArrayLike, basis: str = "z") -> Tensor:
@@ -117,16 +118,16 @@ def amplitudes(ansatz: Ansatz, theta: Tensor | ArrayLike, initial: Tensor | None
     # (K, E, 2**n)
     phases = _phases(parities, couplings, padded, n) if n_couplings else padded
 
+    # for each segment its blocks (K, 2**g, 2**g)
+    segments = list(zip(*(block.unbind(1) for block in _kronecker_blocks(matrices)), strict=True))
     if initial is None:
         # the first segment acts on |0...0>: a product state
-        state, *higher = matrices[:, 0, :, :, 0].unbind(1)  # each (K, 2)
-        for qubit in higher:
-            state = (qubit[:, :, None] * state[:, None, :]).flatten(1)
-        matrices, idle = matrices[:, 1:], idle[1:]
+        state, *higher = (block[:, :, 0] for block in segments[0])  # each (K, 2**g)
+        for part in higher:
+            state = (part[:, :, None] * state[:, None, :]).flatten(1)
+        segments, idle = segments[1:], idle[1:]
     else:
         state, entanglers = initial, ("", *entanglers)
-    # for each segment its blocks (K, 2**g, 2**g)
-    segments = zip(*(block.unbind(1) for block in _kronecker_blocks(matrices)), strict=True)
     for entangler, nothing, blocks in zip(entanglers, idle, segments, strict=True):
         if isinstance(entangler, int):
             state = state * phases[:, entangler]
@@ -224,7 +225,7 @@ def _check_memory(n_qubits: int, n_sets: int, n_couplings: int, theta: Tensor) -
     """
     memory = memory_of(theta.device)
     # real numbers that a gradient keeps for each amplitude and coupling
-    kept = 6 + 2 * math.ceil(n_qubits / _BLOCK)
+    kept = 6 + 2 * math.ceil(n_qubits / 2**_DOUBLINGS)
     needed = theta.element_size() * 2**n_qubits * n_sets * (8 + n_couplings * kept)
     if needed > memory / 2:
         raise ValueError(
@@ -273,19 +274,23 @@ def _turned(state: Tensor, angles: Tensor) -> Tensor:
 def _kronecker_blocks(matrices: Tensor) -> list[Tensor]:
     """Return blocks [..., 2**g, 2**g] of neighbouring qubits, from matrices [..., n, 2, 2].
 
-    The lowest qubits come first.
+    The lowest qubits come first. All pairs are joined at once, and then the pairs of pairs; what is
+    left over is the block of the highest qubits.
     """
-    n = matrices.shape[-3]
-    n_blocks = math.ceil(n / _BLOCK)
-    sizes = [n // n_blocks + (k < n % n_blocks) for k in range(n_blocks)]
-    blocks = []
-    for group in matrices.split(sizes, -3):
-        block, *higher = group.unbind(-3)
-        for matrix in higher:  # a higher qubit stands on the left
-            block = matrix[..., :, None, :, None] * block[..., None, :, None, :]
-            block = block.flatten(-4, -3).flatten(-2, -1)
-        blocks.append(block)
-    return blocks
+    left: Tensor | None = None
+    for _ in range(_DOUBLINGS):
+        paired = matrices.shape[-3] // 2 * 2
+        for rest in matrices[..., paired:, :, :].unbind(-3):
+            left = rest if left is None else _kronecker(left, rest)
+        lower, higher = matrices[..., :paired, :, :].unflatten(-3, (paired // 2, 2)).unbind(-3)
+        matrices = _kronecker(higher, lower)
+    return [*matrices.unbind(-3)] + ([] if left is None else [left])
+
+
+def _kronecker(higher: Tensor, lower: Tensor) -> Tensor:
+    """Return the matrices [..., a * b, a * b] of qubits above [..., a, a] and below [..., b, b]."""
+    product = higher[..., :, None, :, None] * lower[..., None, :, None, :]
+    return product.flatten(-4, -3).flatten(-2, -1)
 
 
 def _apply(blocks: Sequence[Tensor], state: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ COMMANDS = {
     "samplers": ("samplers", "list the samplers and the reasons why some are unavailable"),
     "benchmark": ("benchmark.speed", "time the parts that must be fast, as ratios"),
     "benchmark bits": ("benchmark.bits", "score models of bits on standard targets"),
+    "benchmark growth": ("benchmark.growth", "measure how time and memory grow"),
     "classify": ("classify", "classify digits with and without a circuit"),
 }
 

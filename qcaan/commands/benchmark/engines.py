@@ -93,7 +93,7 @@ def engine_goals(rows: Sequence[Row]) -> list[Goal]:
     goals = []
     if qulacs := ms.get(_QULACS):
         in_batch = ms[_batch_row(_BATCHES[0])]
-        goals.append(Goal("one value, times qulacs'", ms[_OURS] / qulacs, "at most 4"))
+        goals.append(Goal("one value, times qulacs'", ms[_OURS] / qulacs, "at most 1.5"))
         goals.append(Goal("one of a batch of 64, times qulacs'", in_batch / qulacs, "below 1"))
     if backprop := ms.get(_PENNYLANE_GRADIENT):
         faster = backprop / ms[_OUR_GRADIENT]

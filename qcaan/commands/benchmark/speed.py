@@ -16,6 +16,7 @@ from rich.table import Table
 
 from qcaan.checks import check_memory, whole
 from qcaan.commands.benchmark.engines import cost_evaluations, engine_goals, exact_engines
+from qcaan.commands.benchmark.fits import EVALUATIONS, cobyla_fits, fit_goals
 from qcaan.commands.benchmark.layers import BATCH, layer_goals, quantum_layers
 from qcaan.commands.benchmark.timing import Goal, Row
 from qcaan.commands.benchmark.training import epoch_share, qgan_goals, qgan_training
@@ -34,7 +35,7 @@ def main(
     device: str = "auto",
     json: Path | None = None,
 ) -> None:
-    """Time Aer, exact engines, layers, IQP circuits, and the prior's part of an epoch.
+    """Time Aer, fits, exact engines, layers, IQP circuits, and the prior's part of an epoch.
 
     Packages of the extra `bench` that are installed are timed too.
 
@@ -78,6 +79,9 @@ def _measured(
     """Yield the title, the rows and the goals of each section, all but Aer's on one core."""
     yield "cost evaluation, 8 qubits, 2,000 shots", cost_evaluations(repeats), []
     with _one_thread():
+        rows = cobyla_fits(max(1, repeats // 10))
+        title = f"COBYLA on Aer, 8 qubits, two bases, {EVALUATIONS} evaluations, one core"
+        yield title, rows, fit_goals(rows)
         for n in qubits:
             rows = exact_engines(n, repeats)
             goals = engine_goals(rows) if n == 8 else []
