@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from functools import partial
 
 import pytest
 import torch
 
 from qcaan.commands.benchmark import engines, layers, training, wide
-from qcaan.commands.benchmark.timing import Row, is_installed, median_ms, median_times, rows_of
+from qcaan.commands.benchmark.timing import Row, is_installed, median_times, rows_of
 
 TOY = ("--repeats", 1, "--epochs", 0, "--qgan-steps", 1, "--qubits", 2, "--layer-qubits", 2)
 
@@ -71,11 +72,11 @@ def test_the_prior_takes_a_part_of_an_epoch(monkeypatch):
 
 def test_times_are_medians_and_ratios_are_to_the_first_row():
     calls = []
-    assert median_ms(lambda: calls.append(1), 3) >= 0
-    assert len(calls) == 4  # one is not timed
-    calls.clear()
-    median_times({name: lambda name=name: calls.append(name) for name in "ab"}, 2)
-    assert calls == ["a", "b"] * 3
+    ways = {name: lambda name=name: (calls.append(name), time.sleep(0.004)) for name in "ab"}
+    times = median_times(ways, 2)
+    # two calls of each are not timed, and then the ways take turns of 10 ms
+    assert "".join(calls) == "aabb" + 2 * "aabb"
+    assert min(times.values()) >= 4
     assert rows_of({"slow": 8.0, "fast": 2.0}) == [Row("slow", 8, 1), Row("fast", 2, 4)]
 
 

@@ -29,7 +29,7 @@ from qcaan.training import pick_device
 def main(
     repeats: int = 30,
     epochs: int = 2,
-    qgan_steps: int = 50,
+    qgan_steps: int = 10,
     qubits: tuple[int, ...] = (4, 8, 12, 16, 20),
     layer_qubits: tuple[int, ...] = (4, 8),
     device: str = "auto",
@@ -92,7 +92,7 @@ def _measured(
         rows = iqp_circuits(repeats)
         yield "IQP circuits, one core", rows, iqp_goals(rows)
         if qgan_steps:
-            rows = qgan_training(qgan_steps)
+            rows = qgan_training(qgan_steps, repeats)
             title = f"QGAN tutorial: 6 qubits, 84 angles, {qgan_steps} steps, one core"
             yield title, rows, qgan_goals(rows)
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+# milliseconds of a way's turn, if one call takes less
+_TURN = 10.0
 
 
 @dataclass(frozen=True)
@@ -38,33 +42,39 @@ def is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def median_ms(function: Callable[[], object], repeats: int) -> float:
-    """Return the median time of a function in milliseconds; see `median_times`."""
-    return median_times({"": function}, repeats)[""]
-
-
 def median_times(
     ways: Mapping[str, Callable[[], object]], repeats: int, most_seconds: float = 10.0
 ) -> dict[str, float]:
-    """Return the median time of each way in milliseconds, after one call that is not timed.
+    """Return the median time of each way in milliseconds, after calls that are not timed.
 
-    The ways take turns, so that what else the machine does slows all of them.
+    The ways take turns, so that what else the machine does slows all of them. In a turn a way is
+    called as often as fits into 10 ms, or its time would be that of a cold cache.
 
     Args:
         ways: functions by name.
-        repeats: number of timed calls of each.
+        repeats: number of timed turns of each.
         most_seconds: time of its calls after which a function is not called again.
     """
-    for function in ways.values():
-        function()
+    calls = {}
+    for what, function in ways.items():
+        first, second = _milliseconds(function, 1), math.inf
+        if first < 1000:  # the first call may load libraries
+            second = _milliseconds(function, 1)
+        calls[what] = max(1, int(_TURN / second))
     times: dict[str, list[float]] = {what: [] for what in ways}
     for _ in range(repeats):
         for what, function in ways.items():
-            if sum(times[what]) < 1000 * most_seconds:
-                start = time.perf_counter()
-                function()
-                times[what].append(1000 * (time.perf_counter() - start))
+            if calls[what] * sum(times[what]) < 1000 * most_seconds:
+                times[what].append(_milliseconds(function, calls[what]))
     return {what: statistics.median(taken) for what, taken in times.items()}
+
+
+def _milliseconds(function: Callable[[], object], calls: int) -> float:
+    """Return the mean time of so many calls."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    return 1000 * (time.perf_counter() - start) / calls
 
 
 def rows_of(times: Mapping[str, float]) -> list[Row]:

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qcaan.circuits.ansatz import Ansatz
-from qcaan.commands.benchmark.timing import Goal, Row, is_installed, rows_of, times_of
+from qcaan.commands.benchmark.timing import (
+    Goal,
+    Row,
+    is_installed,
+    median_times,
+    rows_of,
+    times_of,
+)
 from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
 from qcaan.gans.distribution.discriminator import GridDiscriminator
 from qcaan.gans.distribution.generator import CircuitGenerator
@@ -49,7 +56,7 @@ def epoch_share(device: torch.device, epochs: int) -> list[Row]:
     return rows_of({"one epoch": whole_ms, "of it the prior: fit and bank of shots": prior_ms})
 
 
-def qgan_training(steps: int) -> list[Row]:
+def qgan_training(steps: int, repeats: int) -> list[Row]:
     """Time the QGAN of a tutorial of Qiskit Machine Learning: 6 qubits, 84 angles, 8 x 8 points.
 
     The target is a normal distribution. Each way trains `steps` steps on the same circuit, with the
@@ -66,12 +73,7 @@ def qgan_training(steps: int) -> list[Row]:
     ours = partial(_train_ours, grid, real, start, steps)
     ways[_OURS] = partial(ours, "exact", 0)
     ways["qcaan, 10,000 shots on Aer"] = partial(ours, "aer", _SHOTS)
-    times = {}
-    for what, train_once in ways.items():
-        begin = time.perf_counter()
-        train_once()
-        times[what] = 1000 * (time.perf_counter() - begin)
-    return rows_of(times)
+    return rows_of(median_times(ways, repeats))
 
 
 def qgan_goals(rows: Sequence[Row]) -> list[Goal]:
