@@ -341,3 +341,11 @@ def test_a_few_device_steps_correct_a_fit_by_our_engine():
     assert report.shots == 20_000 and report.jobs == 18
     found = prior.distances(correlated_bits())
     assert found["kl"] < 0.5 * found["kl_product"]
+
+
+def test_cobyla_has_six_evaluations_for_each_angle_and_others_300():
+    (fitting,) = QCBM(8, 4, bases=("z", "o")).fittings
+    assert (fitting.optimizer, fitting.evaluations) == ("cobyla", 6 * 96)
+    assert QCBM(2, 1).fittings[0].evaluations == 300
+    assert QCBM(8, 4, sampler="exact", optimizer="adam").fittings[0].evaluations == 300
+    assert QCBM(8, 4, fit_evals=120).fittings[0].evaluations == 120

@@ -118,16 +118,17 @@ def amplitudes(ansatz: Ansatz, theta: Tensor | ArrayLike, initial: Tensor | None
     # (K, E, 2**n)
     phases = _phases(parities, couplings, padded, n) if n_couplings else padded
 
-    # for each segment its blocks (K, 2**g, 2**g)
-    segments = list(zip(*(block.unbind(1) for block in _kronecker_blocks(matrices)), strict=True))
     if initial is None:
         # the first segment acts on |0...0>: a product state
-        state, *higher = (block[:, :, 0] for block in segments[0])  # each (K, 2**g)
+        column, *higher = _kronecker_blocks(matrices[:, 0, :, :, :1])  # each (K, 2**g, 1)
         for part in higher:
-            state = (part[:, :, None] * state[:, None, :]).flatten(1)
-        segments, idle = segments[1:], idle[1:]
+            column = _kronecker(part, column)
+        state = column.flatten(1)
+        matrices, idle = matrices[:, 1:], idle[1:]
     else:
         state, entanglers = initial, ("", *entanglers)
+    # for each segment its blocks (K, 2**g, 2**g)
+    segments = zip(*(block.unbind(1) for block in _kronecker_blocks(matrices)), strict=True)
     for entangler, nothing, blocks in zip(entanglers, idle, segments, strict=True):
         if isinstance(entangler, int):
             state = state * phases[:, entangler]
@@ -274,8 +275,8 @@ def _turned(state: Tensor, angles: Tensor) -> Tensor:
 def _kronecker_blocks(matrices: Tensor) -> list[Tensor]:
     """Return blocks [..., 2**g, 2**g] of neighbouring qubits, from matrices [..., n, 2, 2].
 
-    The lowest qubits come first. All pairs are joined at once, and then the pairs of pairs; what is
-    left over is the block of the highest qubits.
+    Columns [..., n, 2, 1] give columns. The lowest qubits come first. All pairs are joined at once,
+    and then the pairs of pairs; what is left over is the block of the highest qubits.
     """
     left: Tensor | None = None
     for _ in range(_DOUBLINGS):
@@ -288,7 +289,7 @@ def _kronecker_blocks(matrices: Tensor) -> list[Tensor]:
 
 
 def _kronecker(higher: Tensor, lower: Tensor) -> Tensor:
-    """Return the matrices [..., a * b, a * b] of qubits above [..., a, a] and below [..., b, b]."""
+    """Return matrices [..., a * b, c * d] of qubits above [..., a, c] and below [..., b, d]."""
     product = higher[..., :, None, :, None] * lower[..., None, :, None, :]
     return product.flatten(-4, -3).flatten(-2, -1)
 

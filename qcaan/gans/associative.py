@@ -218,6 +218,8 @@ class AssociativeGAN(nn.Module):
             self.average = EMA(self.generator)
             self.register_buffer("fixed_latents", torch.zeros(FIXED_LATENTS, self.prior.latent_dim))
         self.to(self.device)
+        if self.device.type == "cpu":  # a step takes an eighth less time; not measured on CUDA
+            self.to(memory_format=torch.channels_last)
         # beta_1 = 0.5 as in DCGAN: with 0.9 the two networks oscillate
         adam = partial(
             DecayingAdam,

@@ -13,9 +13,9 @@ from qcaan.priors.objective import FitLoss, Measurements
 
 OptimizerChoice = Literal["auto", OptimizerName]
 
-# evaluations of a fit to exact probabilities, and shots per basis of one from shots, if none are
-# named
-FIT_EVALS, FIT_SHOTS = 300, 100_000
+# if nothing is named: evaluations of a fit to exact probabilities, and fewest of cobyla for each
+# angle, whose first models take one; shots per basis of a fit from shots
+FIT_EVALS, EVALS_PER_ANGLE, FIT_SHOTS = 300, 6, 100_000
 # qubits of the widest circuit whose slopes our engine computes in a moment
 TWIN_QUBITS = 20
 # optimisers that learn from shots as well as any that we know
@@ -62,8 +62,8 @@ class FitOptions:
     0 if the engine of the fits has them, else 1,000 (adam: 25, cobyla: 100)."""
     fit_evals: int | None = None
     """Maximum number of evaluations in an epoch's fit: parameter sets whose distribution is
-    computed or measured. Default: 300 of exact probabilities; from shots, as many as make 100,000
-    shots per basis; 200 steps of iqp."""
+    computed or measured. Default: 300 of exact probabilities, or 6 for each angle of cobyla if that
+    is more; from shots, as many as make 100,000 shots per basis; 200 steps of iqp."""
     fit_shots: int | None = None
     """Maximum number of shots in an epoch's fit, of all bases together. Default: no limit but
     --fit-evals."""
@@ -111,7 +111,7 @@ class FitOptions:
             _check_exact_engine("optimizer", n_qubits)
         if self.fit_loss == "mmd" and shots == 1:
             raise ValueError("`shots` must be at least 2 for `fit_loss` mmd, got 1")
-        evaluations = self._evaluations(shots, len(born.bases))
+        evaluations = self._evaluations(optimizer, born, shots)
         corrects = self.device_steps is not None and not born.is_ideal
         if self.device_steps is not None and corrects:
             _check_exact_engine("device_steps", n_qubits)
@@ -127,12 +127,13 @@ class FitOptions:
             text += ", after a fit by our exact engine"
         return Fitting(optimizer, self.fit_loss, shots, evaluations, corrects, text)
 
-    def _evaluations(self, shots: int, n_bases: int) -> int:
+    def _evaluations(self, optimizer: OptimizerName, born: BornMachine, shots: int) -> int:
         if not shots:
-            return self.fit_evals or FIT_EVALS
+            per_angle = EVALS_PER_ANGLE if optimizer == "cobyla" else 0
+            return self.fit_evals or max(FIT_EVALS, per_angle * born.n_params)
         if self.fit_shots is None:
             return self.fit_evals or max(1, FIT_SHOTS // shots)
-        affordable = self.fit_shots // (shots * n_bases)
+        affordable = self.fit_shots // (shots * len(born.bases))
         return min(affordable, self.fit_evals or affordable)
 
     def _check_budget(

@@ -58,8 +58,8 @@ class QCBM(CircuitPrior):
             or, for Aer's samplers and Qiskit's reference, by Aer. Default: 0 if the engine of the
             fits has them, else what the optimiser does best with (`qcaan.optimizers.SHOTS`).
         fit_evals: maximum number of evaluations in a fit: parameter sets whose distribution the
-            optimiser asks for. Default: 300 of exact probabilities; from shots, as many as make
-            100,000 shots per basis.
+            optimiser asks for. Default: 300 of exact probabilities, or 6 for each angle of cobyla
+            if that is more; from shots, as many as make 100,000 shots per basis.
         fit_shots: maximum number of shots in a fit, of all bases together. Default: no limit but
             `fit_evals`.
         device_steps: number of evaluations of a fit on a sampler with noise that corrects a fit by

@@ -151,4 +151,5 @@ def _labs_gradient(circuit: IQPCircuit, theta: Tensor, pairs: Tensor) -> Callabl
     (_, (means, errors)), _ = step(angles, products, key)
     deviations = (np.asarray(means) - circuit.correlators(theta, pairs).numpy()) / errors
     assert abs(deviations).max() < 6  # that both compute the same is part of what is claimed
-    return lambda: jax.block_until_ready(step(angles, products, key))
+    wait: Callable[..., object] = jax.block_until_ready
+    return lambda: wait(step(angles, products, key))
