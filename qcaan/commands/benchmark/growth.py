@@ -82,8 +82,8 @@ def main(
     fitted: a fixed part, and a power of the size. Leave the machine idle meanwhile.
 
     Args:
-        axes: What grows: value, gradient, aer, layers, shots, images, iqp, iqp-all-pairs. Default:
-            all.
+        axes: Names of what grows: value, gradient, aer, layers, shots, images, iqp,
+            iqp-all-pairs. Default: all.
         sizes: Sizes, if one axis is named. Default: a range that a small machine takes.
         repeats: Number of timed repeats of each size, after one that is not timed. The median is
             shown. Sizes that take seconds get fewer.

@@ -35,7 +35,7 @@ def main(
     device: str = "auto",
     json: Path | None = None,
 ) -> None:
-    """Time Aer, fits, exact engines, layers, IQP circuits, and the prior's part of an epoch.
+    """Time Aer, fits, exact engines, layers, IQP circuits, and the prior's share.
 
     Packages of the extra `bench` that are installed are timed too.
 
