@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from qcaan.circuits.layers import QuantumLayer
     from qcaan.data.images import ImageSet, load_images
     from qcaan.data.samples import load_samples
-    from qcaan.gans.associative import AssociativeConfig, AssociativeGAN
-    from qcaan.gans.associative import train as train_associative
+    from qcaan.gans.associative.config import AssociativeConfig
+    from qcaan.gans.associative.gan import AssociativeGAN
+    from qcaan.gans.associative.gan import train as train_associative
     from qcaan.gans.distribution.config import DistributionConfig
     from qcaan.gans.distribution.qgan import QGAN
     from qcaan.gans.distribution.qgan import train as train_distribution
@@ -66,9 +67,9 @@ __version__ = version("qcaan")
 
 # public name: its module, and its name there if that is another
 _PLACES = {
-    "AssociativeConfig": "gans.associative",
-    "AssociativeGAN": "gans.associative",
-    "train_associative": "gans.associative:train",
+    "AssociativeConfig": "gans.associative.config",
+    "AssociativeGAN": "gans.associative.gan",
+    "train_associative": "gans.associative.gan:train",
     "ImageConfig": "gans.image.config",
     "ImageGAN": "gans.image.gan",
     "train_image": "gans.image.gan:train",

@@ -135,7 +135,7 @@ def call_script(
 def associative_run(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished toy run of the QC-AAN without scores. Tests must not change it."""
     from qcaan.commands.train.associative import main
-    from qcaan.gans.associative import AssociativeConfig
+    from qcaan.gans.associative.config import AssociativeConfig
 
     path = tmp_path_factory.mktemp("runs") / "379"
     config = AssociativeConfig(

@@ -12,7 +12,7 @@ import pytest
 
 from qcaan.commands.arguments import Presets, call, help_texts, option_groups
 from qcaan.commands.main import COMMANDS
-from qcaan.gans.associative import AssociativeConfig
+from qcaan.gans.associative.config import AssociativeConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from qcaan import load_images
-from qcaan.gans.associative import (
-    AssociativeConfig,
+from qcaan.gans.associative.config import AssociativeConfig
+from qcaan.gans.associative.gan import (
     AssociativeGAN,
     EpochRecord,
     StepRecord,

@@ -15,7 +15,7 @@ import pytest
 
 import qcaan
 from qcaan.data.images import load_splits
-from qcaan.gans.associative import AssociativeConfig
+from qcaan.gans.associative.config import AssociativeConfig
 from qcaan.metrics.classifier import load_classifier
 from qcaan.metrics.images import ImageScorer
 from qcaan.runs import cluster

@@ -15,7 +15,7 @@ from PIL import Image
 from qcaan.commands.compare.cells import cell_path
 from qcaan.commands.compare.paired import holm, paired, paired_rows, paired_table
 from qcaan.commands.compare.priors import CELLS, MAIN, SCORES
-from qcaan.gans.associative import AssociativeConfig
+from qcaan.gans.associative.config import AssociativeConfig
 from qcaan.priors.make import make_prior
 
 TOY = ("--data", "digits8x8", "--epochs", 1, "--steps-per-epoch", 3, "--width", 4, "--images", 60)

@@ -15,7 +15,7 @@ import qcaan
 from qcaan.commands.train import associative, distribution, image, wasserstein
 from qcaan.data.images import load_images, load_splits
 from qcaan.data.opening import fingerprint
-from qcaan.gans.associative import AssociativeConfig
+from qcaan.gans.associative.config import AssociativeConfig
 from qcaan.gans.distribution.config import DistributionConfig
 from qcaan.gans.image.config import ImageConfig
 from qcaan.gans.wasserstein.config import WassersteinConfig

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from qcaan import load_run
-from qcaan.gans.associative import AssociativeConfig, AssociativeGAN
+from qcaan.gans.associative.config import AssociativeConfig
+from qcaan.gans.associative.gan import AssociativeGAN
 from qcaan.gans.distribution.config import DistributionConfig, configured_samples, make_qgan
 from qcaan.gans.image.config import ImageConfig
 from qcaan.gans.image.gan import ImageGAN

@@ -8,7 +8,8 @@ import torch
 
 from qcaan.circuits.ansatz import make_ansatz
 from qcaan.circuits.born import BornMachine
-from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, train
+from qcaan.gans.associative.config import AssociativeConfig
+from qcaan.gans.associative.gan import AssociativeGAN, train
 from qcaan.priors.iqp import IQP
 from qcaan.priors.schedule import Schedule
 from qcaan.runs.associative import plan_run

@@ -15,7 +15,8 @@ import pytest
 import torch
 from conftest import CIRCUIT, ROOT, TOY, assert_same_checkpoint, tensors
 
-from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, train
+from qcaan.gans.associative.config import AssociativeConfig
+from qcaan.gans.associative.gan import AssociativeGAN, train
 from qcaan.processes import Processes
 
 HERE = Path(__file__).parent

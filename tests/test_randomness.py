@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from qcaan import aqua, load_images, load_run
-from qcaan.gans.associative import AssociativeConfig, AssociativeGAN
-from qcaan.gans.associative import train as train_associative
+from qcaan.gans.associative.config import AssociativeConfig
+from qcaan.gans.associative.gan import AssociativeGAN
+from qcaan.gans.associative.gan import train as train_associative
 from qcaan.gans.distribution.config import DistributionConfig, configured_samples, make_qgan
 from qcaan.gans.distribution.qgan import train as train_distribution
 from qcaan.gans.image.config import ImageConfig

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 import qcaan
-from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
+from qcaan.gans.associative.config import AssociativeConfig
+from qcaan.gans.associative.gan import AssociativeGAN, EpochRecord, train
 from qcaan.runs.associative import save_epoch
 from qcaan.runs.directory import RunDirectory
 

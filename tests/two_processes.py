@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 import qcaan
-from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, train
+from qcaan.gans.associative.config import AssociativeConfig
+from qcaan.gans.associative.gan import AssociativeGAN, train
 from qcaan.processes import joined
 from qcaan.training import StepRecord
 

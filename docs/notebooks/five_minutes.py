@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import qcaan
-from qcaan.gans.associative import EpochRecord
+from qcaan.gans.associative.gan import EpochRecord
 from qcaan.runs.pictures import grid
 
 TOY = os.environ.get("QCAAN_TOY") == "1"

@@ -16,7 +16,7 @@ from torch import Tensor
 import qcaan
 from qcaan.bits import BitsLike, as_bits, product_probabilities, target_probabilities
 from qcaan.checks import whole
-from qcaan.gans.associative import EpochRecord
+from qcaan.gans.associative.gan import EpochRecord
 from qcaan.priors.base import BitPrior
 from qcaan.priors.report import FitReport, compare
 from qcaan.runs.pictures import grid

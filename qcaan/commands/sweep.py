@@ -23,7 +23,7 @@ from qcaan.commands.compare.cells import (
 )
 from qcaan.data.images import load_splits
 from qcaan.files import parse_json, write_csv
-from qcaan.gans.associative import AssociativeConfig
+from qcaan.gans.associative.config import AssociativeConfig
 from qcaan.metrics.classifier import load_classifier
 from qcaan.metrics.images import ImageScorer, check_scorable
 from qcaan.priors.make import make_prior

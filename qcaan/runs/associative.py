@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from qcaan.bits import pack_bits, unpack_bits
 from qcaan.files import read_arrays, reason
-from qcaan.gans.associative import FIXED_LATENTS, AssociativeConfig, AssociativeGAN, EpochRecord
+from qcaan.gans.associative.config import AssociativeConfig
+from qcaan.gans.associative.gan import FIXED_LATENTS, AssociativeGAN, EpochRecord
 from qcaan.metrics.bits import pair_errors, pair_expectations
 from qcaan.metrics.images import score_generated
 from qcaan.priors.labels import LabelCode

@@ -30,7 +30,8 @@ from qcaan.files import (
     write_json,
     write_text,
 )
-from qcaan.gans.associative import AssociativeConfig, AssociativeGAN
+from qcaan.gans.associative.config import AssociativeConfig
+from qcaan.gans.associative.gan import AssociativeGAN
 from qcaan.priors.make import sampler_name
 from qcaan.runs import associative
 from qcaan.runs.cards import model_card

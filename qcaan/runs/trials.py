@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from qcaan.data.images import ImageSet
-from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
+from qcaan.gans.associative.config import AssociativeConfig
+from qcaan.gans.associative.gan import AssociativeGAN, EpochRecord, train
 from qcaan.metrics.images import ImageScorer
 from qcaan.runs.associative import save_epoch
 from qcaan.runs.cluster import Record, Tell

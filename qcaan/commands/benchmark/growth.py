@@ -25,7 +25,8 @@ from qcaan.checks import one_of, whole
 from qcaan.circuits.ansatz import make_ansatz
 from qcaan.circuits.born import BornMachine
 from qcaan.files import check_folder, write_csv
-from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, train
+from qcaan.gans.associative.config import AssociativeConfig
+from qcaan.gans.associative.gan import AssociativeGAN, train
 from qcaan.priors.iqp import IQP
 from qcaan.runs.session import console
 

@@ -23,7 +23,8 @@ from qcaan.commands.benchmark.timing import (
     rows_of,
     times_of,
 )
-from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
+from qcaan.gans.associative.config import AssociativeConfig
+from qcaan.gans.associative.gan import AssociativeGAN, EpochRecord, train
 from qcaan.gans.distribution.discriminator import GridDiscriminator
 from qcaan.gans.distribution.generator import CircuitGenerator
 from qcaan.gans.distribution.grid import Grid, make_grid

@@ -23,7 +23,7 @@ from qcaan.commands.compare.cells import (
 from qcaan.commands.compare.paired import PAIRED, paired_rows, paired_table
 from qcaan.data.images import load_splits
 from qcaan.files import write_csv, write_json, write_text
-from qcaan.gans.associative import AssociativeConfig
+from qcaan.gans.associative.config import AssociativeConfig
 from qcaan.metrics.classifier import load_classifier
 from qcaan.metrics.images import ImageScorer, check_scorable
 from qcaan.priors.make import make_prior

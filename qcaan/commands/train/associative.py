@@ -10,7 +10,8 @@ from qiskit.primitives import BaseSamplerV2
 
 from qcaan.commands.scoring import images_to_score, inception_network
 from qcaan.data.images import load_images
-from qcaan.gans.associative import AssociativeConfig, AssociativeGAN, EpochRecord, train
+from qcaan.gans.associative.config import AssociativeConfig
+from qcaan.gans.associative.gan import AssociativeGAN, EpochRecord, train
 from qcaan.metrics.images import check_scorable, scores_table
 from qcaan.priors.make import make_prior
 from qcaan.processes import Processes, joined
