@@ -129,6 +129,16 @@ def compute_cells(
     return failed
 
 
+def check_failures(failed: int, n_cells: int) -> None:
+    """Check that no cell failed, once the others are reported.
+
+    Raises:
+        RunError: some did.
+    """
+    if failed:
+        raise RunError(f"{failed} of {n_cells} cells failed; the same command tries them again")
+
+
 class _Board:
     """The state of all cells: one live table in a terminal, else a line for each that ends."""
 

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from qcaan.checks import SEEDS, different, one_of, whole
 from qcaan.commands.compare.cells import (
     cell_path,
+    check_failures,
     check_folder,
     claimed,
     compute_cells,
@@ -29,7 +30,6 @@ from qcaan.metrics.images import ImageScorer, check_scorable
 from qcaan.priors.make import make_prior
 from qcaan.runs import reports
 from qcaan.runs.cluster import ClusterOptions, Record, Tell
-from qcaan.runs.directory import RunError
 from qcaan.runs.session import announce_data, console
 from qcaan.runs.trials import DISTANCES, TrialData, train_and_score
 from qcaan.training import pick_device
@@ -182,8 +182,7 @@ def main(
     shared = TrialData(train_set, scorer, images, device)
     failed = compute_cells(out, cells, _train_and_score, shared, cluster, _summary)
     _report(out, against)
-    if failed:
-        raise RunError(f"{failed} of {len(cells)} cells failed; the same command tries them again")
+    check_failures(failed, len(cells))
 
 
 def _check_prior(config: AssociativeConfig) -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from qcaan.checks import SEEDS, one_of, whole
 from qcaan.commands.compare.cells import (
+    check_failures,
     check_folder,
     compute_cells,
     mean_and_deviation,
@@ -27,7 +28,6 @@ from qcaan.optimizers import OPTIMIZERS
 from qcaan.priors.qcbm import QCBM
 from qcaan.runs import reports
 from qcaan.runs.cluster import ClusterOptions, Record, Tell
-from qcaan.runs.directory import RunError
 from qcaan.runs.session import console
 from qcaan.samplers.jobs import DeviceSampler
 from qcaan.samplers.names import EXACT, IDEAL
@@ -107,8 +107,7 @@ def main(
     cells = {cell.name: cell for cell in found}
     failed = compute_cells(out, cells, _run_cell, options, cluster, _summary)
     _report(out)
-    if failed:
-        raise RunError(f"{failed} of {len(cells)} cells failed; the same command tries them again")
+    check_failures(failed, len(cells))
 
 
 def _targets(name: str, data_root: Path | None) -> Iterator[Target]:
