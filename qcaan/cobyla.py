@@ -116,7 +116,7 @@ class _Simplex:
 
     def value_at(self, step: Floats) -> float:
         """Return the value a step [n] from the best point. It is asked for if it is not known."""
-        distances = np.append(((self._edges - step) ** 2).sum(1), step @ step)
+        distances = self._distances(step)
         nearest = int(distances.argmin())
         if distances[nearest] <= self._same**2:
             return float(np.append(self._values, self.value)[nearest])
@@ -130,7 +130,7 @@ class _Simplex:
         """
         shares = step @ self._inverse  # of the edges in the step, which tell how the volume changes
         if value < self.value:
-            distances = np.append(((self._edges - step) ** 2).sum(1), step @ step)
+            distances = self._distances(step)
             scores = np.abs(np.append(shares, 1 - shares.sum()))
         else:
             distances, scores = self._lengths(), np.abs(shares)
@@ -152,6 +152,10 @@ class _Simplex:
     def _lengths(self) -> Floats:
         """Return the squares [n] of the distances from the best point."""
         return (self._edges**2).sum(1)
+
+    def _distances(self, step: Floats) -> Floats:
+        """Return the squares [n + 1] of the distances from a step; the last is the best point's."""
+        return np.append(((self._edges - step) ** 2).sum(1), step @ step)
 
     def _replace(self, place: int, step: Floats, value: float) -> bool:
         """Put the point after a step in a place; place n is that of the best point."""

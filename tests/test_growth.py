@@ -51,6 +51,7 @@ def test_a_size_that_needs_too_much_memory_ends_its_axis(call_script):
         (("--axes", "depth"), f"unknown `axes` 'depth'; choose from {', '.join(AXES)}"),
         (("--sizes", 4), "`sizes` belong to one axis; name it by --axes"),
         (("--axes", "value", "--sizes", 0), "`sizes` must be at least 1, got 0"),
+        (("--axes", "iqp", "--sizes", 1), "`n_qubits` must be at least 2, got 1"),
         (("--repeats", 0), "`repeats` must be at least 1, got 0"),
         (("--out", "/nowhere/growth.csv"), "/nowhere is not a folder"),
     ],

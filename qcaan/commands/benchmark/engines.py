@@ -41,7 +41,7 @@ _PENNYLANE_GRADIENT = "value + gradient: PennyLane default.qubit, backprop"
 def cost_evaluations(repeats: int) -> list[Row]:
     """Time one evaluation of a QCBM's loss on Aer: 8 qubits, `seed` with 2 layers, 2,000 shots."""
     ansatz = make_ansatz("seed", 8, 2)
-    theta = _random_angles(ansatz)
+    theta = random_angles(ansatz)
     circuit = ansatz.to_circuit()
     circuit.measure_all()
     simulator = AerSimulator()
@@ -74,7 +74,7 @@ def exact_engines(n_qubits: int, repeats: int) -> list[Row]:
     installed (extra `bench`).
     """
     ansatz = make_ansatz("seed", n_qubits, 2)
-    theta = _random_angles(ansatz)
+    theta = random_angles(ansatz)
     values, gradients = _values(ansatz, theta), _gradients(ansatz, theta)
     _check_equal(values)
     _check_equal(gradients)
@@ -215,7 +215,7 @@ def _pennylane_node(ansatz: Ansatz, device: str, diff_method: str | None) -> Cal
     return node
 
 
-def _random_angles(ansatz: Ansatz) -> Tensor:
+def random_angles(ansatz: Ansatz) -> Tensor:
     """Return angles float64 [1, P], always the same."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(1, ansatz.n_params, dtype=torch.float64, generator=generator)

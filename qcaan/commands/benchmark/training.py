@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from qcaan.gans.distribution.discriminator import GridDiscriminator
 from qcaan.gans.distribution.generator import CircuitGenerator
 from qcaan.gans.distribution.grid import Grid, make_grid
 from qcaan.networks import PointMLP
+from qcaan.training import StepRecord
 
 # number of training images of MNIST's digits 3, 7 and 9
 N_IMAGES = 18_345
@@ -41,20 +42,27 @@ _adam = partial(torch.optim.Adam, lr=0.01, betas=(0.7, 0.999), weight_decay=0.00
 
 def epoch_share(device: torch.device, epochs: int) -> list[Row]:
     """Time epochs of the default run on as many images as MNIST 3/7/9, and the prior's part."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(N_IMAGES, 1, 28, 28, generator=generator).to(device) * 2 - 1
-    config = AssociativeConfig(epochs=epochs, device=str(device)).resolved(len(images))
-    labels = torch.tensor(config.digits)[torch.arange(len(images)) % len(config.digits)]
-    gan = AssociativeGAN(config, (1, 28, 28), device)
     whole, prior = [], []
+    _, records = default_run(N_IMAGES, epochs, device)
     start = time.perf_counter()
-    for record in train(gan, images, labels):
+    for record in records:
         if isinstance(record, EpochRecord):
             whole.append(1000 * (time.perf_counter() - start))
             prior.append(1000 * record.fit.seconds)
             start = time.perf_counter()
     whole_ms, prior_ms = statistics.median(whole), statistics.median(prior)
     return rows_of({"one epoch": whole_ms, "of it the prior: fit and bank of shots": prior_ms})
+
+
+def default_run(
+    n_images: int, epochs: int, device: torch.device
+) -> tuple[AssociativeConfig, Iterator[StepRecord | EpochRecord]]:
+    """Return the configuration and the training of the default run, on images of noise."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(n_images, 1, 28, 28, generator=generator).to(device) * 2 - 1
+    config = AssociativeConfig(epochs=epochs, device=str(device)).resolved(n_images)
+    labels = torch.tensor(config.digits)[torch.arange(n_images) % len(config.digits)]
+    return config, train(AssociativeGAN(config, (1, 28, 28), device), images, labels)
 
 
 def qgan_training(steps: int, repeats: int) -> list[Row]:
