@@ -1020,6 +1020,7 @@ buildWriting();
 buildEpochs();
 showAll();
 if (circuit) choose(0);
+document.querySelector("main")?.classList.remove("loading");
 addEventListener("hashchange", showAll);
 
 Object.assign(window, {
