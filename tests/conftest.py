@@ -80,7 +80,7 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(home))
         patch.setattr(classifier, "_fingerprint", lambda *_: key)
-        patch.setattr(classifier, "_STEPS", 200)
+        patch.setattr(classifier, "_STEPS", 80)
         classifier.load_classifier(*splits)
     return home
 

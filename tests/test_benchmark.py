@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch
 
-from qcaan.commands.benchmark import engines, layers, training, wide
+from qcaan.commands.benchmark import engines, fits, layers, training, wide
 from qcaan.commands.benchmark.timing import Row, is_installed, median_times, rows_of
 
 TOY = ("--repeats", 1, "--epochs", 0, "--qgan-steps", 1, "--qubits", 2, "--layer-qubits", 2)
@@ -17,6 +17,8 @@ TOY = ("--repeats", 1, "--epochs", 0, "--qgan-steps", 1, "--qubits", 2, "--layer
 
 def test_every_section_is_timed_and_written(call_script, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(fits, "EVALUATIONS", 100)
+    monkeypatch.setattr(training, "_SHOTS", 100)
     path = tmp_path / "benchmark.json"
     result = call_script("benchmark.py", *TOY, "--json", path)
     assert result.returncode == 0, result.stderr

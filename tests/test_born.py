@@ -125,7 +125,7 @@ def test_angles_come_as_tensors_arrays_or_lists(sampler):
     theta = [[0.1 * k for k in range(born.n_params)], [0.3] * born.n_params]
     expected = born.probabilities(torch.tensor(theta, dtype=torch.float64))
     for angles in (theta, np.array(theta), tuple(map(tuple, theta))):
-        assert torch.equal(born.probabilities(angles), expected)
+        torch.testing.assert_close(born.probabilities(angles), expected, rtol=0, atol=1e-15)
         assert born.frequencies(angles, 10).shape == (2, 1, 4)
     assert born.sample(theta[0], 5).shape == (5, 2)
     with pytest.raises(ValueError, match="`theta` must be an array of numbers, got str"):

@@ -32,7 +32,7 @@ def test_classifier_is_accurate_cached_and_made_again_if_its_cache_is_damaged(
     tmp_path, monkeypatch, caplog
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(module, "_STEPS", 150)
+    monkeypatch.setattr(module, "_STEPS", 80)
     train, test = load_images("digits8x8"), load_images("digits8x8", split="test")
     classifier = load_classifier(train, test)
     assert classifier.accuracy > 0.93

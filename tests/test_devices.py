@@ -73,7 +73,7 @@ def everything_written(path: Path) -> bytes:
 
 
 def test_a_run_on_a_device_is_planned_to_the_job_and_keeps_credentials_to_itself(
-    run_script, call_script, ionq, tmp_path
+    call_script, ionq, tmp_path
 ):
     run = (
         "train_mnist.py",
@@ -94,7 +94,7 @@ def test_a_run_on_a_device_is_planned_to_the_job_and_keeps_credentials_to_itself
     ]
     assert "an epoch on it" in dry.stdout and "1 two-qubit gates" in dry.stdout
 
-    real = run_script(*run)
+    real = call_script(*run)
     assert real.returncode == 0, real.stderr
     assert len(ionq.jobs) == planned[0]
     assert sum(len(job["request"]["input"]["circuits"]) for job in ionq.jobs.values()) == planned[1]
@@ -258,7 +258,14 @@ def test_killed_at_random_moments_nothing_is_lost_or_paid_twice(run_script, ionq
 
 
 @pytest.mark.parametrize("sampler", ["aqt:ideal", "ibm:fake_manila", "aer-noise:ionq-aria"])
-def test_one_flag_points_the_run_at_a_device(call_script, tmp_path, sampler):
+def test_one_flag_points_the_run_at_a_device(call_script, tmp_path, monkeypatch, sampler):
+    opened = []
+
+    def make_vendor(name, options=None):
+        opened.append(name)
+        return vendors.make_vendor(name, options)
+
+    monkeypatch.setattr(names, "make_vendor", make_vendor)
     flags = (
         "--sampler",
         sampler,
@@ -277,6 +284,9 @@ def test_one_flag_points_the_run_at_a_device(call_script, tmp_path, sampler):
         json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     ]
     assert records[0]["fit"]["tvd"] is not None
+    # a vendor is opened once, for the plan and the training
+    assert opened == ([] if sampler.startswith("aer") else [sampler])
+    assert (f"plan for {sampler}" in result.stdout) == bool(opened)
 
 
 def test_interrupted_while_waiting_for_a_job_the_run_can_be_resumed(call_script, ionq, tmp_path):
@@ -306,19 +316,3 @@ def test_interrupted_while_waiting_for_a_job_the_run_can_be_resumed(call_script,
     ]
     assert sum(line.get("job_id") == asked for line in lines) == 1
     assert len(ionq.jobs) == len({line["tag"] for line in lines})
-
-
-def test_a_vendor_is_opened_once_for_the_plan_and_the_training(call_script, tmp_path, monkeypatch):
-    opened = []
-
-    def make_vendor(name, options=None):
-        opened.append(name)
-        return vendors.make_vendor(name, options)
-
-    monkeypatch.setattr(names, "make_vendor", make_vendor)
-    options = ("--sampler", "ibm:fake_manila", "--fit-evals", 20, "--epochs", 1)
-    run = (*DEVICE, *options, "--eval-images", 0, "--out", tmp_path / "run")
-    result = call_script("train_mnist.py", *run)
-    assert result.returncode == 0, result.stderr
-    assert opened == ["ibm:fake_manila"]
-    assert "plan for ibm:fake_manila" in result.stdout

@@ -21,6 +21,7 @@ from qcaan.samplers.names import SamplerFactory
 IMAGES = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 FAST = {"sampler": "aqt:ideal", "epochs": 2}
+NOISY = {"sampler": "ibm:fake_manila", "epochs": 2}
 
 
 def machine() -> BornMachine:
@@ -46,9 +47,9 @@ def test_a_schedule_says_who_fits_and_who_draws_in_each_epoch():
     "options",
     [
         {},
-        {"bases": ("z", "o"), "mitigate_readout": True},
+        {"bases": ("z", "o"), "mitigate_readout": True, **NOISY},
         {"train_sampler": "exact"},
-        {"train_sampler": "exact", "mitigate_readout": True},
+        {"train_sampler": "exact", "mitigate_readout": True, **NOISY},
         {"switch_after_epochs": 1, "prior": "shuffled"},
         {"switch_after_epochs": 3},
         {"switch_after_epochs": 2, "optimizer": "spsa", "fit_evals": 50},
@@ -61,13 +62,13 @@ def test_a_schedule_says_who_fits_and_who_draws_in_each_epoch():
         {"prompt": True, "bases": ("z", "o"), "fit_evals": 20, **FAST},
         {"prior": "iqp", "reach": 1, "prompt": True},
         {"prior": "iqp", "reach": 1, "switch_after_epochs": 2, "fit_evals": None},
-        {"prior": "iqp", "reach": "all", "sampler": "ionq:simulator", "epochs": 2},
+        {"prior": "iqp", "reach": "all", "epochs": 2},
     ],
 )
 def test_what_is_planned_is_asked(ionq, options):
     small = {"epochs": 4, "steps_per_epoch": 1, "batch_size": 4, "width": 2, "bases": ("z",)}
     circuit = {"n_qubits": 2, "n_layers": 1, "shots": 20, "fit_evals": 12, "bank_shots": 30}
-    device = {"sampler": "ibm:fake_manila", "optimizer": "cma-es", "digits": (0, 1, 2)}
+    device = {"sampler": "ionq:simulator", "optimizer": "cma-es", "digits": (0, 1, 2)}
     prompt = {"prompt": False}
     config = AssociativeConfig(**{**small, **circuit, **device, **prompt, **options}).resolved(
         len(IMAGES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,12 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CIRCUIT, ROOT, TOY, assert_same_checkpoint, tensors
+from torch import nn
+from torch.multiprocessing import start_processes
 
+import qcaan
 from qcaan.gans.associative.config import AssociativeConfig
 from qcaan.gans.associative.gan import AssociativeGAN, train
-from qcaan.processes import Processes
+from qcaan.processes import Processes, joined
+from qcaan.training import StepRecord
 
-HERE = Path(__file__).parent
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 RUN = ("-m", "qcaan", "train", *TOY, *CIRCUIT, "--eval-images", 0)
 
@@ -39,15 +43,31 @@ def launch(environment, *words, **options):
     )
 
 
-def test_two_processes_train_as_one(environment, tmp_path):
-    script = str(HERE / "two_processes.py")
-    both = launch(environment, script, tmp_path)
-    assert both.returncode == 0, both.stderr
-    alone = subprocess.run(
-        [sys.executable, script, str(tmp_path)],
-        env=environment, capture_output=True, text=True, timeout=300,
+def train_frozen(rank: int, count: int, port: int, folder: Path) -> None:
+    """Train one of some processes, without batch statistics, and save what it has at the end."""
+    group = {"RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in group.items()})
+    data = qcaan.load_images("digits8x8", classes=(3, 7))
+    config = AssociativeConfig(
+        digits=(3, 7), data="digits8x8", epochs=1, steps_per_epoch=6, batch_size=128, width=4,
+        n_qubits=2, n_layers=2, fit_evals=30, bank_shots=200, device="cpu",
     )  # fmt: skip
-    assert alone.returncode == 0, alone.stderr
+    with joined() as processes:
+        gan = AssociativeGAN(config, (1, 28, 28))
+        for layer in gan.generator.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.train = lambda mode=True, layer=layer: nn.Module.train(layer, False)
+        records = train(gan, data.images, data.labels, processes)
+        losses = [(r.loss_d, r.loss_g) for r in records if isinstance(r, StepRecord)]
+        state = {"losses": losses, "model": gan.state_dict(), "random": gan.random.state_dict()}
+        torch.save(state, folder / f"{rank} of {count}.pt")
+
+
+def test_two_processes_train_as_one(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for count in (1, 2):  # copies of this process, which need not import anything again
+        start_processes(train_frozen, (count, port, tmp_path), nprocs=count, start_method="fork")
     first, second, single = (
         torch.load(tmp_path / f"{name}.pt", weights_only=True)
         for name in ("0 of 2", "1 of 2", "0 of 1")

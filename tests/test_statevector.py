@@ -29,8 +29,11 @@ def assert_equals_qiskit(ansatz, basis, seed):
     ]
     double = probabilities(ansatz, torch.from_numpy(theta), basis)
     single = probabilities(ansatz, torch.from_numpy(theta).float(), basis)
+    in_numpy = probabilities(ansatz, theta, basis)
     assert (double.dtype, single.dtype) == (torch.float64, torch.float32)
+    assert in_numpy.dtype == torch.float64
     np.testing.assert_allclose(double, expected, atol=1e-10)
+    np.testing.assert_allclose(in_numpy, expected, atol=1e-10)
     np.testing.assert_allclose(single, expected, atol=1e-6)
 
 
@@ -156,7 +159,7 @@ def test_angles_come_as_arrays_and_lists_too():
     theta = parameters(ansatz, "z", 0)
     expected = probabilities(ansatz, torch.from_numpy(theta))
     for given_as in (theta, theta.tolist()):
-        assert torch.equal(probabilities(ansatz, given_as), expected)
+        torch.testing.assert_close(probabilities(ansatz, given_as), expected, rtol=0, atol=1e-15)
     with pytest.raises(ValueError, match="`theta` must be an array of numbers"):
         probabilities(ansatz, [["a"] * 5])
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations, pairwise
 from typing import Literal, get_args
 
@@ -75,7 +76,7 @@ class Ansatz:
                     "and h acts on all qubits"
                 )
 
-    @property
+    @cached_property
     def layer_sizes(self) -> tuple[int, ...]:
         """Number of angles of each layer."""
         sizes = []
@@ -90,7 +91,7 @@ class Ansatz:
             )  # fmt: skip
         return tuple(sizes)
 
-    @property
+    @cached_property
     def n_params(self) -> int:
         """Number of angles of the circuit, without those of a trained basis."""
         return sum(self.layer_sizes)

@@ -86,14 +86,14 @@ class BornMachine:
             ValueError: the engine has none: it is a device, or a sampler object; or theta has
                 another shape or dtype or is not finite.
         """
-        theta = check_angles(theta, self.n_params)
+        angles = check_angles(theta, self.n_params)
         if self.is_differentiable:
             return self.simulated(theta)
         if self._aer is None:
             raise ValueError(
                 f"exact probabilities are not available from {self.engine.name}; ask for shots"
             )
-        return torch.from_numpy(self._aer(theta.detach().cpu().numpy())).to(theta)
+        return torch.from_numpy(self._aer(angles.detach().cpu().numpy())).to(angles)
 
     def simulated(self, theta: Tensor | ArrayLike) -> Tensor:
         """Return the probabilities [K, n_bases, 2**n] by our exact engine, whatever the engine."""

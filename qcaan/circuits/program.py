@@ -64,11 +64,13 @@ class _Rotation(NamedTuple):
     places: list[int]  # n of them: places of the angles in theta
 
 
-def constants(beside: Tensor, compute: Compute, *key: Hashable) -> tuple[Tensor, ...]:
-    """Return the arrays `compute(*key)` as tensors on the device of another tensor.
+def constants(beside: Tensor | Array, compute: Compute, *key: Hashable) -> tuple[Any, ...]:
+    """Return the arrays `compute(*key)` as they are, or as tensors on the device of another tensor.
 
     Copies on a GPU are kept, unless that tensor has no values, as a fake tensor.
     """
+    if not isinstance(beside, Tensor):
+        return compute(*key)
     plain = type(beside) in (Tensor, nn.Parameter)
     make = _kept_tensors if plain and beside.device.type != "cpu" else _tensors
     return make(beside.device, compute, *key)

@@ -4,16 +4,22 @@ They are computed for many parameter sets at once. Layers, not gates, are the un
 `qcaan.circuits.program`. A segment is applied as Kronecker blocks of a few qubits, an entangler as
 one vector. The order of amplitudes and of probabilities is stated in `qcaan.bits`. Angles are in
 radians.
+
+For a few small states, torch's calls take longer than their arithmetic. So what computes them takes
+NumPy arrays as well as tensors.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -39,6 +45,10 @@ from qcaan.circuits.program import (
 # doublings of the qubits in a Kronecker block: 16 x 16 matrices, of four qubits, keep a core busy,
 # and larger ones waste its work
 _DOUBLINGS = 2
+# number of amplitudes up to which NumPy takes a quarter to two thirds of torch's time
+_SMALL = 2**12
+
+_A = TypeVar("_A", Tensor, NDArray[Any])
 
 
 def probabilities(ansatz: Ansatz, theta: Tensor | ArrayLike, basis: str = "z") -> Tensor:
@@ -52,7 +62,9 @@ def all_probabilities(
     """Return the probabilities [K, n_bases, 2**n] of one state measured in several bases.
 
     They are on the device of theta and have its dtype, or float32 if theta has 16 bits. NumPy
-    arrays and lists count as float64. `torch.autocast` changes nothing.
+    arrays and lists count as float64, and a few small states of theirs take a third of the time of
+    a tensor's, which may be differentiated, transformed or traced. `torch.autocast` changes
+    nothing.
 
     Args:
         ansatz: the circuit.
@@ -68,20 +80,21 @@ def all_probabilities(
     check_bases(bases)
     n_turned = ansatz.n_qubits - z_qubits
     n_params = ansatz.n_params + basis_params(n_turned, bases)
-    theta = as_angles(theta)
-    if theta.shape[1] < n_params:
+    angles = as_angles(theta)
+    if angles.shape[1] < n_params:
         raise ValueError(
-            f"`theta` must have {n_params} angles for bases {' '.join(bases)}, got {theta.shape[1]}"
+            f"`theta` must have {n_params} angles for bases {' '.join(bases)}, "
+            f"got {angles.shape[1]}"
         )
-    check_finite("theta", theta)
-    state = amplitudes(ansatz, theta)  # (K, 2**n)
-    right_angle = theta.new_full((1, n_turned), math.pi / 2)
-    turns = {"o": right_angle, "t": theta[:, n_params - n_turned : n_params]}
-    measured = []
-    for basis in bases:
-        turned = state if basis == "z" else _turned(state, pad(turns[basis], (z_qubits, 0)))
-        measured.append(squared(turned))
-    return torch.stack(measured, 1)
+    check_finite("theta", angles)
+    right_angles = angles.new_full((1, n_turned), math.pi / 2)
+    turns = {"o": right_angles, "t": angles[:, n_params - n_turned : n_params]}
+    small = len(angles) << ansatz.n_qubits <= _SMALL and ansatz.layers[:1] != (PREPARATION,)
+    if small and not isinstance(theta, Tensor):
+        turned = {basis: turn.numpy() for basis, turn in turns.items()}
+        state = _state(ansatz, angles.numpy())
+        return torch.from_numpy(_measured(state, bases, turned, z_qubits))
+    return _measured(amplitudes(ansatz, angles), bases, turns, z_qubits)
 
 
 def amplitudes(ansatz: Ansatz, theta: Tensor | ArrayLike, initial: Tensor | None = None) -> Tensor:
@@ -101,44 +114,61 @@ def amplitudes(ansatz: Ansatz, theta: Tensor | ArrayLike, initial: Tensor | None
     theta = as_angles(theta)
     if theta.shape[1] < ansatz.n_params:
         raise ValueError(f"`theta` must have {ansatz.n_params} angles, got {theta.shape[1]}")
-    n = ansatz.n_qubits
-    n_couplings = sum(acted_on(layer, n)[0] in COUPLINGS for layer in ansatz.layers)
+    rows = len(theta) if initial is None or len(initial) == 1 else len(initial)
+    _check_memory(ansatz, rows, theta)
     if ansatz.layers[:1] == (PREPARATION,):
+        n = ansatz.n_qubits
         initial, theta = _real_state(theta[:, : 2**n - 1]), theta[:, 2**n - 1 :]
         ansatz = Ansatz(n, ansatz.layers[1:])
-    rows = len(theta) if initial is None or len(initial) == 1 else len(initial)
-    _check_memory(n, rows, n_couplings, theta)
+    return _state(ansatz, theta, initial).expand(rows, -1)
+
+
+def _state(ansatz: Ansatz, theta: _A, initial: _A | None = None) -> _A:
+    """Return the states of a circuit without `real-state`; see `amplitudes`."""
+    n = ansatz.n_qubits
     single = theta.dtype == torch.float32
     entanglers: Sequence[str | int]
     idle, entanglers, *_ = compile_ansatz(ansatz, single)
     cosines, sines, places, parities, couplings = constants(theta, program_arrays, ansatz, single)
-    zeros = theta.new_zeros(len(theta), 1)
-    padded = torch.cat([theta[:, : ansatz.n_params], zeros], 1)  # (K, P + 1)
+    padded = _with_zero(theta[:, : ansatz.n_params])  # (K, P + 1)
     matrices = _segment_matrices(cosines, sines, places, padded)  # (K, S, n, 2, 2)
     # (K, E, 2**n)
-    phases = _phases(parities, couplings, padded, n) if n_couplings else padded
+    phases = _phases(parities, couplings, padded, n) if couplings.shape[1] else padded
 
+    # for each segment its blocks (K, 2**g, 2**g)
+    segments = zip(*(_unbound(block, 1) for block in _kronecker_blocks(matrices)), strict=True)
     if initial is None:
         # the first segment acts on |0...0>: a product state
-        column, *higher = _kronecker_blocks(matrices[:, 0, :, :, :1])  # each (K, 2**g, 1)
+        column, *higher = (block[:, :, :1] for block in next(segments))  # each (K, 2**g, 1)
         for part in higher:
             column = _kronecker(part, column)
-        state = column.flatten(1)
-        matrices, idle = matrices[:, 1:], idle[1:]
+        state, idle = column[:, :, 0], idle[1:]
     else:
         state, entanglers = initial, ("", *entanglers)
-    # for each segment its blocks (K, 2**g, 2**g)
-    segments = zip(*(block.unbind(1) for block in _kronecker_blocks(matrices)), strict=True)
     for entangler, nothing, blocks in zip(entanglers, idle, segments, strict=True):
         if isinstance(entangler, int):
             state = state * phases[:, entangler]
         elif entangler.startswith("cz"):
             state = state * constants(theta, cz_signs, n, entangler)[0]
         elif entangler:
-            state = state.index_select(1, constants(theta, cx_index, n, entangler)[0])
+            state = _columns(state, constants(theta, cx_index, n, entangler)[0])
         if not nothing:
             state = _apply(blocks, state)
-    return state.expand(rows, -1)
+    return state
+
+
+def _measured(state: _A, bases: tuple[str, ...], turns: Mapping[str, _A], z_qubits: int) -> _A:
+    """Return the probabilities [K, n_bases, 2**n] of states; see `all_probabilities`.
+
+    Args:
+        state: amplitudes [K, 2**n].
+        bases: names of the bases.
+        turns: angles [K or 1, n - z_qubits] of RX in the bases other than z.
+        z_qubits: number of the first qubits that are measured in z in every basis.
+    """
+    (stack,) = _functions(state, "stack")
+    turned = [state if basis == "z" else _turned(state, turns[basis], z_qubits) for basis in bases]
+    return stack([squared(one) for one in turned], 1)
 
 
 def as_angles(theta: Tensor | ArrayLike) -> Tensor:
@@ -171,9 +201,10 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def squared(state: Tensor) -> Tensor:
+def squared(state: _A) -> _A:
     """Return the probabilities [..., 2**n] of amplitudes [..., 2**n]."""
-    return torch.view_as_real(state).square().sum(-1)
+    # three to twelve times as fast as a sum over the real and the imaginary part
+    return (state * state.conj()).real
 
 
 def expectations(probs: Tensor) -> Tensor:
@@ -218,13 +249,14 @@ def _real_state(angles: Tensor) -> Tensor:
     return torch.complex(state, torch.zeros_like(state))
 
 
-def _check_memory(n_qubits: int, n_sets: int, n_couplings: int, theta: Tensor) -> None:
+def _check_memory(ansatz: Ansatz, n_sets: int, theta: Tensor) -> None:
     """Check that the states and the phases of the couplings need at most half of the memory.
 
     Raises:
         ValueError: they need more.
     """
-    memory = memory_of(theta.device)
+    n_qubits, memory = ansatz.n_qubits, memory_of(theta.device)
+    n_couplings = sum(acted_on(layer, n_qubits)[0] in COUPLINGS for layer in ansatz.layers)
     # real numbers that a gradient keeps for each amplitude and coupling
     kept = 6 + 2 * math.ceil(n_qubits / 2**_DOUBLINGS)
     needed = theta.element_size() * 2**n_qubits * n_sets * (8 + n_couplings * kept)
@@ -235,75 +267,130 @@ def _check_memory(n_qubits: int, n_sets: int, n_couplings: int, theta: Tensor) -
         )
 
 
-def _segment_matrices(cosines: Tensor, sines: Tensor, places: Tensor, padded: Tensor) -> Tensor:
+def _segment_matrices(cosines: _A, sines: _A, places: _A, padded: _A) -> _A:
     """Return the matrices complex [K, S, n, 2, 2] of the segments at angles [K, P + 1].
 
     The other arguments are arrays of a `Program`.
     """
-    # index_select, because the gradient of indexing by a tensor is several times slower
-    chosen = padded.index_select(1, places.flatten())
-    half = chosen.view(len(padded), *places.shape, 1, 1) / 2  # (K, R, S, n, 1, 1)
-    rotations = half.cos() * cosines + half.sin() * sines  # (K, R, S, n, 2, 2)
-    matrices, *later = rotations.unbind(1)  # (K, S, n, 2, 2)
+    half = _columns(padded, places)[..., None, None] / 2  # (K, R, S, n, 1, 1)
+    cos, sin = _functions(half, "cos", "sin")
+    rotations = cos(half) * cosines + sin(half) * sines  # (K, R, S, n, 2, 2)
+    matrices, *later = _unbound(rotations, 1)  # (K, S, n, 2, 2)
     for rotation in later:
         matrices = rotation @ matrices
     return matrices
 
 
-def _phases(parities: Tensor, couplings: Tensor, padded: Tensor, n: int) -> Tensor:
+def _phases(parities: _A, couplings: _A, padded: _A, n: int) -> _A:
     """Return the phases complex [K, E, 2**n] of E layers of couplings at angles [K, P + 1].
 
     The other arguments are arrays of a `Program`.
     """
-    shape = (-1, parities.shape[1], 2 ** (n // 3))
-    with without_autocast(padded.device):
-        coefficients = (padded @ couplings).unflatten(1, shape)
-        angles = (parities @ coefficients).flatten(2)  # (K, E, 2**n)
+    n_subsets, low = parities.shape[1], 2 ** (n // 3)
+    n_layers = couplings.shape[1] // (n_subsets * low)
+    with without_autocast(padded.device) if isinstance(padded, Tensor) else nullcontext():
+        coefficients = (padded @ couplings).reshape(len(padded), n_layers, n_subsets, low)
+        angles = (parities @ coefficients).reshape(len(padded), n_layers, 2**n)
+    cos, sin = _functions(angles, "cos", "sin")
     # torch.polar takes two to eight times as long
-    return torch.complex(angles.cos(), angles.sin())
+    return _complex(cos(angles), sin(angles))
 
 
-def _turned(state: Tensor, angles: Tensor) -> Tensor:
-    """Return states [K, 2**n] after RX by angles [K or 1, n] on the qubits."""
+def _turned(state: _A, angles: _A, z_qubits: int) -> _A:
+    """Return states [K, 2**n] after RX by angles [K or 1, m] on the qubits from `z_qubits` on."""
     half = angles[:, :, None, None] / 2
-    identity = torch.eye(2, dtype=state.dtype, device=state.device)
-    flip = torch.from_numpy(PAULI["rx"]).to(state)
-    matrices = half.cos() * identity - 1j * half.sin() * flip
-    return _apply(_kronecker_blocks(matrices), state)
+    cos, sin = _functions(half, "cos", "sin")
+    identity, flip = constants(half, _turn_arrays, half.dtype == torch.float32)
+    blocks = _kronecker_blocks(cos(half) * identity + sin(half) * flip)
+    return _apply(blocks, state, 2**z_qubits)
 
 
-def _kronecker_blocks(matrices: Tensor) -> list[Tensor]:
+@lru_cache(maxsize=2)
+def _turn_arrays(single: bool) -> tuple[NDArray[np.complexfloating], ...]:
+    """Return what RX is made of: the identity, and what the sine of half the angle multiplies."""
+    kind = np.complex64 if single else np.complex128
+    return np.eye(2, dtype=kind), (-1j * PAULI["rx"]).astype(kind)
+
+
+def _kronecker_blocks(matrices: _A) -> list[_A]:
     """Return blocks [..., 2**g, 2**g] of neighbouring qubits, from matrices [..., n, 2, 2].
 
-    Columns [..., n, 2, 1] give columns. The lowest qubits come first. All pairs are joined at once,
-    and then the pairs of pairs; what is left over is the block of the highest qubits.
+    The lowest qubits come first. All pairs are joined at once, and then the pairs of pairs; what is
+    left over is the block of the highest qubits.
     """
-    left: Tensor | None = None
+    left: list[_A] = []
     for _ in range(_DOUBLINGS):
-        paired = matrices.shape[-3] // 2 * 2
-        for rest in matrices[..., paired:, :, :].unbind(-3):
-            left = rest if left is None else _kronecker(left, rest)
-        lower, higher = matrices[..., :paired, :, :].unflatten(-3, (paired // 2, 2)).unbind(-3)
+        *kept, n, rows, columns = matrices.shape
+        paired = n // 2 * 2
+        for rest in _unbound(matrices[..., paired:, :, :], len(kept)):
+            left = [_kronecker(left[0], rest) if left else rest]
+        pairs = matrices[..., :paired, :, :].reshape(*kept, n // 2, 2, rows, columns)
+        lower, higher = _unbound(pairs, len(kept) + 1)
         matrices = _kronecker(higher, lower)
-    return [*matrices.unbind(-3)] + ([] if left is None else [left])
+    return _unbound(matrices, len(kept)) + left
 
 
-def _kronecker(higher: Tensor, lower: Tensor) -> Tensor:
+def _kronecker(higher: _A, lower: _A) -> _A:
     """Return matrices [..., a * b, c * d] of qubits above [..., a, c] and below [..., b, d]."""
-    product = higher[..., :, None, :, None] * lower[..., None, :, None, :]
-    return product.flatten(-4, -3).flatten(-2, -1)
+    *kept, a, c = higher.shape
+    b, d = lower.shape[-2:]
+    product = higher.reshape(*kept, a, 1, c, 1) * lower.reshape(*kept, 1, b, 1, d)
+    return product.reshape(*kept, a * b, c * d)
 
 
-def _apply(blocks: Sequence[Tensor], state: Tensor) -> Tensor:
-    """Apply blocks [K or 1, d, d], those of the lowest qubits first, to states [K or 1, 2**n]."""
+def _apply(blocks: Sequence[_A], state: _A, right: int = 1) -> _A:
+    """Apply blocks [K or 1, d, d] to states [K or 1, 2**n], those of the lowest qubits first.
+
+    The lowest qubits may be left as they are; `right` is the number of their settings.
+    """
     size = state.shape[1]
-    right = 1
     for block in blocks:
         d = block.shape[-1]
         if right == 1:
-            state = state.view(len(state), size // d, d) @ block.mT
+            state = state.reshape(len(state), size // d, d) @ block.swapaxes(-1, -2)
+        elif right * d == size:
+            state = block @ state.reshape(len(state), d, right)
         else:
-            state = block[:, None] @ state.view(len(state), size // d // right, d, right)
-        state = state.flatten(1)
+            state = block[:, None] @ state.reshape(len(state), size // d // right, d, right)
+        state = state.reshape(len(state), size)
         right *= d
     return state
+
+
+# What follows is what torch and NumPy call by different names.
+
+
+def _functions(numbers: _A, *names: str) -> list[Callable[..., _A]]:
+    """Return functions of torch or of NumPy, after the kind of numbers, by their names."""
+    library = torch if isinstance(numbers, Tensor) else np
+    return [getattr(library, name) for name in names]
+
+
+def _complex(real: _A, imaginary: _A) -> _A:
+    """Return complex numbers of two parts of the same shape."""
+    if isinstance(real, Tensor):
+        return torch.complex(real, imaginary)
+    return real + 1j * imaginary
+
+
+def _with_zero(numbers: _A) -> _A:
+    """Return numbers [K, P] with a column of zeros at their end, [K, P + 1]."""
+    if isinstance(numbers, Tensor):
+        return pad(numbers, (0, 1))
+    return np.concatenate([numbers, np.zeros((len(numbers), 1), numbers.dtype)], 1)
+
+
+def _columns(numbers: _A, places: _A) -> _A:
+    """Return the columns [K, ...] of numbers [K, P] at places [...]."""
+    if isinstance(numbers, Tensor):
+        # because the gradient of indexing by a tensor is several times slower
+        chosen = numbers.index_select(1, places.flatten())
+        return chosen.reshape(len(numbers), *places.shape)
+    return numbers.take(places, 1)
+
+
+def _unbound(numbers: _A, dim: int) -> list[_A]:
+    """Return the parts of an array along a dimension, counted from 0."""
+    if isinstance(numbers, Tensor):
+        return list(numbers.unbind(dim))
+    return [numbers[(slice(None),) * dim + (k,)] for k in range(numbers.shape[dim])]

@@ -123,7 +123,9 @@ def _values(ansatz: Ansatz, theta: Tensor) -> dict[str, Callable[[], Any]]:
     if is_installed("pennylane"):
         node = _pennylane_node(ansatz, "lightning.qubit", None)
         values["value: PennyLane lightning.qubit"] = lambda: node(theta[0])
-    values[_OURS] = lambda: probabilities(ansatz, theta)[0]
+    # angles as an optimizer that needs no gradients has them, and as a network has them
+    values[_OURS] = partial(probabilities, ansatz, theta.numpy())
+    values[f"{_OURS}, angles as a tensor"] = partial(probabilities, ansatz, theta)
     return values
 
 
