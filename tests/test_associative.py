@@ -43,7 +43,7 @@ def toy(**options):
 
 
 @pytest.mark.parametrize(
-    ("n_images", "epochs"), [(18_345, 16), (1125, 10), (60_000, 5), (408, 10), (1500, 13)]
+    ("n_images", "epochs"), [(18_345, 16), (1125, 10), (60_000, 12), (408, 10), (1500, 13)]
 )
 def test_few_images_are_passed_over_less_often(n_images, epochs):
     assert AssociativeConfig().resolved(n_images).epochs == epochs
