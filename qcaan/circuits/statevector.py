@@ -87,8 +87,11 @@ def all_probabilities(
             f"got {angles.shape[1]}"
         )
     check_finite("theta", angles)
-    right_angles = angles.new_full((1, n_turned), math.pi / 2)
-    turns = {"o": right_angles, "t": angles[:, n_params - n_turned : n_params]}
+    turns = {}
+    if "o" in bases:
+        turns["o"] = angles.new_full((1, n_turned), math.pi / 2)
+    if "t" in bases:
+        turns["t"] = angles[:, n_params - n_turned : n_params]
     small = len(angles) << ansatz.n_qubits <= _SMALL and ansatz.layers[:1] != (PREPARATION,)
     if small and not isinstance(theta, Tensor):
         turned = {basis: turn.numpy() for basis, turn in turns.items()}
