@@ -79,8 +79,13 @@ def _flush(path: Path) -> None:
 def delete_temporary_files(folder: Path) -> None:
     """Delete the files that a killed process left half written in a folder and its subfolders."""
     for path in folder.rglob(".*"):
-        if _TEMPORARY.fullmatch(path.name):
+        if is_temporary(path):
             path.unlink()
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether a file is one that a killed process left half written."""
+    return bool(_TEMPORARY.fullmatch(path.name))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -29,8 +29,9 @@ _PATIENCE = timedelta(days=30)
 class ProcessLost(ConnectionError):
     """Another process of the training has ended."""
 
-    def __init__(self) -> None:
-        super().__init__("another process of this training has ended")
+    def __init__(self, *, stopped: bool = False) -> None:
+        why = ", or torchrun was stopped" if stopped else ""
+        super().__init__(f"another process of this training has ended{why}")
 
 
 class Processes:
@@ -109,19 +110,29 @@ ALONE = Processes()
 
 
 @contextmanager
-def joined() -> Iterator[Processes]:
+def joined(device: str = "auto") -> Iterator[Processes]:
     """Join the processes that torchrun has started; `ALONE` if it has not.
 
+    Args:
+        device: name of the device of the networks.
+
     Raises:
+        ValueError: there are more processes on this machine than GPUs.
         ProcessLost: another process has ended before this one.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield ALONE
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+    on_cuda = torch.cuda.is_available() and device != "cpu"
+    if on_cuda:
+        if (here := int(os.environ["LOCAL_RANK"])) >= (n_gpus := torch.cuda.device_count()):
+            raise ValueError(
+                f"this machine has {n_gpus} GPUs, and more processes; start fewer, or train by "
+                "--device cpu"
+            )
+        torch.cuda.set_device(here)
+    dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
     before = signal.signal(signal.SIGTERM, _lost)
     processes = Processes(dist.get_rank(), count)
     try:
@@ -142,4 +153,4 @@ def is_lost(error: RuntimeError) -> bool:
 
 def _lost(number: int = 0, frame: FrameType | None = None) -> NoReturn:
     """End this process, since torchrun does so when another one has ended."""
-    raise ProcessLost
+    raise ProcessLost(stopped=number != 0)

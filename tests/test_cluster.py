@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -116,20 +117,24 @@ class TestRay:
             assert [json.loads(line)["epoch"] for line in log] == [1, 2, 3]
 
 
-def test_a_worker_that_does_not_see_the_folder_sends_its_files(shared, serial, tmp_path):
+def test_a_worker_that_does_not_see_the_folder_sends_its_files(
+    shared, serial, tmp_path, monkeypatch
+):
     class Notes:
         class tell:
             remote = staticmethod(lambda *_: None)
 
     pytest.importorskip("ray")
-    arguments = (CELLS["seed 0"], shared, str(tmp_path), "seed 0", "token", Notes, 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    token = "mark", "qcaan-own"
+    arguments = (CELLS["seed 0"], shared, tmp_path / "out", "seed 0", token, Notes, 1)
     record, files = cluster._remote_cell(train_and_score, *arguments)
     assert without_seconds(record) == serial["seed 0"]
     assert {"config.json", "checkpoint.pt", "log.jsonl", "samples/drawn.png"} <= set(files)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.rglob("*.*")) and not list((tmp_path / "temporary").iterdir())
     for path, content in files.items():
-        cluster._write(tmp_path / path, content)
-    assert qcaan.load_run(tmp_path).gan.epoch == 3
+        cluster._write(tmp_path / "out" / path, content)
+    assert qcaan.load_run(tmp_path / "out").gan.epoch == 3
 
 
 def test_a_cell_goes_on_after_its_last_epoch(shared, serial, tmp_path):
@@ -171,6 +176,7 @@ def test_without_the_extra_a_sentence_names_it(monkeypatch, tmp_path):
     [
         ({"cpus_per_run": 0}, "`cpus_per_run` must be at least 1"),
         ({"gpus_per_run": -1.0}, "`gpus_per_run` must be"),
+        ({"gpus_per_run": 0.1}, "`gpus_per_run` is for cells on a cluster, and needs `ray`"),
     ],
 )
 def test_bad_options_are_refused(options, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from dataclasses import replace
 
@@ -48,9 +49,33 @@ def test_the_command_line_names_cases_and_seeds(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert f"toy: {entropies[0]:.4f} {entropies[1]:.4f}\n" in printed
     assert f"{max(entropies):.4f}" in printed and " of 2 " in printed
-    main(["compare", "qgan", *words])  # equal seeds, equal numbers
-    with (tmp_path / "out" / "measure_qgan.csv").open(newline="") as file:
+    main(["compare", "qgan", *words[:-1], str(tmp_path / "again")])  # equal seeds, equal numbers
+    with (tmp_path / "again" / "measure_qgan.csv").open(newline="") as file:
         assert [float(row["rel_entr"]) for row in csv.DictReader(file)] == entropies
+
+
+def test_a_cell_that_fails_is_told_and_the_others_are_kept(tmp_path, monkeypatch, capsys):
+    toy = DistributionConfig(data="binomial", n_samples=200, batch_size=100, epochs=1)
+    monkeypatch.setattr(compare, "CASES", {"toy": toy})
+    measured, wanted = [], compare.measure
+
+    def measure(config):
+        measured.append(config.seed)
+        if config.seed == 2 and measured.count(2) == 1:
+            raise ValueError("lost")
+        return wanted(config)
+
+    monkeypatch.setattr(compare, "measure", measure)
+    words = ["compare", "qgan", "--cases", "toy", "--seeds", "1", "2", "3", "--out"]
+    for n in (2, 3):
+        with contextlib.suppress(SystemExit):
+            main([*words, str(tmp_path / "out")])
+        with (tmp_path / "out" / "measure_qgan.csv").open(newline="") as file:
+            assert len(list(csv.DictReader(file))) == n
+    printed = capsys.readouterr()
+    assert "toy seed 2: failed: ValueError: lost" in printed.out
+    assert printed.err == "error: 1 of 3 cells failed; the same command tries them again\n"
+    assert measured == [1, 2, 3, 2]
 
 
 @pytest.mark.parametrize("option", ["--cases", "--seeds"])

@@ -86,6 +86,17 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again_on_resume(tmp_pat
     assert run.records() == []
 
 
+def test_a_run_killed_while_its_folder_was_made_begins_anew(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / "samples").mkdir()
+    (tmp_path / f".{'0a' * 8}.part").write_text("{")
+    run = RunDirectory(tmp_path)
+    run.check(resume=False)
+    (tmp_path / "samples" / "mine.png").touch()
+    with pytest.raises(RunError, match="holds something else than a run"):
+        run.check(resume=False)
+
+
 def test_log_records_past_the_checkpoint_and_a_line_cut_short_are_dropped(tmp_path):
     run = RunDirectory(tmp_path / "run")
     begin(run)

@@ -73,7 +73,7 @@ def test_a_trial_that_fails_is_told_and_the_others_are_kept(call_script, tmp_pat
     shutil.rmtree(out / "cells" / f"width={width}")
     (out / "cells" / f"width={width}").write_text("in the way")
     result = call_script(*words, "--trials", 2)
-    assert result.returncode == 2 and "1 trials failed" in result.stderr
+    assert result.returncode == 2 and "1 of 2 cells failed" in result.stderr
     assert f"width={width}: failed: " in result.stdout and len(rows_of(out)) == 1
 
 
@@ -88,6 +88,9 @@ def test_a_trial_that_fails_is_told_and_the_others_are_kept(call_script, tmp_pat
         (("width=4,wide",), "`width` must be"),
         (("width=0,4",), "`width` must be at least 1"),
         (("prior=product,magic",), "magic"),
+        (("data=digits8x8,mnist-5k",), "unknown `vary` 'data'; choose from"),
+        (("bases=z,o",), "unknown `vary` 'bases'; choose from"),
+        (("max_jobs=1,2",), "unknown `vary` 'max_jobs'; choose from"),
         (("lr=1e-4,1e-3", "lr=1e-2"), "`vary` must name an option once, got lr twice"),
     ],
 )
@@ -105,3 +108,38 @@ def test_values_are_read():
         "prior": Values(("qcbm", "iqp")),
     }
     assert parse_space(("prompt=true,false",)) == {"prompt": Values((True, False))}
+
+
+def test_what_cannot_be_is_one_trial_that_fails(call_script, tmp_path):
+    out = tmp_path / "sweep"
+    fit = ("--bases", "z", "--fit-evals", 60, "--bank-shots", 100)
+    words = ("sweep.py", "--vary", "prior=product,qcbm", "n_qubits=2,3,40", *TOY, *fit)
+    result = call_script(*words, "--out", out, "--trials", 6, "--parallel", 6)
+    assert result.returncode == 2 and "failed; the same command tries them again" in result.stderr
+    assert "n_qubits=40 prior=qcbm: failed: ValueError: `n_qubits` must be at most" in result.stdout
+    assert {(row["n_qubits"], row["prior"]) for row in rows_of(out)} >= {("2", "product")}
+    assert ("40", "qcbm") not in {(row["n_qubits"], row["prior"]) for row in rows_of(out)}
+
+
+def test_the_best_is_said_as_train_takes_it(call_script, tmp_path):
+    out = tmp_path / "sweep"
+    words = ("sweep.py", "--vary", "batch_size=64", "prompt=false", *TOY, "--width", 2)
+    result = call_script(*words, "--out", out, "--trials", 5)
+    assert result.returncode == 0, result.stderr
+    assert "best: --batch-size 64 --no-prompt" in result.stdout
+    assert "the search ended after 1 trials: it finds no other values" in result.stdout
+    (record,) = (out / "cells").glob("*.json")
+    record.write_text('{"fid": 3}')
+    damaged = call_script(*words, "--out", out, "--trials", 5)
+    assert damaged.returncode == 2 and "is damaged" in damaged.stderr
+
+
+def test_nothing_is_paid_and_limits_hold(call_script, ionq, tmp_path):
+    words = ("sweep.py", "--vary", "lr=1e-4,1e-3", *TOY, "--prior", "qcbm", "--fit-evals", 50)
+    out = ("--n-qubits", 2, "--out", tmp_path / "sweep", "--dry-run")
+    paid = call_script(*words, *out, "--sampler", "ionq:qpu.forte-1")
+    assert paid.returncode == 2
+    assert "`sampler` must be free, and ionq:qpu.forte-1 may cost money" in paid.stderr
+    limited = call_script(*words, *out, "--sampler", "ionq:simulator", "--max-jobs", 1)
+    assert limited.returncode == 2 and "--max-jobs is 1" in limited.stderr
+    assert not ionq.jobs

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
 from rich.table import Table
 
 from qcaan.checks import check_seed, of_type, one_of, whole
 from qcaan.commands.compare.cells import (
     cell_path,
+    check_failures,
     check_folder,
     compute_cells,
     open_folder,
@@ -21,22 +23,27 @@ from qcaan.commands.compare.cells import (
     records,
     report_lock,
 )
-from qcaan.data.images import load_splits
+from qcaan.data.images import ImageDataOptions, load_splits
 from qcaan.files import parse_json, write_csv
 from qcaan.gans.associative.config import AssociativeConfig
 from qcaan.metrics.classifier import load_classifier
 from qcaan.metrics.images import ImageScorer, check_scorable
 from qcaan.priors.make import make_prior
+from qcaan.runs.associative import plan_run
 from qcaan.runs.cluster import ClusterOptions, Record, Tell
 from qcaan.runs.directory import RunError
 from qcaan.runs.session import announce_data, console
 from qcaan.runs.trials import TrialData, train_and_score
+from qcaan.samplers.devices import DeviceOptions
+from qcaan.samplers.names import SamplerFactory
 
 Least = Literal["fid", "kid", "pixel_frechet", "unread"]
 Greatest = Literal["precision", "recall", "inception_score", "confidence", "agreement"]
 Score = Literal[Least, Greatest]
 # number of rounds without new values after which a search ends
 _REPEATS = 10
+# options that all trials have in common
+_SHARED = (ImageDataOptions, DeviceOptions)
 # number of trials in the table
 _SHOWN = 10
 
@@ -61,8 +68,9 @@ def main(
 
     Args:
         vary: Options to vary and their values, as in lr=3e-4..3e-3:log width=32,48,64
-            refine=0..2. A range of whole numbers holds both ends; with :log, small values are tried
-            as often as large ones.
+            refine=0..2 prompt=true,false. A range of whole numbers holds both ends; with :log,
+            small values are tried as often as large ones. Options of the data, of devices and of
+            the machine, and those of several values, are the same in all trials.
         config: configuration of the runs.
         score: Score to search by. fid, kid, pixel_frechet and unread are to be small, the others
             large.
@@ -75,7 +83,8 @@ def main(
             with the same options. Finished trials are kept, so the same command continues, and may
             ask for more.
         dry_run: Check everything, and write nothing.
-        cluster: Where the trials are computed.
+        cluster: Where the trials are computed. On a device that costs nothing, the limits of
+            jobs and shots are those of a trial.
     """
     whole("trials", trials)
     whole("parallel", parallel)
@@ -84,18 +93,25 @@ def main(
     space = parse_space(vary)
     optuna = _optuna()
     check_folder(out)
-    for values in _corners(space):
-        corner = replace(config, **values)  # refuses values before anything is read or trained
-        make_prior(corner, corner, seed=0, labels=corner.digits)
+    corners = [replace(config, **values) for values in _corners(space)]
+    for corner in corners:  # refuses values before anything is read or trained
+        samplers = SamplerFactory(corner)
+        make_prior(corner, corner, seed=0, make_sampler=samplers, labels=corner.digits)
+        samplers.check_free("sampler")
     everything, held_out = load_splits(config.data, config.data_root)
     check_scorable(everything, held_out, config.digits)
     train_set, test_set = everything.only(config.digits), held_out.only(config.digits)
-    base = replace(config, data=everything.name).resolved(len(train_set.images))
+    base, n_images = replace(config, data=everything.name), len(train_set.images)
     announce_data(train_set.provenance, stands_in=train_set.stands_in)
+    for corner in corners:
+        plan = plan_run(corner.resolved(n_images), SamplerFactory(corner), images)
+        if plan is not None:
+            plan.check(corner)
     if dry_run:
         console.print("dry run: nothing was written")
         return
-    plain = {key: str(v) if isinstance(v, Path) else v for key, v in asdict(base).items()}
+    options = asdict(base.resolved(n_images))
+    plain = {key: str(v) if isinstance(v, Path) else v for key, v in options.items()}
     open_folder(
         out, {"images": images, "fingerprint": train_set.fingerprint, "vary": vary, **plain}
     )
@@ -104,33 +120,43 @@ def main(
     shared = TrialData(train_set, scorer, images, config.device)
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    sampler = optuna.samplers.TPESampler(seed=search_seed)
     least = score in get_args(Least)
-    study = optuna.create_study(sampler=sampler, direction="minimize" if least else "maximize")
+    study = optuna.create_study(direction="minimize" if least else "maximize")
+    known = _replay(study, out, space, score)
+    # a search that goes on asks for other values than at its start
+    seed = np.random.SeedSequence([search_seed, known]).generate_state(1)
+    study.sampler = optuna.samplers.TPESampler(seed=int(seed[0]))
     for values in _unfinished(out, space):
         study.enqueue_trial(values)
+    missing: set[str] = set()  # trials of this process that failed, or that another one computes
     failed = repeats = 0
-    while (left := trials - (known := _replay(study, out, space, score))) > 0:
+    while (left := trials - known - len(missing)) > 0 and repeats < _REPEATS:
         asked = [study.ask(_distributions(optuna, space)) for _ in range(min(parallel, left))]
-        cells = {_name(trial.params): trial.params for trial in asked}
-        configs = {name: (values, replace(base, **values)) for name, values in cells.items()}
-        failed = compute_cells(
-            out, configs, _trial, shared, cluster, lambda record: f"{score} {_score(record, score)}"
+        names = [_name(trial.params) for trial in asked]
+        cells = {
+            name: (trial.params, base)
+            for name, trial in zip(names, asked, strict=True)
+            if name not in missing and not cell_path(out, name).is_file()
+        }
+        failed += compute_cells(
+            out, cells, _trial, shared, cluster, lambda record: f"{score} {_score(record, score)}"
         )
-        for trial in asked:
-            path = cell_path(out, _name(trial.params))
-            value = _score(read(path), score) if path.is_file() else None
+        new = {name for name in cells if cell_path(out, name).is_file()}
+        missing |= cells.keys() - new
+        # of few values, Optuna asks for the same ones again
+        repeats = 0 if cells else repeats + 1
+        for name, trial in zip(names, asked, strict=True):
+            value = _score(read(cell_path(out, name)), score) if name in new else None
+            new.discard(name)  # what is asked for again counts once
             if value is None:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
                 study.tell(trial, value)
-        # of few values, Optuna asks for the same ones again
-        repeats = repeats + 1 if len(list(records(out))) == known else 0
-        if failed or repeats == _REPEATS:
-            break
+        known = _replay(study, out, space, score)
     _report(out, space, score, least)
-    if failed:
-        raise RunError(f"{failed} trials failed; the same command tries them again")
+    if repeats == _REPEATS:
+        console.print(f"the search ended after {known} trials: it finds no other values")
+    check_failures(failed, len(missing) + known)
 
 
 @dataclass(frozen=True)
@@ -158,11 +184,13 @@ def parse_space(vary: tuple[str, ...]) -> dict[str, Values]:
     """Return the values of each option to vary, by its name in Python.
 
     Raises:
-        ValueError: a word is not OPTION=VALUES, there is no such option, or a value is of another
-            type.
+        ValueError: a word is not OPTION=VALUES, there is no such option, all trials have its value
+            in common, or a value is of another type.
     """
     types = get_type_hints(AssociativeConfig)
-    known = [field.name for field in fields(AssociativeConfig)]
+    shared = {"device", *(f.name for part in _SHARED for f in fields(part))}
+    names = [field.name for field in fields(AssociativeConfig)]
+    known = [n for n in names if n not in shared and get_origin(types[n]) is not tuple]
     space: dict[str, Values] = {}
     for word in vary:
         option, equals, text = word.partition("=")
@@ -231,9 +259,18 @@ def _name(values: Mapping[str, Any]) -> str:
 def _trial(
     cell: tuple[dict[str, Any], AssociativeConfig], shared: TrialData, folder: Path, tell: Tell
 ) -> Record:
-    """Train and score a trial, the values of its options and its configuration."""
-    values, config = cell
+    """Train and score a trial, the values of its options and the configuration without them."""
+    values, base = cell
+    config = replace(base, **values).resolved(len(shared.train_set.images))
     return {"values": values, **train_and_score(config, shared, folder, tell)}
+
+
+def _words(name: str, value: Any) -> str:
+    """Return the words by which `qcaan train` takes the value of an option."""
+    option = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{option}" if value else f"--no-{option}"
+    return f"--{option} {shlex.quote(str(value))}"
 
 
 def _score(record: Record, score: str) -> float | None:
@@ -246,17 +283,31 @@ def _unfinished(out: Path, space: Mapping[str, Values]) -> Iterator[dict[str, An
     """Yield the values of trials that were begun and not finished."""
     for path in sorted((out / "cells").glob("*/config.json")):
         record = parse_json(path.read_bytes())
-        if isinstance(record, dict) and not cell_path(out, path.parent.name).is_file():
-            values = {name: record.get("config", {}).get(name) for name in space}
+        config = record.get("config") if isinstance(record, dict) else None
+        if isinstance(config, dict) and not cell_path(out, path.parent.name).is_file():
+            values = {name: config.get(name) for name in space}
             if None not in values.values() and _name(values) == path.parent.name:
                 yield values
+
+
+def _finished(out: Path, space: Mapping[str, Values]) -> Iterator[Record]:
+    """Yield the records of finished trials.
+
+    Raises:
+        RunError: one of them is damaged.
+    """
+    for record in records(out):
+        values = record.get("values")
+        if not isinstance(values, dict) or values.keys() != space.keys():
+            raise RunError(f"{out} is damaged: a record in it is not that of a trial")
+        yield record
 
 
 def _replay(study: Any, out: Path, space: Mapping[str, Values], score: str) -> int:
     """Tell a study the finished trials that it does not know, and return their number in all."""
     optuna = _optuna()
     known = [trial.params for trial in study.get_trials(deepcopy=False)]
-    found = list(records(out))
+    found = list(_finished(out, space))
     for record in found:
         value = _score(record, score)
         if record["values"] not in known and value is not None:
@@ -273,7 +324,7 @@ def _replay(study: Any, out: Path, space: Mapping[str, Values], score: str) -> i
 def _report(out: Path, space: Mapping[str, Values], score: str, least: bool) -> None:
     """Write sweep.csv from all trials, the best first, and print the best."""
     with report_lock(out):
-        found = [record for record in records(out) if _score(record, score) is not None]
+        found = [one for one in _finished(out, space) if _score(one, score) is not None]
         found.sort(key=lambda record: record[score], reverse=not least)
         scores = (*get_args(Least), *get_args(Greatest), "seconds")
         rows = [
@@ -289,6 +340,5 @@ def _report(out: Path, space: Mapping[str, Values], score: str, least: bool) -> 
     console.print(table)
     if found:
         best = found[0]["values"]
-        words = [f"--{name.replace('_', '-')} {shlex.quote(str(best[name]))}" for name in space]
-        console.print(f"best: {' '.join(words)}", markup=False)
+        console.print(f"best: {' '.join(_words(name, best[name]) for name in space)}", markup=False)
     console.print(f"wrote {out / 'sweep.csv'}")

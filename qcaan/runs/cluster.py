@@ -7,11 +7,14 @@ options, of what all cells share, and of a folder in which it keeps what it need
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -55,6 +58,8 @@ class ClusterOptions:
     def __post_init__(self) -> None:
         whole("cpus_per_run", self.cpus_per_run)
         number("gpus_per_run", self.gpus_per_run, least=0)
+        if self.gpus_per_run and self.ray is None:
+            raise ValueError("`gpus_per_run` is for cells on a cluster, and needs `ray`")
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,7 @@ def _on_ray(
     tell: Callable[[str, str], None],
 ) -> Iterator[tuple[str, Record | Failed]]:
     """Compute cells on a Ray cluster; see `compute`."""
+    folder = folder.resolve()  # workers have another working directory
     with _cluster(options) as ray, _token(folder) as token:
         notes = ray.remote(num_cpus=0, max_restarts=-1)(_Notes).remote()
         remote = ray.remote(
@@ -157,7 +163,7 @@ def _on_ray(
         everywhere = ray.put(shared)
         waiting = {
             remote.remote(
-                work, cell, everywhere, str(folder), name, token, notes, options.cpus_per_run
+                work, cell, everywhere, folder, name, token, notes, options.cpus_per_run
             ): name
             for name, cell in cells.items()
         }
@@ -185,9 +191,9 @@ def _remote_cell(
     work: Work,
     cell: Any,
     shared: Any,
-    folder: str,
+    folder: Path,
     name: str,
-    token: str,
+    token: tuple[str, str],
     notes: Any,
     n_threads: int,
 ) -> tuple[Record | Failed, dict[str, bytes]]:
@@ -198,10 +204,11 @@ def _remote_cell(
     def tell(text: str) -> None:
         notes.tell.remote(name, f"{text} {here}")
 
-    tell("started")
-    seen = (Path(folder) / token).is_file()
-    # a retry on this node finds what an earlier attempt has left
-    place = Path(folder) if seen else Path(tempfile.gettempdir()) / f"qcaan{token}"
+    mark, own_folder = token
+    seen = (folder / mark).is_file()
+    tell("started" if seen else "started, far from the folder of the results,")
+    # another attempt on this node, also by another command, finds what an earlier one has left
+    place = folder if seen else Path(tempfile.gettempdir()) / own_folder
     place.mkdir(parents=True, exist_ok=True)
     with _threads(n_threads):
         found = _attempt(work, cell, shared, place / name, tell)
@@ -214,6 +221,8 @@ def _remote_cell(
         if path.is_file() and not path.name.startswith(".")
     }
     shutil.rmtree(own, ignore_errors=True)
+    with contextlib.suppress(OSError):  # other cells may be there
+        place.rmdir()
     return found, files
 
 
@@ -235,12 +244,16 @@ def _write(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _token(folder: Path) -> Iterator[str]:
-    """Make a file in a folder, by whose name workers know whether they see the same folder."""
+def _token(folder: Path) -> Iterator[tuple[str, str]]:
+    """Make a file in a folder, by whose name workers know whether they see the same folder.
+
+    Yields that name, and a name for the folders of those that do not.
+    """
     path = folder / f".{secrets.token_hex(8)}"
+    place = hashlib.sha256(f"{socket.gethostname()} {os.getuid()} {folder}".encode()).hexdigest()
     path.touch()
     try:
-        yield path.name
+        yield path.name, f"qcaan-{place[:16]}"
     finally:
         path.unlink(missing_ok=True)
 
@@ -260,14 +273,17 @@ def _cluster(options: ClusterOptions) -> Iterator[Any]:
         raise RunError("`ray` needs the extra `cluster`: pip install 'qcaan[cluster]'") from None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     joined = not ray.is_initialized()
+    on_termination = signal.getsignal(signal.SIGTERM)
     try:
         if joined and options.ray == "local":
-            ray.init(include_dashboard=False, **quiet)
+            ray.init(address="local", include_dashboard=False, **quiet)
         elif joined:
             _check_address(options.ray or "")
             ray.init(address=options.ray, **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError, TimeoutError) as error:
         raise RunError(f"no Ray cluster answers at {options.ray}: {reason(error)}") from None
+    if threading.current_thread() is threading.main_thread():  # Ray has put its own there
+        signal.signal(signal.SIGTERM, on_termination)
     try:
         wanted = {"CPU": options.cpus_per_run, "GPU": options.gpus_per_run}
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

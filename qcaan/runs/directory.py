@@ -23,6 +23,7 @@ from qcaan.files import (
     atomic_write,
     check_new_folder,
     delete_temporary_files,
+    is_temporary,
     new_folder,
     parse_json,
     read_records,
@@ -134,9 +135,7 @@ class RunDirectory:
                 raise RunError(f"{self._samples} is not a folder")
         elif resume:
             raise RunError(f"{self.path} holds no run to resume")
-        elif os.path.lexists(self.path) and (
-            not self.path.is_dir() or any(file.name != _LOCK for file in self.path.iterdir())
-        ):
+        elif os.path.lexists(self.path) and not (self.path.is_dir() and self._is_unmade()):
             raise RunError(
                 f"{self.path} exists and holds something else than a run; name another --out"
             )
@@ -228,6 +227,14 @@ class RunDirectory:
             except OSError:
                 (self.path / _LOCK).unlink()
                 raise
+
+    def _is_unmade(self) -> bool:
+        """Return whether the folder holds no more than a process killed in `_make` may leave."""
+        return not any(
+            file.name != _LOCK and not is_temporary(file)
+            for file in self.path.rglob("*")
+            if file != self._samples or not file.is_dir()
+        )
 
     @property
     def _samples(self) -> Path:

@@ -17,6 +17,8 @@ from qcaan.runs.associative import save_epoch
 from qcaan.runs.cluster import Record, Tell
 from qcaan.runs.directory import RunDirectory
 from qcaan.runs.restoring import restore_checkpoint
+from qcaan.samplers.journal import Journal
+from qcaan.samplers.names import SamplerFactory
 from qcaan.training import TrainingCollapsed, pick_device
 
 DISTANCES = ("kl", "kl_product", "nll", "nll_product", "nll_tree")
@@ -59,7 +61,9 @@ def train_and_score(
     device = pick_device(shared.device)
     run, data = RunDirectory(folder), shared.train_set
     channels, height, width = data.images.shape[1:]
-    gan = AssociativeGAN(config, (channels, height, width), device)
+    journal = Journal(run.jobs_path)
+    samplers = SamplerFactory(config, journal)
+    gan = AssociativeGAN(config, (channels, height, width), device, make_sampler=samplers)
 
     def restore(checkpoint: dict[str, Any]) -> None:
         restore_checkpoint(run, gan.load_training_state, checkpoint)
@@ -67,11 +71,13 @@ def train_and_score(
     with run:
         resume = (folder / "config.json").is_file()
         run.begin("associative", config, data.facts, resume=resume, device=device, restore=restore)
+        journal.begin(gan.epoch)
         start = time.perf_counter()
         try:
             for record in train(gan, data.images.to(device), data.labels):
                 if isinstance(record, EpochRecord):
                     save_epoch(run, gan, record, time.perf_counter() - start)
+                    journal.begin(record.epoch)
                     tell(f"epoch {record.epoch} of {config.epochs}")
                     start = time.perf_counter()
         except TrainingCollapsed as error:

@@ -172,6 +172,19 @@ class SamplerFactory:
             self._vendors[name] = make_vendor(name, self._options)
         return self._vendors[name]
 
+    def check_free(self, option: str) -> None:
+        """Check that nothing that was made so far may cost money, as where no plan is announced.
+
+        Args:
+            option: the option that names the samplers.
+
+        Raises:
+            ValueError: something may.
+        """
+        for name, vendor in self._vendors.items():
+            if vendor.paid:
+                raise ValueError(f"`{option}` must be free, and {name} may cost money")
+
     @property
     def spent(self) -> tuple[int, int]:
         """Numbers of jobs and of shots that devices were asked so far; see `Journal.spent`."""

@@ -18,17 +18,19 @@ from qcaan.bits import all_bitstrings, histogram
 from qcaan.checks import SEEDS, one_of, whole
 from qcaan.commands.benchmark.models import MODELS, Fitted
 from qcaan.commands.compare.cells import (
-    cell_path,
+    check_failures,
     check_folder,
+    compute_cells,
     mean_and_deviation,
     open_folder,
     records,
 )
 from qcaan.commands.compare.targets import TASKS, Task
 from qcaan.data.readers import NotAvailable
-from qcaan.files import write_csv, write_json, write_text
+from qcaan.files import write_csv, write_text
 from qcaan.metrics.bits import correlator_error, exact_correlator_error, generalization, mmd2, qbas
 from qcaan.runs import reports
+from qcaan.runs.cluster import ClusterOptions, Tell
 from qcaan.runs.session import console
 
 # the record of a cell, and those of all seeds by target and model
@@ -61,6 +63,7 @@ def main(
     data: str = "mnist",
     data_root: Path | None = None,
     out: Path = Path("runs/bits"),
+    cluster: ClusterOptions = ClusterOptions(),
 ) -> None:
     """Fit models of bits to standard targets, and score all of them alike.
 
@@ -78,6 +81,7 @@ def main(
             folder.
         out: Folder of the results: bits.md, bits.csv, bits.png and the cells. It is new, or that of
             a benchmark with the same options.
+        cluster: Where the cells are computed.
     """
     for name in targets:
         one_of("targets", name, TASKS)
@@ -88,21 +92,29 @@ def main(
     whole("evaluations", evaluations)
     check_folder(out)
     tasks = _available(targets, data, data_root)
-    cells = [
-        (target, model, seed)
+    cells = {
+        f"{target} {model} seed {seed}": (tasks[target], target, model, seed)
         for seed, target, model in product(seeds, tasks, models)
         if MODELS[model].takes(tasks[target].n_bits)
-    ]
+    }
     if not cells:
         raise ValueError("none of `models` can have as many bits as one of `targets`")
     open_folder(out, {"data": data, "evaluations": evaluations})
-    for target, model, seed in cells:
-        path = cell_path(out, f"{target} {model} seed {seed}")
-        if not path.is_file():
-            scores = _scored(tasks[target], model, seed, evaluations)
-            write_json(path, {"target": target, "model": model, "seed": seed, **scores})
-            console.print(f"{path.stem}: {scores['seconds']:.1f} s")
+    failed = compute_cells(out, cells, _compute_cell, evaluations, cluster, _summary)
     _report(out)
+    check_failures(failed, len(cells))
+
+
+def _compute_cell(
+    cell: tuple[Task, str, str, int], evaluations: int, folder: Path, tell: Tell
+) -> Cell:
+    task, target, model, seed = cell
+    scores = _scored(task, model, seed, evaluations)
+    return {"target": target, "model": model, "seed": seed, **scores}
+
+
+def _summary(cell: Cell) -> str:
+    return f"fitted in {cell['seconds']:.1f} s"
 
 
 def _available(targets: Sequence[str], data: str, data_root: Path | None) -> dict[str, Task]:

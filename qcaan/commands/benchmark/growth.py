@@ -108,11 +108,11 @@ def main(
                 console.print(f"{name}: {size:,} {AXES[name].unit} need more memory than there is")
                 break
             costs.append(cost)
+            rows.append((name, AXES[name].unit, *cost))
+            if out:
+                write_csv(out, ("axis", "unit", "size", "seconds", "bytes"), rows)
         if costs:
             _print_axis(name, costs)
-        rows += [(name, AXES[name].unit, *cost) for cost in costs]
-    if out:
-        write_csv(out, ("axis", "unit", "size", "seconds", "bytes"), rows)
 
 
 def fitted_law(costs: Sequence[Cost], doubles: bool) -> Law | None:
@@ -139,6 +139,10 @@ def _in_own_process(name: str, size: int, repeats: int) -> Cost | None:
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
         try:
             return pool.submit(_cost, name, size, repeats).result()
+        except KeyboardInterrupt:
+            for process in multiprocessing.active_children():
+                process.kill()
+            raise
         except (MemoryError, BrokenProcessPool):
             return None
         except ValueError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,8 +16,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from qcaan.files import check_new_folder, new_folder, parse_json, write_json
 from qcaan.runs.cluster import ClusterOptions, Failed, Record, Work, compute
@@ -25,6 +26,8 @@ from qcaan.runs.session import console
 
 _OPTIONS = "budget.json"
 _CELLS = "cells"
+# number of files that a process has open beside the claims of cells
+_OTHER_FILES = 512
 # number of differing options that an error names
 _MOST_NAMED = 3
 
@@ -90,6 +93,8 @@ def compute_cells(
         The number of cells that failed.
     """
     failed = 0
+    if cluster.ray:
+        _allow_open_files(len(cells))
     finished = sum(cell_path(out, name).is_file() for name in cells)
     with _Board(cells) as board, contextlib.ExitStack() as claims:
 
@@ -129,6 +134,15 @@ def compute_cells(
     return failed
 
 
+def _allow_open_files(n: int) -> None:
+    """Raise this process's limit of open files, if it can be, so that it can claim n cells."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = n + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def check_failures(failed: int, n_cells: int) -> None:
     """Check that no cell failed, once the others are reported.
 
@@ -163,7 +177,7 @@ class _Board:
         if self._live.is_started:
             table = Table("cell", "state")
             for row in self._states.items():
-                table.add_row(*map(escape, row))
+                table.add_row(*map(Text, row))
             self._live.update(table, refresh=True)
 
     def end(self, name: str, text: str) -> None:

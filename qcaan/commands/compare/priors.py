@@ -153,7 +153,8 @@ def main(
     for seed in seeds:
         whole("seeds", seed, 0, SEEDS)
     whole("images", images, 2)
-    where = pick_device(device)
+    # a cluster's nodes may have GPUs, and others none: they share a classifier on the CPU
+    where = pick_device("cpu" if cluster.ray else device)
     check_folder(out)
     base = AssociativeConfig(
         digits=digits, epochs=epochs, steps_per_epoch=steps_per_epoch, width=width

@@ -6,15 +6,23 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.table import Table
 
-from qcaan.files import check_new_folder, write_csv
+from qcaan.checks import SEEDS, whole
+from qcaan.commands.compare.cells import (
+    cell_path,
+    check_failures,
+    check_folder,
+    compute_cells,
+    open_folder,
+    read,
+)
+from qcaan.files import write_csv
 from qcaan.gans.distribution.config import DistributionConfig, configured_samples, make_qgan
-from qcaan.runs.cluster import ClusterOptions, Failed, Record, Tell, compute
-from qcaan.runs.directory import RunError
+from qcaan.runs.cluster import ClusterOptions, Record, Tell
 from qcaan.runs.distribution import KS_ACCEPTS
 from qcaan.runs.session import console
 
@@ -29,6 +37,7 @@ CASES = {
     "gaussian-3d": DistributionConfig(data="gaussian-3d", n_layers=3, epochs=90),
     "lognormal, wgan-gp": DistributionConfig(data="lognormal", loss="wgan-gp"),
 }
+_CSV = "measure_qgan.csv"
 _MEASURED = ("untrained", "rel_entr", "product", "ks", "wasserstein", "ks_test_p", "seconds")
 
 
@@ -43,13 +52,33 @@ def main(
     Args:
         cases: Cases to measure. Default: all.
         seeds: Seeds of samples, angles, weights, batches and shots.
-        out: Folder for measure_qgan.csv, with a row for each run. Default: none is written.
+        out: Folder for measure_qgan.csv, with a row for each run, and for the cells. It is new, or
+            that of a comparison of the same cases. Each finished cell (a case and a seed) is kept,
+            so the same command continues. Default: none is written.
         cluster: Where the cells are computed.
     """
     if unknown := set(cases) - set(CASES):
         raise ValueError(f"unknown case {min(unknown)!r}; choose from {'; '.join(CASES)}")
+    for seed in seeds:
+        whole("seeds", seed, 0, SEEDS)
     if out is not None:
-        check_new_folder(out)
+        check_folder(out)
+        _compare(cases, seeds, out, cluster)
+        console.print(f"wrote {out / _CSV}")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        _compare(cases, seeds, Path(folder), cluster)
+
+
+def _compare(
+    cases: Sequence[str], seeds: Sequence[int], out: Path, cluster: ClusterOptions
+) -> None:
+    """Measure cases in a folder, and print and write what was found."""
+    open_folder(out, {name: asdict(config) for name, config in CASES.items()})
+    places = {(case, seed): f"{case} seed {seed}" for case in cases for seed in seeds}
+    configs = {name: replace(CASES[case], seed=seed) for (case, seed), name in places.items()}
+    failed = compute_cells(out, configs, _measure_cell, None, cluster, _summary)
+    rows: list[list[str | int | float]] = []
     table = Table(
         "case",
         "untrained",
@@ -59,12 +88,13 @@ def main(
         "KS test accepts",
         "seconds",
     )
-    rows: list[list[str | int | float]] = []
-    measured = _measured(cases, seeds, cluster)
     for case in cases:
-        found = [measured[case, seed] for seed in seeds]
-        rows += [[case, seed, *row.values()] for seed, row in zip(seeds, found, strict=True)]
-        columns = {name: [row[name] for row in found] for name in _MEASURED}
+        paths = {seed: cell_path(out, places[case, seed]) for seed in seeds}
+        found = {seed: read(path) for seed, path in paths.items() if path.is_file()}
+        if not found:
+            continue
+        rows += [[case, seed, *(row[name] for name in _MEASURED)] for seed, row in found.items()]
+        columns = {name: [row[name] for row in found.values()] for name in _MEASURED}
         medians = {name: statistics.median(values) for name, values in columns.items()}
         accepted = sum(p_value >= KS_ACCEPTS for p_value in columns["ks_test_p"])
         table.add_row(
@@ -73,39 +103,21 @@ def main(
             f"{medians['rel_entr']:.4f}",
             f"{max(columns['rel_entr']):.4f}",
             f"{medians['product']:.3f}",
-            f"{accepted} of {len(seeds)}",
+            f"{accepted} of {len(found)}",
             f"{medians['seconds']:.1f}",
         )
         console.print(f"{case}: {' '.join(f'{value:.4f}' for value in columns['rel_entr'])}")
     console.print(table)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_csv(out / "measure_qgan.csv", ["case", "seed", *_MEASURED], rows)
-
-
-def _measured(
-    cases: Sequence[str], seeds: Sequence[int], cluster: ClusterOptions
-) -> dict[tuple[str, int], Record]:
-    """Return what `measure` finds for each case and seed.
-
-    Raises:
-        RunError: one of them failed.
-    """
-    places = {f"{case} seed {seed}": (case, seed) for case in cases for seed in seeds}
-    configs = {name: replace(CASES[case], seed=seed) for name, (case, seed) in places.items()}
-    found: dict[tuple[str, int], Record] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, record in compute(
-            _measure_cell, None, configs.items(), Path(folder), cluster, lambda *_: None
-        ):
-            if isinstance(record, Failed):
-                raise RunError(f"{name} failed: {record.why}")
-            found[places[name]] = record
-    return found
+    write_csv(out / _CSV, ["case", "seed", *_MEASURED], rows)
+    check_failures(failed, len(configs))
 
 
 def _measure_cell(config: DistributionConfig, shared: None, folder: Path, tell: Tell) -> Record:
     return measure(config)
+
+
+def _summary(record: Record) -> str:
+    return f"relative entropy {record['rel_entr']:.4f}"
 
 
 def measure(config: DistributionConfig) -> Record:

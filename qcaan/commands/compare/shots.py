@@ -29,8 +29,7 @@ from qcaan.priors.qcbm import QCBM
 from qcaan.runs import reports
 from qcaan.runs.cluster import ClusterOptions, Record, Tell
 from qcaan.runs.session import console
-from qcaan.samplers.jobs import DeviceSampler
-from qcaan.samplers.names import EXACT, IDEAL
+from qcaan.samplers.names import EXACT, IDEAL, MakeSampler, SamplerFactory
 
 # a fit by our exact engine, whose circuit the sampler draws; and the same, corrected by shots
 _EXACT_FIRST = ("exact", "twin after exact")
@@ -102,7 +101,9 @@ def main(
         raise ValueError("no target has so many bases, or all samplers are without noise")
     for cell in found:
         if cell.seed == seeds[0]:
-            _check_free(cell.prior(options))  # refuses bad options before anything is fitted
+            opened = SamplerFactory()
+            cell.prior(options, opened)  # refuses bad options before anything is fitted
+            opened.check_free("samplers")
     open_folder(out, options)
     cells = {cell.name: cell for cell in found}
     failed = compute_cells(out, cells, _run_cell, options, cluster, _summary)
@@ -118,17 +119,6 @@ def _targets(name: str, data_root: Path | None) -> Iterator[Target]:
         yield standard(name)
     else:
         yield latent_bits(Path(name), 0, data_root)
-
-
-def _check_free(prior: QCBM) -> None:
-    """Check that a prior's sampler costs nothing: a comparison has no limits of what it may spend.
-
-    Raises:
-        ValueError: its jobs may be paid for.
-    """
-    sampler = prior.born.engine.sampler
-    if isinstance(sampler, DeviceSampler) and sampler.vendor.paid:
-        raise ValueError(f"`samplers` must be free, and {prior.born.engine.name} may cost money")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +139,7 @@ class _Cell:
         bits = f"{self.target.name} {fingerprint(self.target.bits.numpy())[:8]}"
         return f"{bits} {where} {self.method} {self.shots} seed {self.seed}"
 
-    def prior(self, options: Mapping[str, Any]) -> QCBM:
+    def prior(self, options: Mapping[str, Any], make_sampler: MakeSampler | None = None) -> QCBM:
         """Return the prior that the cell fits."""
         fit: dict[str, Any]
         if self.shots:
@@ -170,6 +160,7 @@ class _Cell:
             bank_shots=options["bank_shots"],
             mitigate_readout=self.mitigated,
             seed=self.seed,
+            make_sampler=make_sampler,
             **fit,
         )
 

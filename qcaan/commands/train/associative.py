@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from qcaan.runs.session import (
 )
 from qcaan.samplers.journal import Journal
 from qcaan.samplers.names import ClosedSampler, SamplerFactory, is_device, make_sampler
-from qcaan.training import pick_device
+from qcaan.training import TrainingCollapsed, pick_device
 
 
 def main(
@@ -55,7 +56,7 @@ def main(
             pt_inception-2015-12-05-6726825d.pth of pytorch-fid. It needs the extra inception.
             Default: no such score.
     """
-    with joined() as processes:
+    with joined(config.device) as processes:
         if processes.is_first:
             _lead(config, out, resume, dry_run, eval_images, inception_weights, processes)
         else:
@@ -110,7 +111,8 @@ def _lead(
         ):
             processes.from_first(None)
             return
-        processes.from_first((config, gan.training_state()))
+        given = replace(config, data=data.name), train_set.fingerprint, gan.training_state()
+        processes.from_first(given)
         pictures.save_picture(
             run.path / "samples" / "real.png", pictures.grid(train_set.images[:64])
         )
@@ -154,11 +156,15 @@ def _sampler_of_follower(name: str, rng: np.random.Generator) -> BaseSamplerV2:
 
 def _follow(processes: Processes) -> None:
     """Train beside the first process, which reads the options and alone prints, saves and fits."""
-    given: tuple[AssociativeConfig, dict[str, Any]] | None = processes.from_first(None)
+    given: tuple[AssociativeConfig, str, dict[str, Any]] | None = processes.from_first(None)
     if given is None:  # there is nothing to train
         return
-    config, state = given
+    config, fingerprint, state = given
     train_set = load_images(config.data, root=config.data_root).only(config.digits)
+    if train_set.fingerprint != fingerprint:
+        raise ValueError(
+            f"process {processes.rank} has other images of {config.data} than the first"
+        )
     channels, height, width = train_set.images.shape[1:]
     device = pick_device(config.device)
     gan = AssociativeGAN(
@@ -168,5 +174,8 @@ def _follow(processes: Processes) -> None:
         make_sampler=_sampler_of_follower,
     )
     gan.load_training_state(state)
-    for _ in train(gan, train_set.images.to(device), train_set.labels, processes):
-        pass
+    try:
+        for _ in train(gan, train_set.images.to(device), train_set.labels, processes):
+            pass
+    except TrainingCollapsed:  # the first process says so
+        raise SystemExit(1) from None
