@@ -69,7 +69,13 @@ def pack_bits(bits: Tensor) -> Tensor:
 
 
 def unpack_bits(packed: Tensor, n: int) -> Tensor:
-    """Return the bits uint8 [m, n] that `pack_bits` packed."""
+    """Return the bits uint8 [m, n] that `pack_bits` packed.
+
+    Raises:
+        ValueError: there are none, or rows have another width.
+    """
+    if packed.ndim != 2 or not len(packed) or packed.shape[1] != -(-n // 8):
+        raise ValueError(f"rows of {n} bits are not packed in {list(packed.shape)} bytes")
     return torch.from_numpy(np.unpackbits(packed.numpy(), axis=1, count=n))
 
 

@@ -93,6 +93,12 @@ def test_walsh_hadamard_is_the_sum_over_signs_and_its_own_inverse(n, seed):
     )
 
 
+@pytest.mark.parametrize("shape", [(0, 2), (3, 0), (3, 1), (3, 3), (3,)])
+def test_packed_bits_of_another_width_are_refused(shape):
+    with pytest.raises(ValueError, match="rows of 9 bits are not packed in"):
+        unpack_bits(torch.zeros(shape, dtype=torch.uint8), 9)
+
+
 def test_bits_are_packed_highest_first_and_unpacked():
     bits = torch.tensor([[1, 0, 0, 0, 0, 0, 0, 1, 1], [0, 1, 0, 0, 0, 0, 0, 0, 0]])
     packed = pack_bits(bits)

@@ -481,6 +481,14 @@ class TestHostileRuns:
         kl = run.gan.prior.distances(pretrained_of(run).latent_bits)["kl"]
         assert float(text(page, "kl")) == pytest.approx(kl, abs=0.01)
 
+    def test_pictures_that_are_none_of_epochs_are_left_out(self, tmp_path, caplog):
+        run = make_run(tmp_path / "run")
+        samples = run.directory.path / "samples"
+        (samples / "epoch_final.png").write_text("")
+        (samples / "epoch_0002.png").write_bytes((samples / "epoch_0001.png").read_bytes()[:99])
+        page = page_of(run)
+        assert page.count('"picture":') == 1 and "the page leaves out" in caplog.text
+
     @pytest.mark.parametrize("part", ["average.module.net.0.weight", "prior.theta"])
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     def test_what_is_not_finite_is_refused(self, tmp_path, part, value):

@@ -74,6 +74,8 @@ def test_a_model_is_asked_for_a_label(model):
         {"prior": "tree", "prompt": False, "latent_dim": 9},
         {"prior": "iqp", "n_qubits": 5, "reach": 2, "fit_evals": 5},
         {"prior": "shuffled", "sampler": "exact", "optimizer": "adam"},
+        # too few evaluations for COBYLA
+        {"sampler": "exact", "optimizer": "adam", "fit_evals": 10},
     ],
 )
 def test_every_prior_makes_a_model(options, tmp_path):
@@ -109,12 +111,19 @@ def test_a_run_that_was_fitted_with_noise_and_draws_without_makes_a_model(tmp_pa
 
 @pytest.mark.parametrize(
     "scores",
-    [[], {"generated": []}, {"generated": {"agreement": "x"}}, {"generated": {"agreement": 2}}],
+    [
+        [],
+        {"generated": []},
+        {"generated": {"agreement": "x"}},
+        {"generated": {"agreement": 2}},
+        {"prior": []},
+        {"prior": {"kl": "x"}},
+    ],
 )
 def test_scores_that_are_none_are_refused(model, tmp_path, scores):
     folder = shutil.copytree(model, tmp_path / "damaged")
     (folder / "scores.json").write_text(json.dumps(scores))
-    with pytest.raises(RunError, match=r"scores\.json is damaged: it does not hold scores"):
+    with pytest.raises(RunError, match=r"scores\.json is damaged: "):
         qcaan.from_pretrained(folder)
 
 
@@ -170,6 +179,12 @@ DAMAGES = {
     ),
     "generator.net.0.weight is torch.float32 [1, 1], and not": lambda folder: damage_weights(
         folder, lambda tensors: tensors.update({LAYER: torch.ones(1, 1)})
+    ),
+    "the generator draws pixels that are not finite": lambda folder: damage_weights(
+        folder, lambda tensors: tensors["generator.net.3.running_var"].fill_(-1)
+    ),
+    "latent_bits.packed: rows of": lambda folder: damage_weights(
+        folder, lambda tensors: tensors.update({"latent_bits.packed": torch.zeros(0, 1).byte()})
     ),
     "does not hold the networks of config.json": lambda folder: with_options(folder, width=5),
     "scores.json is damaged": lambda folder: (folder / "scores.json").write_text("[1"),
@@ -350,6 +365,20 @@ class TestHub:
             qcaan.push_to_hub(model, "someone/digits")
         with pytest.raises(RunError, match=r"holds no model: it has no model\.safetensors"):
             qcaan.push_to_hub(tmp_path, "someone/digits")
+
+    def test_a_hub_that_does_not_answer_is_one_sentence(
+        self, call_script, run, tmp_path, monkeypatch
+    ):
+        from huggingface_hub import constants
+
+        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        out = tmp_path / "model"
+        words = ("export.py", run.directory.path, "--out", out, "--push", "someone/digits")
+        result = call_script(*words)
+        assert result.returncode == 2 and len(result.stderr.splitlines()) == 1
+        assert f"qcaan.push_to_hub('{out}', 'someone/digits') uploads it" in result.stderr
+        assert (out / "model.safetensors").is_file()
 
     def test_a_model_is_uploaded(self, model, tmp_path, monkeypatch):
         """A server that speaks the hub's API takes the four files of a model and no other."""

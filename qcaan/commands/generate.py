@@ -46,9 +46,9 @@ def main(
         pretrained: Ready-made model to draw from instead of a run: mnist-379, which ships with
             qcaan; the folder of a model; or ORGANISATION/NAME on the Hugging Face hub, with the
             extra hub.
-        n: Number of draws, at most 10,000 for a picture. Default: 64 images; 1000 with --sequence,
-            which chooses among them or measures the agreement by them, and for runs on real
-            numbers.
+        n: Number of draws, at most 10,000 for a picture. Default: 64 images; 1000 for runs on real
+            numbers and for --sequence of a run, which chooses among them or measures the agreement
+            by them. A model draws the digits of --sequence alone.
         sequence: Digits to draw, in this order. A run with labels is asked for them, and the
             console says how often the data set's classifier agrees. Of a run without, those draws
             are chosen that the classifier labels as each digit.
@@ -80,6 +80,8 @@ def main(
         _check_unused(
             data_root=data_root, max_jobs=max_jobs, max_shots=max_shots, max_cost=max_cost
         )
+        if sequence and n is not None:
+            raise ValueError("`n` is for runs with --sequence: a model draws the digits alone")
     system = "associative" if path is None else RunDirectory(path).config()["system"]
     draws_images = system in IMAGE_SYSTEMS
     if not draws_images and (sequence or out or not npz):
@@ -106,9 +108,11 @@ def main(
                 "`sequence` asks for labels, and this model has none; draw from its run instead"
             )
         _check_digits(sequence, model.labels)
-        if not dry_run:
-            images, inputs = _draw_from_model(model, sequence, n)
-            _write_images(images, inputs, model.gan.drawn_from, sequence, out, npz)
+        if dry_run:
+            console.print("dry run: nothing was written")
+            return
+        images, inputs = _draw_from_model(model, sequence, n)
+        _write_images(images, inputs, model.gan.drawn_from, sequence, out, npz)
         return
 
     assert path is not None

@@ -176,14 +176,19 @@ def check_scorable(train_set: ImageSet, test_set: ImageSet, classes: Sequence[in
         classes: labels that the run learns.
 
     Raises:
-        DataError: the held-out images have another shape, a class has none, or there are fewer than
-            two training or held-out images.
+        DataError: the held-out images have another shape, a class has none, there are fewer than
+            two training or held-out images, or the data set has one class.
     """
     shapes = [list(part.images.shape[1:]) for part in (train_set, test_set)]
     if shapes[0] != shapes[1]:
         raise DataError(
             f"{train_set.name} has training images {shapes[0]} and test images {shapes[1]}; scores "
             "need images of the same channels and size"
+        )
+    if len(train_set.class_names) < 2:  # a classifier of one class learns nothing
+        raise DataError(
+            f"{train_set.name} has one class, and scores are in the features of a classifier of "
+            "several; train with --eval-images 0"
         )
     if missing := [label for label in classes if label not in test_set.class_names]:
         raise DataError(

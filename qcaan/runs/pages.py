@@ -7,10 +7,10 @@ simulates the circuit and runs the generator. Here a model becomes what they rea
 from __future__ import annotations
 
 import base64
-import contextlib
 import html
 import io
 import json
+import logging
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -29,7 +29,7 @@ from qcaan.checks import path_of
 from qcaan.circuits.ansatz import COUPLINGS, ROTATIONS, Ansatz, acted_on, fixed_pairs
 from qcaan.data.images import ImageSet
 from qcaan.data.opening import DataError
-from qcaan.files import check_empty_folder, new_folder, write_text
+from qcaan.files import check_empty_folder, new_folder, reason, write_text
 from qcaan.metrics.classifier import load_classifier
 from qcaan.networks import Generator
 from qcaan.priors.marginals import MARGINALS, angles_at_marginals
@@ -46,6 +46,8 @@ MAX_QUBITS = 12
 _BANK = 2000
 # pictures of epochs: number, and bytes of all of them
 _EPOCHS, _EPOCH_BYTES = 24, 1_000_000
+
+log = logging.getLogger(__name__)
 
 
 def check_page(out: str | Path) -> Path:
@@ -87,8 +89,10 @@ def page_of(model: Run | Pretrained) -> str:
     if isinstance(model, Run):
         run, model = model, pretrained_of(model)
         if not model.labels:  # a classifier reads what the samples of the page draw
-            with contextlib.suppress(DataError, RunError):
+            try:
                 data = load_data(run.directory, run.gan.config.data_root)
+            except (DataError, RunError) as error:
+                log.warning("the page cannot say what its images show: %s", reason(error))
     facts, tensors = _contents(model, data)
     for name, value in tensors.items():
         if value.is_floating_point() and not value.isfinite().all():
@@ -255,13 +259,17 @@ def _circuit(prior: Any, codes: Tensor) -> tuple[dict[str, Any], dict[str, Tenso
 
 def _epochs(folder: Path) -> list[dict[str, Any]]:
     """Return pictures of epochs in a run's folder, evenly spread, as WebP in base64."""
-    paths = sorted(folder.glob("epoch_*.png"))
+    paths = sorted(folder.glob("epoch_[0-9][0-9][0-9][0-9].png"))
     chosen = np.linspace(0, len(paths) - 1, min(len(paths), _EPOCHS)).round().astype(int)
     found, size = [], 0
     for path in (paths[k] for k in chosen):
         picture = io.BytesIO()
-        with Image.open(path) as image:
-            image.convert("RGB").save(picture, "WEBP", quality=80)
+        try:
+            with Image.open(path) as image:
+                image.convert("RGB").save(picture, "WEBP", quality=80)
+        except (OSError, ValueError) as error:
+            log.warning("the page leaves out %s: %s", path, reason(error))
+            continue
         size += len(picture.getvalue())
         text = base64.b64encode(picture.getvalue()).decode()
         found.append({"number": int(path.stem.removeprefix("epoch_")), "picture": text})
@@ -272,7 +280,7 @@ def _texts(model: Pretrained, facts: Mapping[str, Any]) -> dict[str, str]:
     """Return the texts of the page, as HTML."""
     config, data = model.gan.config, model.directory.config()["data"]
     options = model.directory.config()["config"]
-    name = Path(str(data["name"])).name
+    name = Path(str(model.directory.fact("name"))).name
     digits = " ".join(map(str, config.digits))
     circuit = facts["circuit"]
     bits = "Bits" if model.gan.prior.n_bits else "Numbers"

@@ -8,6 +8,7 @@ which hold no code.
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.resources import files
@@ -147,7 +148,8 @@ def save_pretrained(run: Run, path: str | Path) -> Path:
     folder = check_pretrained(run, path)
     model = pretrained_of(run)
     gan, facts = model.gan, run.directory.config()["data"]
-    name = Path(facts["name"]).name
+    name = Path(str(run.directory.fact("name"))).name
+    run.directory.fact("n_images")
     # a model that is given away does not tell the folders of its maker
     scores = {k: v for k, v in model.scores.items() if k != "data"}
     config = {**run.directory.options(AssociativeConfig), "data": name, "data_root": None}
@@ -207,6 +209,10 @@ def from_pretrained(
             switch_after_epochs=None,
             optimizer="auto",
             device_steps=None,
+            # of another optimiser they may be too few
+            shots=None,
+            fit_evals=None,
+            fit_shots=None,
         )
     gan = make_networks(
         directory,
@@ -264,14 +270,18 @@ def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = False) -> s
     try:
         address = hub.HfApi().create_repo(repo_id, private=private, exist_ok=True)
         hub.HfApi().upload_folder(repo_id=repo_id, folder_path=path, allow_patterns=_FILES)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise RunError(f"the hub did not take {path}: {reason(error)}") from None
+    # errors of its HTTP client are of no common type
+    except Exception as error:
+        raise RunError(
+            f"the hub did not take {path}: {reason(error)}; the model stays there, and "
+            f"qcaan.push_to_hub({str(path)!r}, {repo_id!r}) uploads it"
+        ) from None
     return str(address)
 
 
 def _folder(name: str | Path, revision: str | None) -> Path:
     """Return the folder of a model: one that ships with qcaan, one here, or one from the hub."""
-    if isinstance(name, str) and name in shipped():
+    if str(name) in shipped():
         return _shipped_folder() / name
     if (path := path_of("name", name)).is_dir():
         if not (path / WEIGHTS).is_file():
@@ -285,7 +295,7 @@ def _folder(name: str | Path, revision: str | None) -> Path:
     hub = _hub()
     try:
         return Path(hub.snapshot_download(name, revision=revision, allow_patterns=_FILES))
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:
         raise RunError(f"no model {name} came from the hub: {reason(error)}") from None
 
 
@@ -353,11 +363,24 @@ def _load_tensors(gan: AssociativeGAN, path: Path) -> Tensor | None:
         state = {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
         own = {k: v for k, v in module.state_dict().items() if not isinstance(v, Tensor)}
         module.load_state_dict({**own, **state})
+    kept = deepcopy(gan.prior.state_dict())  # draws may move it
+    try:
+        for label in (None, *gan.prior.code.labels):
+            gan.draw(gan.embed(gan.prior.sample(1, label)))
+        gan.prior.load_state_dict(kept)
+    # tables of a prior that do not fit each other are of many kinds
+    except (ValueError, RuntimeError, LookupError) as error:
+        raise RunError(
+            f"{path} is damaged: nothing can be drawn from it: {reason(error)}"
+        ) from None
     if latent is None:
         return None
-    if gan.prior.n_bits is None or latent.dtype != torch.uint8 or latent.ndim != 2:
+    if gan.prior.n_bits is None or latent.dtype != torch.uint8:
         raise RunError(f"{path} is damaged: {_LATENT} holds no bits of this model")
-    return unpack_bits(latent, gan.prior.dim)
+    try:
+        return unpack_bits(latent, gan.prior.dim)
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {_LATENT}: {reason(error)}") from None
 
 
 def _scores(folder: Path) -> dict[str, Any]:
@@ -370,8 +393,14 @@ def _scores(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     scores = parse_json(path.read_bytes())
-    generated = scores.get("generated", {}) if isinstance(scores, dict) else None
-    agreement = generated.get("agreement", 0) if isinstance(generated, dict) else None
-    if not isinstance(agreement, int | float) or not 0 <= agreement <= 1:
+    parts = [scores.get(k, {}) for k in ("generated", "prior")] if isinstance(scores, dict) else []
+    if not parts or not all(isinstance(part, dict) for part in parts):
         raise RunError(f"{path} is damaged: it does not hold scores")
-    return scores
+    generated, prior = parts
+    agreement = generated.get("agreement", 0)
+    if not isinstance(agreement, int | float) or not 0 <= agreement <= 1:
+        raise RunError(f"{path} is damaged: its agreement is no share")
+    for name, value in prior.items():
+        if value is not None and not isinstance(value, int | float):
+            raise RunError(f"{path} is damaged: its {name} of the prior is no number")
+    return dict(scores)

@@ -174,9 +174,14 @@ class AssociativeGAN(nn.Module):
 
         The averaged generator draws. Equal inputs give equal images: another place in a batch
         would change their last digits.
+
+        Raises:
+            ValueError: pixels are not finite.
         """
         different, place = latents.float().unique(dim=0, return_inverse=True)
         images = torch.cat([self.average(part).float().cpu() for part in different.split(500)])
+        if not images.isfinite().all():
+            raise ValueError("the generator draws pixels that are not finite")
         return images[place.cpu()]
 
     @torch.no_grad()
