@@ -234,3 +234,9 @@ def test_what_cannot_be_scored_is_refused(test, classes, message):
     metrics.check_scorable(image_set(8), image_set(8), (0, 1))
     with pytest.raises(DataError, match=message):
         metrics.check_scorable(image_set(8), test, classes)
+
+
+def test_a_data_set_of_one_class_has_no_classifier_to_score_by():
+    one = image_set(8, labels=(3,))
+    with pytest.raises(DataError, match="toys has one class, .* train with --eval-images 0"):
+        metrics.check_scorable(one, one, (3,))
