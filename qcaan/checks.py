@@ -347,6 +347,21 @@ def check_memory(n_qubits: int, name: str = "n_qubits") -> None:
         )
 
 
+def check_images(n: int, image_shape: Sequence[int]) -> None:
+    """Check that n images of a shape (C, H, W) can be drawn within half of the memory.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    # float32, and two copies while they are put in order
+    needed, memory = 3 * 4 * n * math.prod(image_shape), memory_of()
+    if needed > memory / 2:
+        raise ValueError(
+            f"`n` {n:,} images need {needed / 2**30:.0f} GiB, more than half of the memory "
+            f"({memory / 2**30:.0f} GiB); draw fewer at a time"
+        )
+
+
 def most_qubits() -> int:
     """Return the most qubits whose state and its probabilities fit into half of the memory."""
     # complex128 amplitudes, and the probabilities copied twice on their way to NumPy

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from qcaan.checks import check_memory, check_seed, memory_of, number, one_of, reals, whole
+from qcaan.checks import (
+    check_images,
+    check_memory,
+    check_seed,
+    memory_of,
+    number,
+    one_of,
+    reals,
+    whole,
+)
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), torch.tensor(3), True + 2])
@@ -112,3 +121,10 @@ def test_too_many_qubits_are_refused_with_the_most_that_fit():
         ValueError, match=r"`n_qubits` must be at most \d+ on this machine .* got 50"
     ):
         check_memory(50)
+
+
+def test_images_beyond_half_of_the_memory_are_refused(monkeypatch):
+    monkeypatch.setattr("qcaan.checks.memory_of", lambda: 2**30)
+    check_images(2**30 // (2 * 12 * 784), (1, 28, 28))
+    with pytest.raises(ValueError, match="`n` 100,000 images need 1 GiB, more than half of the"):
+        check_images(100_000, (1, 28, 28))

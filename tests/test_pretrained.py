@@ -303,6 +303,10 @@ def test_a_model_is_drawn_from_and_made_by_the_command_line(call_script, run, tm
         (("--pretrained", "mnist"), "those that ship with qcaan are mnist-379"),
         (("--pretrained", "mnist-379", "--sequence", 3, 5), "must hold digits of the run, 3 7 9"),
         (("--pretrained", "mnist-379", "--max-jobs", 5), "`max_jobs` is for runs; a ready-made"),
+        (
+            ("--pretrained", "mnist-379", "--sequence", 3, "--n", 5),
+            "a model draws the digits alone",
+        ),
         (("--pretrained", "mnist-379", "--data-root", "."), "`data_root` is for runs; a ready-m"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from qcaan.checks import check_seed, path_of, whole
+from qcaan.checks import check_images, check_seed, path_of, whole
 from qcaan.runs.directory import RunDirectory, RunError, System
 from qcaan.runs.restoring import draw_samplers, read_config, restore
 from qcaan.samplers.devices import DeviceOptions
@@ -64,15 +64,23 @@ class Run:
             ValueError: n is not a whole number of at least 1, the draws are beyond the limits, or
                 the run has no such label.
         """
+        n = self._count(n)
         if label is not None:
             if not self.labels:
                 raise ValueError("`label` is for runs with `prompt`, and this one has no labels")
-            return self.gan.generate(whole("n", n), label)
+            return self.gan.generate(n, label)
         if plan := self.plan(n):
             assert self._samplers is not None
             plan.check(self.limits, self._samplers.spent, self._samplers.usd)
         drawn = self.gan.generate(n)
         return torch.from_numpy(drawn) if isinstance(drawn, np.ndarray) else drawn
+
+    def _count(self, n: int) -> int:
+        """Return a number of draws, if their images fit into memory."""
+        count = whole("n", n)
+        if self.system in IMAGE_SYSTEMS:
+            check_images(count, self.directory.fact("image_shape"))
+        return count
 
     def save_pretrained(self, path: str | Path) -> Path:
         """Save a ready-made model; see `qcaan.runs.pretrained.save_pretrained`."""

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from qcaan.bits import pack_bits, unpack_bits
-from qcaan.checks import check_seed, path_of, whole
+from qcaan.checks import check_images, check_seed, path_of, whole
 from qcaan.files import (
     atomic_write,
     check_empty_folder,
@@ -92,6 +92,7 @@ class Pretrained:
             ValueError: n is not a whole number of at least 1, or the model has no such label.
         """
         n = whole("n", n)
+        check_images(n, self.directory.fact("image_shape"))
         with self.gan.isolated():
             samples = self.gan.prior.sample(n, label)
             latents = self.gan.embed(samples)
