@@ -238,5 +238,5 @@ def test_what_cannot_be_scored_is_refused(test, classes, message):
 
 def test_a_data_set_of_one_class_has_no_classifier_to_score_by():
     one = image_set(8, labels=(3,))
-    with pytest.raises(DataError, match="toys has one class, .* train with --eval-images 0"):
+    with pytest.raises(DataError, match=r"toys has one class, .* train with --eval-images 0"):
         metrics.check_scorable(one, one, (3,))
