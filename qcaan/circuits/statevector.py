@@ -12,16 +12,14 @@ NumPy arrays as well as tensors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.nn.functional import pad
 
 from qcaan.bits import walsh_hadamard
 from qcaan.checks import as_tensor, check_finite, memory_of
@@ -33,6 +31,7 @@ from qcaan.circuits.ansatz import (
     basis_params,
     check_bases,
 )
+from qcaan.circuits.arrays import A, columns, complex_of, functions, unbound, with_zero
 from qcaan.circuits.program import (
     PAULI,
     compile_ansatz,
@@ -47,8 +46,6 @@ from qcaan.circuits.program import (
 _DOUBLINGS = 2
 # number of amplitudes up to which NumPy takes a quarter to two thirds of torch's time
 _SMALL = 2**12
-
-_A = TypeVar("_A", Tensor, NDArray[Any])
 
 
 def probabilities(ansatz: Ansatz, theta: Tensor | ArrayLike, basis: str = "z") -> Tensor:
@@ -126,20 +123,20 @@ def amplitudes(ansatz: Ansatz, theta: Tensor | ArrayLike, initial: Tensor | None
     return _state(ansatz, theta, initial).expand(rows, -1)
 
 
-def _state(ansatz: Ansatz, theta: _A, initial: _A | None = None) -> _A:
+def _state(ansatz: Ansatz, theta: A, initial: A | None = None) -> A:
     """Return the states of a circuit without `real-state`; see `amplitudes`."""
     n = ansatz.n_qubits
     single = theta.dtype == torch.float32
     entanglers: Sequence[str | int]
     idle, entanglers, *_ = compile_ansatz(ansatz, single)
     cosines, sines, places, parities, couplings = constants(theta, program_arrays, ansatz, single)
-    padded = _with_zero(theta[:, : ansatz.n_params])  # (K, P + 1)
+    padded = with_zero(theta[:, : ansatz.n_params])  # (K, P + 1)
     matrices = _segment_matrices(cosines, sines, places, padded)  # (K, S, n, 2, 2)
     # (K, E, 2**n)
     phases = _phases(parities, couplings, padded, n) if couplings.shape[1] else padded
 
     # for each segment its blocks (K, 2**g, 2**g)
-    segments = zip(*(_unbound(block, 1) for block in _kronecker_blocks(matrices)), strict=True)
+    segments = zip(*(unbound(block, 1) for block in _kronecker_blocks(matrices)), strict=True)
     if initial is None:
         # the first segment acts on |0...0>: a product state
         column, *higher = (block[:, :, :1] for block in next(segments))  # each (K, 2**g, 1)
@@ -154,13 +151,13 @@ def _state(ansatz: Ansatz, theta: _A, initial: _A | None = None) -> _A:
         elif entangler.startswith("cz"):
             state = state * constants(theta, cz_signs, n, entangler)[0]
         elif entangler:
-            state = _columns(state, constants(theta, cx_index, n, entangler)[0])
+            state = columns(state, constants(theta, cx_index, n, entangler)[0])
         if not nothing:
             state = _apply(blocks, state)
     return state
 
 
-def _measured(state: _A, bases: tuple[str, ...], turns: Mapping[str, _A], z_qubits: int) -> _A:
+def _measured(state: A, bases: tuple[str, ...], turns: Mapping[str, A], z_qubits: int) -> A:
     """Return the probabilities [K, n_bases, 2**n] of states; see `all_probabilities`.
 
     Args:
@@ -169,7 +166,7 @@ def _measured(state: _A, bases: tuple[str, ...], turns: Mapping[str, _A], z_qubi
         turns: angles [K or 1, n - z_qubits] of RX in the bases other than z.
         z_qubits: number of the first qubits that are measured in z in every basis.
     """
-    (stack,) = _functions(state, "stack")
+    (stack,) = functions(state, "stack")
     turned = [state if basis == "z" else _turned(state, turns[basis], z_qubits) for basis in bases]
     return stack([squared(one) for one in turned], 1)
 
@@ -204,7 +201,7 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def squared(state: _A) -> _A:
+def squared(state: A) -> A:
     """Return the probabilities [..., 2**n] of amplitudes [..., 2**n]."""
     # three to twelve times as fast as a sum over the real and the imaginary part
     return (state * state.conj()).real
@@ -270,21 +267,21 @@ def _check_memory(ansatz: Ansatz, n_sets: int, theta: Tensor) -> None:
         )
 
 
-def _segment_matrices(cosines: _A, sines: _A, places: _A, padded: _A) -> _A:
+def _segment_matrices(cosines: A, sines: A, places: A, padded: A) -> A:
     """Return the matrices complex [K, S, n, 2, 2] of the segments at angles [K, P + 1].
 
     The other arguments are arrays of a `Program`.
     """
-    half = _columns(padded, places)[..., None, None] / 2  # (K, R, S, n, 1, 1)
-    cos, sin = _functions(half, "cos", "sin")
+    half = columns(padded, places)[..., None, None] / 2  # (K, R, S, n, 1, 1)
+    cos, sin = functions(half, "cos", "sin")
     rotations = cos(half) * cosines + sin(half) * sines  # (K, R, S, n, 2, 2)
-    matrices, *later = _unbound(rotations, 1)  # (K, S, n, 2, 2)
+    matrices, *later = unbound(rotations, 1)  # (K, S, n, 2, 2)
     for rotation in later:
         matrices = rotation @ matrices
     return matrices
 
 
-def _phases(parities: _A, couplings: _A, padded: _A, n: int) -> _A:
+def _phases(parities: A, couplings: A, padded: A, n: int) -> A:
     """Return the phases complex [K, E, 2**n] of E layers of couplings at angles [K, P + 1].
 
     The other arguments are arrays of a `Program`.
@@ -294,15 +291,15 @@ def _phases(parities: _A, couplings: _A, padded: _A, n: int) -> _A:
     with without_autocast(padded.device) if isinstance(padded, Tensor) else nullcontext():
         coefficients = (padded @ couplings).reshape(len(padded), n_layers, n_subsets, low)
         angles = (parities @ coefficients).reshape(len(padded), n_layers, 2**n)
-    cos, sin = _functions(angles, "cos", "sin")
+    cos, sin = functions(angles, "cos", "sin")
     # torch.polar takes two to eight times as long
-    return _complex(cos(angles), sin(angles))
+    return complex_of(cos(angles), sin(angles))
 
 
-def _turned(state: _A, angles: _A, z_qubits: int) -> _A:
+def _turned(state: A, angles: A, z_qubits: int) -> A:
     """Return states [K, 2**n] after RX by angles [K or 1, m] on the qubits from `z_qubits` on."""
     half = angles[:, :, None, None] / 2
-    cos, sin = _functions(half, "cos", "sin")
+    cos, sin = functions(half, "cos", "sin")
     identity, flip = constants(half, _turn_arrays, half.dtype == torch.float32)
     blocks = _kronecker_blocks(cos(half) * identity + sin(half) * flip)
     return _apply(blocks, state, 2**z_qubits)
@@ -315,25 +312,25 @@ def _turn_arrays(single: bool) -> tuple[NDArray[np.complexfloating], ...]:
     return np.eye(2, dtype=kind), (-1j * PAULI["rx"]).astype(kind)
 
 
-def _kronecker_blocks(matrices: _A) -> list[_A]:
+def _kronecker_blocks(matrices: A) -> list[A]:
     """Return blocks [..., 2**g, 2**g] of neighbouring qubits, from matrices [..., n, 2, 2].
 
     The lowest qubits come first. All pairs are joined at once, and then the pairs of pairs; what is
     left over is the block of the highest qubits.
     """
-    left: list[_A] = []
+    left: list[A] = []
     for _ in range(_DOUBLINGS):
         *kept, n, rows, columns = matrices.shape
         paired = n // 2 * 2
-        for rest in _unbound(matrices[..., paired:, :, :], len(kept)):
+        for rest in unbound(matrices[..., paired:, :, :], len(kept)):
             left = [_kronecker(left[0], rest) if left else rest]
         pairs = matrices[..., :paired, :, :].reshape(*kept, n // 2, 2, rows, columns)
-        lower, higher = _unbound(pairs, len(kept) + 1)
+        lower, higher = unbound(pairs, len(kept) + 1)
         matrices = _kronecker(higher, lower)
-    return _unbound(matrices, len(kept)) + left
+    return unbound(matrices, len(kept)) + left
 
 
-def _kronecker(higher: _A, lower: _A) -> _A:
+def _kronecker(higher: A, lower: A) -> A:
     """Return matrices [..., a * b, c * d] of qubits above [..., a, c] and below [..., b, d]."""
     *kept, a, c = higher.shape
     b, d = lower.shape[-2:]
@@ -341,7 +338,7 @@ def _kronecker(higher: _A, lower: _A) -> _A:
     return product.reshape(*kept, a * b, c * d)
 
 
-def _apply(blocks: Sequence[_A], state: _A, right: int = 1) -> _A:
+def _apply(blocks: Sequence[A], state: A, right: int = 1) -> A:
     """Apply blocks [K or 1, d, d] to states [K or 1, 2**n], those of the lowest qubits first.
 
     The lowest qubits may be left as they are; `right` is the number of their settings.
@@ -358,42 +355,3 @@ def _apply(blocks: Sequence[_A], state: _A, right: int = 1) -> _A:
         state = state.reshape(len(state), size)
         right *= d
     return state
-
-
-# What follows is what torch and NumPy call by different names.
-
-
-def _functions(numbers: _A, *names: str) -> list[Callable[..., _A]]:
-    """Return functions of torch or of NumPy, after the kind of numbers, by their names."""
-    library = torch if isinstance(numbers, Tensor) else np
-    return [getattr(library, name) for name in names]
-
-
-def _complex(real: _A, imaginary: _A) -> _A:
-    """Return complex numbers of two parts of the same shape."""
-    if isinstance(real, Tensor):
-        return torch.complex(real, imaginary)
-    return real + 1j * imaginary
-
-
-def _with_zero(numbers: _A) -> _A:
-    """Return numbers [K, P] with a column of zeros at their end, [K, P + 1]."""
-    if isinstance(numbers, Tensor):
-        return pad(numbers, (0, 1))
-    return np.concatenate([numbers, np.zeros((len(numbers), 1), numbers.dtype)], 1)
-
-
-def _columns(numbers: _A, places: _A) -> _A:
-    """Return the columns [K, ...] of numbers [K, P] at places [...]."""
-    if isinstance(numbers, Tensor):
-        # because the gradient of indexing by a tensor is several times slower
-        chosen = numbers.index_select(1, places.flatten())
-        return chosen.reshape(len(numbers), *places.shape)
-    return numbers.take(places, 1)
-
-
-def _unbound(numbers: _A, dim: int) -> list[_A]:
-    """Return the parts of an array along a dimension, counted from 0."""
-    if isinstance(numbers, Tensor):
-        return list(numbers.unbind(dim))
-    return [numbers[(slice(None),) * dim + (k,)] for k in range(numbers.shape[dim])]
