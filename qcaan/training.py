@@ -89,11 +89,11 @@ def reseed(rng: np.random.Generator, seed: int) -> None:
     rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
 
 
-def pick_device(name: str) -> torch.device:
-    """Return the torch device of a name; `auto` is CUDA if available, else the CPU.
+def known_device(name: str) -> torch.device:
+    """Return the torch device of a name, whether or not there is one here; `auto` is one here.
 
     Raises:
-        ValueError: the name is neither the CPU nor a CUDA device, or there is no such CUDA device.
+        ValueError: the name is neither the CPU nor a CUDA device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -103,6 +103,16 @@ def pick_device(name: str) -> torch.device:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
         raise ValueError(f"unknown `device` {name!r}; choose from auto, cpu, cuda, cuda:N")
+    return device
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the torch device of a name; `auto` is CUDA if available, else the CPU.
+
+    Raises:
+        ValueError: the name is neither the CPU nor a CUDA device, or there is no such CUDA device.
+    """
+    device = known_device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         n_devices = torch.cuda.device_count()
         raise ValueError(f"`device` {name!r} is a CUDA device, and torch finds {n_devices} of them")

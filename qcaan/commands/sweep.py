@@ -94,8 +94,9 @@ def main(
     optuna = _optuna()
     check_folder(out)
     corners = [replace(config, **values) for values in _corners(space)]
-    for corner in corners:  # refuses values before anything is read or trained
-        samplers = SamplerFactory(corner)
+    factories = [SamplerFactory(corner) for corner in corners]
+    # refuses values before anything is read or trained
+    for corner, samplers in zip(corners, factories, strict=True):
         make_prior(corner, corner, seed=0, make_sampler=samplers, labels=corner.digits)
         samplers.check_free("sampler")
     everything, held_out = load_splits(config.data, config.data_root)
@@ -103,8 +104,8 @@ def main(
     train_set, test_set = everything.only(config.digits), held_out.only(config.digits)
     base, n_images = replace(config, data=everything.name), len(train_set.images)
     announce_data(train_set.provenance, stands_in=train_set.stands_in)
-    for corner in corners:
-        plan = plan_run(corner.resolved(n_images), SamplerFactory(corner), images)
+    for corner, samplers in zip(corners, factories, strict=True):
+        plan = plan_run(corner.resolved(n_images), samplers, images)
         if plan is not None:
             plan.check(corner)
     if dry_run:

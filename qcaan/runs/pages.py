@@ -36,6 +36,7 @@ from qcaan.priors.marginals import MARGINALS, angles_at_marginals
 from qcaan.runs.cards import circuit_adds, images_of
 from qcaan.runs.directory import RunError
 from qcaan.runs.loading import Run
+from qcaan.runs.pictures import epoch_pictures
 from qcaan.runs.pretrained import Pretrained, pretrained_of
 from qcaan.runs.restoring import load_data
 
@@ -259,10 +260,10 @@ def _circuit(prior: Any, codes: Tensor) -> tuple[dict[str, Any], dict[str, Tenso
 
 def _epochs(folder: Path) -> list[dict[str, Any]]:
     """Return pictures of epochs in a run's folder, evenly spread, as WebP in base64."""
-    paths = sorted(folder.glob("epoch_[0-9][0-9][0-9][0-9].png"))
-    chosen = np.linspace(0, len(paths) - 1, min(len(paths), _EPOCHS)).round().astype(int)
+    pictures = epoch_pictures(folder)
+    chosen = np.linspace(0, len(pictures) - 1, min(len(pictures), _EPOCHS)).round().astype(int)
     found, size = [], 0
-    for path in (paths[k] for k in chosen):
+    for number, path in (pictures[k] for k in chosen):
         picture = io.BytesIO()
         try:
             with Image.open(path) as image:
@@ -272,7 +273,7 @@ def _epochs(folder: Path) -> list[dict[str, Any]]:
             continue
         size += len(picture.getvalue())
         text = base64.b64encode(picture.getvalue()).decode()
-        found.append({"number": int(path.stem.removeprefix("epoch_")), "picture": text})
+        found.append({"number": number, "picture": text})
     return found if size <= _EPOCH_BYTES else found[:: 1 + size // _EPOCH_BYTES]
 
 

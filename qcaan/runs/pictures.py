@@ -105,9 +105,15 @@ def progress_gif(run: RunDirectory) -> Path:
     """Make the run's `progress.gif`, the images of fixed latents with one frame for each epoch."""
     import imageio.v3 as iio
 
-    paths = sorted((run.path / "samples").glob("epoch_*.png"))
-    places = np.linspace(0, len(paths) - 1, min(len(paths), _LONGEST_GIF))
-    target, epoch = run.path / "progress.gif", paths[-1].stem.removeprefix("epoch_")
-    frames = [iio.imread(paths[place]) for place in np.unique(places.round().astype(int))]
-    save_gif(target, frames, seconds=0.3, comment=epoch)
+    pictures = epoch_pictures(run.path / "samples")
+    places = np.linspace(0, len(pictures) - 1, min(len(pictures), _LONGEST_GIF))
+    target, (epoch, _) = run.path / "progress.gif", pictures[-1]
+    frames = [iio.imread(pictures[place][1]) for place in np.unique(places.round().astype(int))]
+    save_gif(target, frames, seconds=0.3, comment=f"{epoch:04d}")
     return target
+
+
+def epoch_pictures(folder: Path) -> list[tuple[int, Path]]:
+    """Return the numbers of the epochs that have a picture in a folder, and its path, in order."""
+    numbers = {path: path.stem.removeprefix("epoch_") for path in folder.glob("epoch_*.png")}
+    return sorted((int(number), path) for path, number in numbers.items() if number.isdecimal())

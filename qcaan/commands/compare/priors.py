@@ -32,7 +32,7 @@ from qcaan.runs import reports
 from qcaan.runs.cluster import ClusterOptions, Record, Tell
 from qcaan.runs.session import announce_data, console
 from qcaan.runs.trials import DISTANCES, TrialData, train_and_score
-from qcaan.training import pick_device
+from qcaan.training import known_device, pick_device
 
 _Options: TypeAlias = dict[str, Any]
 
@@ -153,7 +153,8 @@ def main(
     for seed in seeds:
         whole("seeds", seed, 0, SEEDS)
     whole("images", images, 2)
-    # a cluster's nodes may have GPUs, and others none: they share a classifier on the CPU
+    known_device(device)
+    # some nodes of a cluster may have GPUs, and others none: they share a classifier on the CPU
     where = pick_device("cpu" if cluster.ray else device)
     check_folder(out)
     base = AssociativeConfig(
