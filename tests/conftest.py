@@ -68,20 +68,21 @@ def assert_same_checkpoint(one: Path, other: Path):
 
 @pytest.fixture(scope="session")
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the session, with a classifier of the toy images; the user's is left alone.
+    """One cache for the session, with classifiers of small data sets; the user's is left alone.
 
-    The classifier is trained for fewer steps than the one that test_classifier.py trains.
+    They are trained for fewer steps than the one that test_classifier.py trains.
     """
     base = tmp_path_factory.getbasetemp()
     in_worker = "PYTEST_XDIST_WORKER" in os.environ
     home = (base.parent if in_worker else base) / "cache"  # shared by the workers
-    splits = load_splits("digits8x8")
-    key = classifier._fingerprint(*splits)  # of the classifier that the tests' commands look for
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(home))
-        patch.setattr(classifier, "_fingerprint", lambda *_: key)
-        patch.setattr(classifier, "_STEPS", 80)
-        classifier.load_classifier(*splits)
+    for name, steps in (("digits8x8", 80), ("mnist-5k", 60)):
+        splits = load_splits(name)
+        key = classifier._fingerprint(*splits)  # of the classifier that commands look for
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_CACHE_HOME", str(home))
+            patch.setattr(classifier, "_fingerprint", lambda *_, key=key: key)
+            patch.setattr(classifier, "_STEPS", steps)
+            classifier.load_classifier(*splits)
     return home
 
 
@@ -164,11 +165,17 @@ def mnist_root() -> Path:
     return Path(root)
 
 
-@pytest.fixture
-def ionq(monkeypatch: pytest.MonkeyPatch) -> Iterator[IonQServer]:
-    """A server that speaks IonQ's API, and an environment in which IonQ's client talks to it."""
-    with HTTPServer(host="127.0.0.1", threaded=True) as http:
-        server = IonQServer(http)
-        monkeypatch.setenv("IONQ_API_URL", server.url)
-        monkeypatch.setenv("IONQ_API_KEY", "open-sesame")
+@pytest.fixture(scope="session")
+def make_httpserver() -> Iterator[HTTPServer]:
+    """The server behind `httpserver`, one for the session: to stop one takes a quarter second."""
+    with HTTPServer(host="127.0.0.1", threaded=True) as server:
         yield server
+
+
+@pytest.fixture
+def ionq(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> IonQServer:
+    """A server that speaks IonQ's API, and an environment in which IonQ's client talks to it."""
+    server = IonQServer(httpserver)
+    monkeypatch.setenv("IONQ_API_URL", server.url)
+    monkeypatch.setenv("IONQ_API_KEY", "open-sesame")
+    return server

@@ -11,7 +11,6 @@ from aqt_connector import ArnicaConfig
 from aqt_connector._infrastructure.access_token_verifier import AccessTokenVerifier
 from aqt_server import AQTServer
 from device_draws import draw
-from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from qcaan.samplers.devices import DeviceOptions
@@ -23,7 +22,7 @@ TOKEN = "the-token-of-a-login"
 
 
 @pytest.fixture
-def aqt(monkeypatch, tmp_path):
+def aqt(monkeypatch, tmp_path, httpserver):
     """The server, an account whose token has the line end of a mounted file, and no waits."""
     folder = tmp_path / "aqt"
     folder.mkdir()
@@ -33,9 +32,9 @@ def aqt(monkeypatch, tmp_path):
     monkeypatch.setattr(AccessTokenVerifier, "verify_access_token", lambda self, token: token)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("qcaan.samplers.jobs._LONGEST_POLL", 0.05)
-    with HTTPServer(host="127.0.0.1") as http, stamina.set_testing(True, attempts=3):
-        monkeypatch.setenv("AQT_ARNICA_URL", f"{http.url_for('').rstrip('/')}\n")
-        yield AQTServer(http)
+    monkeypatch.setenv("AQT_ARNICA_URL", f"{httpserver.url_for('').rstrip('/')}\n")
+    with stamina.set_testing(True, attempts=3):
+        yield AQTServer(httpserver)
 
 
 def trouble(status, text="", **headers):

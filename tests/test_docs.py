@@ -23,13 +23,15 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, cache_home: Path) -> Iterator[Path]:
     """A folder with a tiny run in runs/379, which the pages load."""
     path = tmp_path_factory.mktemp("docs")
     sizes = "--epochs 1 --steps-per-epoch 2 --width 4 --n-qubits 2 --n-layers 2 --fit-evals 30"
     options = f"--data mnist-5k {sizes} --bank-shots 100 --eval-images 0 --out {path}/runs/379"
-    main(["train", *options.split()])
-    return path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache_home))
+        main(["train", *options.split()])
+        yield path
 
 
 @each_page

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ionq_server import IonQServer, answered
 from matplotlib.figure import Figure
-from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from qcaan.commands.main import main
@@ -141,7 +140,7 @@ def run(*options):
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server(monkeypatch, httpserver):
     monkeypatch.setenv("IONQ_API_KEY", f"{KEY}\n")  # as a mounted secret has it
     monkeypatch.setattr("qcaan.samplers.jobs._LIST_LAG", 1.0)
     monkeypatch.setattr("qcaan.samplers.jobs._LIST_PAUSE", 0.02)
@@ -149,9 +148,9 @@ def server(monkeypatch):
     monkeypatch.setattr("qcaan.samplers.ionq._MAX_PAGES", 10)
     # the picture is not what is tested, and takes most of the time
     monkeypatch.setattr("qcaan.runs.reports.distribution_figure", lambda *_, **__: Figure((1, 1)))
-    with HTTPServer(host="127.0.0.1", threaded=True) as http, stamina.set_testing(True, attempts=3):
-        server = IonQServer(http)
-        monkeypatch.setenv("IONQ_API_URL", server.url)
+    server = IonQServer(httpserver)
+    monkeypatch.setenv("IONQ_API_URL", server.url)
+    with stamina.set_testing(True, attempts=3):
         yield server
 
 

@@ -10,7 +10,6 @@ import pytest
 import stamina
 from device_draws import draw
 from ibm_server import CRN, IBMServer
-from pytest_httpserver import HTTPServer
 from qiskit import QuantumCircuit
 from qiskit.primitives import BitArray, DataBin, SamplerPubResult
 from qiskit_ibm_runtime.executor_sampler import Sampler
@@ -24,16 +23,16 @@ from qcaan.samplers.requests import JobError
 
 
 @pytest.fixture
-def ibm(monkeypatch, tmp_path):
+def ibm(monkeypatch, tmp_path, httpserver):
     """The server, and an account whose key has the line end of a mounted file."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("QISKIT_IBM_TOKEN", "open-sesame\n")
     monkeypatch.setenv("QISKIT_IBM_INSTANCE", CRN)
     monkeypatch.setenv("QISKIT_FUNCTIONS_EXPERIMENTAL", "1")  # no search for other instances
-    with HTTPServer(host="127.0.0.1") as http, stamina.set_testing(True, attempts=3):
-        server = IBMServer(http)
-        monkeypatch.setenv("QISKIT_IBM_URL", server.url)
-        monkeypatch.setenv("IAM_URL", http.url_for("").rstrip("/"))
+    server = IBMServer(httpserver)
+    monkeypatch.setenv("QISKIT_IBM_URL", server.url)
+    monkeypatch.setenv("IAM_URL", httpserver.url_for("").rstrip("/"))
+    with stamina.set_testing(True, attempts=3):
         yield server
 
 

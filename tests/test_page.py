@@ -372,7 +372,10 @@ class TestOtherModels:
         page.locator("#text").press("Enter")
         assert text(page, "written") == "2 samples, each asked for by its label."
 
-    def test_a_run_without_labels_chooses_among_shots(self, show, tmp_path, cache_home):
+    def test_a_run_without_labels_chooses_among_shots(
+        self, show, tmp_path, cache_home, monkeypatch
+    ):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
         # what an untrained generator draws is read as an 8
         run = make_run(tmp_path / "run", data_root=None, prompt=False, digits=(3, 8))
         run.gan.average.module.net[-2].weight.mul_(1000)
