@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import requests
-from qiskit import QuantumCircuit, transpile
+from qiskit import QuantumCircuit
 from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_ionq.helpers import qiskit_to_ionq, resolve_credentials
 from qiskit_ionq.ionq_backend import IonQBackend
 from qiskit_ionq.ionq_client import IonQClient
@@ -86,6 +87,8 @@ class IonQ:
                 simulator=self._exact,
             )
         self._backend._client = self._client
+        # made once: `transpile` would make them for every circuit, in four times their own time
+        self._passes = generate_preset_pass_manager(1, self._backend)
         self.limits = Limits(n_qubits, _MAX_SHOTS, _MAX_CIRCUITS)
         self.gates = native_gates(self._backend)
 
@@ -98,7 +101,7 @@ class IonQ:
 
     def native(self, circuit: QuantumCircuit) -> QuantumCircuit:
         """Return the circuit in native gates."""
-        return transpile(circuit, self._backend, optimization_level=1)
+        return self._passes.run(circuit)
 
     def cost(self, tasks: Iterable[Task]) -> Cost:
         """Return the cost of one job by the list price; zero if there is none."""

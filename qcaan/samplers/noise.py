@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,7 @@ class NoisySampler(BaseSamplerV2):
         return self._built[n_qubits]
 
 
+@cache
 def fake_devices() -> dict[str, Any]:
     """Return IBM's fake devices by their names, which begin with fake_."""
     from qiskit_ibm_runtime.fake_provider import FakeProviderForBackendV2

@@ -271,7 +271,13 @@ class TranspiledSampler(BaseSamplerV2):
 
     def __init__(self, sampler: BaseSamplerV2, backend: BackendV2 | None = None) -> None:
         self._sampler = sampler
-        self._native = Transpiler(backend=backend or AerSimulator())
+        backend = backend or AerSimulator()
+        # an Aer simulator makes its target anew for each question, and the passes ask a hundred
+        self._native = (
+            Transpiler(target=backend.target)
+            if isinstance(backend, AerBackend)
+            else Transpiler(backend=backend)
+        )
 
     def run(
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
