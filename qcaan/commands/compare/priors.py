@@ -24,7 +24,7 @@ from qcaan.commands.compare.cells import (
 from qcaan.commands.compare.paired import PAIRED, paired_rows, paired_table
 from qcaan.data.images import load_splits
 from qcaan.files import write_csv, write_json, write_text
-from qcaan.gans.associative.config import AssociativeConfig
+from qcaan.gans.associative.config import AssociativeConfig, Precision
 from qcaan.metrics.classifier import load_classifier
 from qcaan.metrics.images import ImageScorer, check_scorable
 from qcaan.priors.make import make_prior
@@ -113,6 +113,7 @@ def main(
     images: int = 10_000,
     steps_per_epoch: int | None = None,
     width: int = AssociativeConfig.width,
+    precision: Precision = AssociativeConfig.precision,
     out: Path = Path("runs/compare"),
     cluster: ClusterOptions = ClusterOptions(),
 ) -> None:
@@ -138,6 +139,7 @@ def main(
         steps_per_epoch: Number of steps in an epoch. Default: one pass over the images, but at
             least 140.
         width: Number of channels of the finest feature map.
+        precision: Number format of the networks: float32, or bf16 by autocast.
         out: Folder of the results: table.md, table.csv, paired.csv, fid.png and the cells. It is
             new, or that of a comparison with the same options. Each finished cell (a prior and a
             seed) is kept, so the same command continues, and other seeds or priors add cells. A
@@ -158,7 +160,11 @@ def main(
     where = pick_device("cpu" if cluster.ray else device)
     check_folder(out)
     base = AssociativeConfig(
-        digits=digits, epochs=epochs, steps_per_epoch=steps_per_epoch, width=width
+        digits=digits,
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        width=width,
+        precision=precision,
     )
     for name in priors:
         _check_prior(replace(base, **CELLS[name]))  # before anything is read or trained
