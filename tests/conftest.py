@@ -7,7 +7,11 @@ import os
 # before torch: threads that wait by spinning starve parallel workers
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import contextlib
+import io
+import multiprocessing
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -68,22 +72,23 @@ def assert_same_checkpoint(one: Path, other: Path):
 
 @pytest.fixture(scope="session")
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the session, with classifiers of small data sets; the user's is left alone.
-
-    They are trained for fewer steps than the one that test_classifier.py trains.
-    """
+    """One cache for the session, with a classifier of the toy images; the user's is left alone."""
     base = tmp_path_factory.getbasetemp()
     in_worker = "PYTEST_XDIST_WORKER" in os.environ
     home = (base.parent if in_worker else base) / "cache"  # shared by the workers
-    for name, steps in (("digits8x8", 80), ("mnist-5k", 60)):
-        splits = load_splits(name)
-        key = classifier._fingerprint(*splits)  # of the classifier that commands look for
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("XDG_CACHE_HOME", str(home))
-            patch.setattr(classifier, "_fingerprint", lambda *_, key=key: key)
-            patch.setattr(classifier, "_STEPS", steps)
-            classifier.load_classifier(*splits)
+    train_briefly("digits8x8", home)
     return home
+
+
+def train_briefly(name: str, home: Path) -> None:
+    """Cache a classifier of a data set, of fewer steps than the one in test_classifier.py."""
+    splits = load_splits(name)
+    key = classifier._fingerprint(*splits)  # of the classifier that commands look for
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(home))
+        patch.setattr(classifier, "_fingerprint", lambda *_: key)
+        patch.setattr(classifier, "_STEPS", 80)
+        classifier.load_classifier(*splits)
 
 
 @pytest.fixture(scope="session")
@@ -110,26 +115,68 @@ def run_script(cache_home: Path) -> Callable[..., subprocess.CompletedProcess[st
     return run
 
 
-@pytest.fixture
-def call_script(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache_home: Path
-) -> Callable[..., subprocess.CompletedProcess[str]]:
+@pytest.fixture(scope="session")
+def call_script(cache_home: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """As `run_script`, but in this process, where nothing has to be imported again."""
 
     def call(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
-        monkeypatch.syspath_prepend(ROOT / "scripts")
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
-        except SystemExit as ended:
-            code = ended.code
-        output = capsys.readouterr()
-        return subprocess.CompletedProcess(sys.argv, code, output.out, output.err)
+        printed, errors, code = io.StringIO(), io.StringIO(), 0
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(errors),
+        ):
+            patch.setenv("XDG_CACHE_HOME", str(cache_home))
+            patch.syspath_prepend(ROOT / "scripts")
+            patch.setattr(sys, "argv", [name, *map(str, arguments)])
+            try:
+                runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
+            except SystemExit as ended:
+                code = ended.code
+            words = sys.argv
+        return subprocess.CompletedProcess(words, code, printed.getvalue(), errors.getvalue())
 
     return call
+
+
+@pytest.fixture
+def start_script(
+    call_script: Callable[..., subprocess.CompletedProcess[str]],
+) -> Callable[..., Started]:
+    """Start a script in a process of its own, forked from this one; see `call_script`."""
+    return lambda name, *arguments: Started(call_script, name, *arguments)
+
+
+class Started:
+    """A script that runs in a forked process."""
+
+    def __init__(
+        self, call: Callable[..., subprocess.CompletedProcess[str]], *words: object
+    ) -> None:
+        fork = multiprocessing.get_context("fork")
+        self._answer, answer = fork.Pipe(duplex=False)
+
+        def run() -> None:
+            # a shell starts its background jobs with Ctrl-C ignored, and these tests may be one
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            result = call(*words)
+            answer.send((result.returncode, result.stdout, result.stderr))
+
+        self.process = fork.Process(target=run)
+        self.process.start()
+        answer.close()
+
+    def end(self, number: signal.Signals | None = None) -> subprocess.CompletedProcess[str]:
+        """Send the script a signal, if any, and return what it leaves within a minute."""
+        if number is not None:
+            os.kill(self.process.pid, number)
+        try:
+            code, printed, errors = self._answer.recv() if self._answer.poll(60) else (None,) * 3
+        except EOFError:  # it was killed
+            code, printed, errors = None, "", ""
+        self.process.join(60)
+        code = self.process.exitcode if code is None else code
+        return subprocess.CompletedProcess([], code, printed, errors)
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,10 @@ SCRIPT = ("classify_digits.py", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
-def classified(run_script, tmp_path_factory):
+def classified(call_script, tmp_path_factory):
     """A finished run of the feature extractor, with its output."""
     path = tmp_path_factory.mktemp("runs") / "classify"
-    result = run_script(*SCRIPT, "--epochs", 12, "--out", path)
+    result = call_script(*SCRIPT, "--epochs", 12, "--out", path)
     assert result.returncode == 0, result.stderr
     return path, result.stdout
 

@@ -6,7 +6,6 @@ import csv
 import json
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -192,12 +191,12 @@ def test_priors_are_paired_with_each_control_once():
     assert paired_rows(found, ("rbm",)) == [] and paired_table([]) == ""
 
 
-def test_two_processes_share_the_cells_and_compute_none_twice(run_script, tmp_path):
+def test_two_processes_share_the_cells_and_compute_none_twice(start_script, tmp_path):
     out = tmp_path / "compare"
     priors = ("gaussian", "bernoulli", "product")
     words = (*TOY, "--out", out, "--priors", *priors, "--seeds", 0, 1)
-    with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(lambda _: run_script("compare_priors.py", *words), range(2)))
+    started = [start_script("compare_priors.py", *words) for _ in range(2)]
+    both = [script.end() for script in started]
     assert [process.returncode for process in both] == [0, 0], both
     computed = [
         line.partition(": FID")[0]

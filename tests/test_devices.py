@@ -289,25 +289,19 @@ def test_one_flag_points_the_run_at_a_device(call_script, tmp_path, monkeypatch,
     assert (f"plan for {sampler}" in result.stdout) == bool(opened)
 
 
-def test_interrupted_while_waiting_for_a_job_the_run_can_be_resumed(call_script, ionq, tmp_path):
+def test_interrupted_while_waiting_for_a_job_the_run_can_be_resumed(
+    start_script, call_script, ionq, tmp_path
+):
     options = ("--sampler", "ionq:simulator", "--eval-images", 0, "--out", tmp_path / "run")
     ionq.latency = 600
-    process = subprocess.Popen(
-        command("train_mnist.py", *DEVICE, *options),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # a shell starts its background jobs with Ctrl-C ignored, and these tests may be one
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    script = start_script("train_mnist.py", *DEVICE, *options)
     deadline = time.monotonic() + 120
-    while not ionq.jobs and process.poll() is None and time.monotonic() < deadline:
+    while not ionq.jobs and script.process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "Continue with the same command and --resume" in output
+    ended = script.end(signal.SIGINT)
+    assert ended.returncode == 130, ended.stderr
+    assert "Continue with the same command and --resume" in ended.stdout
     ionq.latency = 0
     (asked,) = ionq.jobs
     assert call_script("train_mnist.py", *DEVICE, *options, "--resume").returncode == 0

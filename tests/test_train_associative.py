@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
-from conftest import CIRCUIT, ROOT, TOY, assert_same_checkpoint
+from conftest import CIRCUIT, TOY, assert_same_checkpoint
 from PIL import Image
 
 
@@ -66,11 +64,11 @@ def test_a_finished_run_says_so_and_another_configuration_is_refused(call_script
     assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
 
 
-def test_resumed_equals_uninterrupted(run_script, call_script, tmp_path):
+def test_resumed_equals_uninterrupted(call_script, tmp_path):
     options = ("--prior", "qcbm", *CIRCUIT, "--shots", 50, "--fit-loss", "mmd")
     command = ("train_mnist.py", *TOY, *options, "--eval-images", 0)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert run_script(*command, "--epochs", 2, "--out", whole).returncode == 0
+    assert call_script(*command, "--epochs", 2, "--out", whole).returncode == 0
     assert call_script(*command, "--epochs", 1, "--out", parts).returncode == 0
     unfinished = call_script(*command, "--epochs", 2, "--out", parts)
     assert unfinished.returncode == 2
@@ -105,7 +103,7 @@ def test_results_that_are_missing_or_of_an_earlier_epoch_are_made_again(call_scr
     assert "is finished" in call_script(*command, *options).stdout
 
 
-def test_a_killed_and_an_interrupted_run_lose_nothing(tmp_path):
+def test_a_killed_and_an_interrupted_run_lose_nothing(start_script, tmp_path):
     arguments = (
         *TOY,
         "--prior",
@@ -117,30 +115,21 @@ def test_a_killed_and_an_interrupted_run_lose_nothing(tmp_path):
         "--out",
         tmp_path / "run",
     )
-    command = [sys.executable, str(ROOT / "scripts" / "train_mnist.py"), *map(str, arguments)]
     checkpoint = tmp_path / "run" / "checkpoint.pt"
     epochs = []
     for kill, extra in ((signal.SIGKILL, []), (signal.SIGINT, ["--resume"])):
         last = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-        process = subprocess.Popen(
-            [*command, *extra],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # a shell starts its background jobs with Ctrl-C ignored, and these tests may be one
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        script = start_script("train_mnist.py", *arguments, *extra)
         deadline = time.monotonic() + 120
         while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == last:
-            assert process.poll() is None, process.communicate()[1]
+            assert script.process.is_alive(), script.end().stderr
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        process.send_signal(kill)
-        output, errors = process.communicate(timeout=60)
+        ended = script.end(kill)
         epochs.append(torch.load(checkpoint, weights_only=True)["epoch"])
-    assert process.returncode == 130
-    assert "Continue with the same command and --resume" in output
-    assert "Traceback" not in errors
+    assert ended.returncode == 130
+    assert "Continue with the same command and --resume" in ended.stdout
+    assert "Traceback" not in ended.stderr
     assert epochs[1] > epochs[0] >= 1
 
 

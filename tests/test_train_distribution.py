@@ -102,8 +102,8 @@ def test_a_vendor_is_opened_once_for_the_plan_and_the_training(
     assert (tmp_path / "run").exists() is not dry_run
 
 
-def test_help_lists_the_options_in_groups(run_script):
-    result = run_script("train_qgan.py", "--help")
+def test_help_lists_the_options_in_groups(call_script):
+    result = call_script("train_qgan.py", "--help")
     places = [
         result.stdout.index(f"─ {group} options ─")
         for group in ("run", "data", "networks", "circuit", "device")
@@ -215,13 +215,13 @@ def test_bad_input_is_one_sentence_and_status_2(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_real_limit_of_file_sizes_is_one_sentence(run_script, tmp_path):
+def test_a_real_limit_of_file_sizes_is_one_sentence(call_script, tmp_path):
     """The system refuses to write more than 8,000 bytes into a file, as it does on a full disk."""
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))  # the command inherits it
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))
     try:
-        result = run_script("train_qgan.py", *TOY, "--epochs", 1, "--out", tmp_path / "run")
+        result = call_script("train_qgan.py", *TOY, "--epochs", 1, "--out", tmp_path / "run")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert result.returncode == 2

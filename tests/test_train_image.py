@@ -31,10 +31,10 @@ TOY = (
 
 
 @pytest.fixture(scope="module")
-def run_dir(run_script, tmp_path_factory):
+def run_dir(call_script, tmp_path_factory):
     """A finished toy run with its scores."""
     path = tmp_path_factory.mktemp("runs") / "image"
-    result = run_script(SCRIPT, *TOY, "--epochs", 2, "--eval-images", 60, "--out", path)
+    result = call_script(SCRIPT, *TOY, "--epochs", 2, "--eval-images", 60, "--out", path)
     assert result.returncode == 0, result.stderr
     assert "epoch 2/2" in result.stdout
     assert "held-out real" in result.stdout
