@@ -280,6 +280,7 @@ def test_set_config_of_an_attached_instance_counts(data):
 @pytest.mark.parametrize("backend", ["aer", AerSimulator()], ids=["name", "backend"])
 def test_without_seed_simulator_the_seed_decides_the_shots(data, backend):
     one, other = make_qgan(data), make_qgan(data)
+    one.num_epochs = other.num_epochs = 1
     results = [qgan.run(backend, shots=50) for qgan in (one, other)]
     assert results[0]["rel_entr"] == results[1]["rel_entr"]
 

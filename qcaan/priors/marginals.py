@@ -13,6 +13,8 @@ from qcaan.circuits.born import BornMachine
 
 # name of a start at the product of the target's marginals, and of the nearest one to it
 MARGINALS, PARITIES = "marginals", "marginals of parities"
+# half the sum of squared errors of marginals that are reached
+_REACHED = 1e-12
 
 
 def angles_at_marginals(
@@ -76,8 +78,11 @@ def angles_at_marginals(
             return (up - down).T / 2
 
         starts = [rng.uniform(-np.pi, np.pi, len(shifts)) for _ in range(4)]
-        solutions = [least_squares(residuals, start, jacobian) for start in starts]
-        fixed[solved] = min(solutions, key=lambda solution: solution.cost).x
+        best = least_squares(residuals, starts.pop(), jacobian)
+        while starts and best.cost > _REACHED:
+            other = least_squares(residuals, starts.pop(), jacobian)
+            best = min(best, other, key=lambda solution: solution.cost)
+        fixed[solved] = best.x
         theta[places] = torch.from_numpy(fixed)
     return (PARITIES if undone else MARGINALS), theta
 
