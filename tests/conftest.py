@@ -80,14 +80,14 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def train_briefly(name: str, home: Path) -> None:
+def train_briefly(name: str, home: Path, steps: int = 80) -> None:
     """Cache a classifier of a data set, of fewer steps than the one in test_classifier.py."""
     splits = load_splits(name)
     key = classifier._fingerprint(*splits)  # of the classifier that commands look for
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(home))
         patch.setattr(classifier, "_fingerprint", lambda *_: key)
-        patch.setattr(classifier, "_STEPS", 80)
+        patch.setattr(classifier, "_STEPS", steps)
         classifier.load_classifier(*splits)
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -184,18 +181,13 @@ def test_bad_options_are_refused(options, message):
         ClusterOptions(**options)
 
 
-def test_an_interrupted_comparison_says_how_to_go_on(cache_home, tmp_path):
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache_home)}
+def test_an_interrupted_comparison_says_how_to_go_on(start_script, tmp_path):
     out = tmp_path / "compare"
-    command = [sys.executable, "-m", "qcaan", "compare", "priors", *map(str, TOY), "--out", out]
-    process = subprocess.Popen(
-        [*command, "--steps-per-epoch", "1500"], env=environment, stdout=subprocess.PIPE, text=True
-    )
+    script = start_script("compare_priors.py", *TOY, "--out", out, "--steps-per-epoch", 1500)
     for _ in range(600):
-        if list(Path(out).glob("cells/*/config.json")):
+        if list(out.glob("cells/*/config.json")):
             break
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)  # as Slurm sends it, and treated as Ctrl-C
-    told, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "stopped; 0 of 2 cells are finished. Continue with the same command." in told
+    ended = script.end(signal.SIGTERM)  # as Slurm sends it, and treated as Ctrl-C
+    assert ended.returncode == 130
+    assert "stopped; 0 of 2 cells are finished. Continue with the same command." in ended.stdout

@@ -26,7 +26,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, cache_home: Path) -> Iterator[Path]:
     """A folder with a tiny run in runs/379, which the pages load."""
-    train_briefly("mnist-5k", cache_home)
+    train_briefly("mnist-5k", cache_home, steps=30)
     path = tmp_path_factory.mktemp("docs")
     sizes = "--epochs 1 --steps-per-epoch 2 --width 4 --n-qubits 2 --n-layers 2 --fit-evals 30"
     options = f"--data mnist-5k {sizes} --bank-shots 100 --eval-images 0 --out {path}/runs/379"

@@ -20,9 +20,9 @@ TOY = ("--data", "binomial", "--n-samples", 500, "--batch-size", 250)
 
 
 @pytest.fixture(scope="module")
-def run_dir(run_script, tmp_path_factory):
+def run_dir(call_script, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "binomial"
-    result = run_script("train_qgan.py", *TOY, "--epochs", 120, "--out", path)
+    result = call_script("train_qgan.py", *TOY, "--epochs", 120, "--out", path)
     assert result.returncode == 0, result.stderr
     assert "2 qubits, 4 angles" in result.stdout
     assert "accepts at 95 %" in result.stdout
