@@ -94,6 +94,11 @@ def test_pictures_are_drawn_with_more_dither_than_in_training():
     bits = torch.zeros(4000, 4)
     assert (gan.embed(bits) + 1).std() == pytest.approx(0.8, abs=0.02)
     assert (gan.prior.embed(bits) + 1).std() == pytest.approx(0.5, abs=0.02)
+    gan = toy(prior="gaussian", latent_dim=4, draw_spread=1.4)
+    latents = torch.ones(2, gan.prior.dim)
+    widened = gan.embed(latents)[:, -4:].flatten().tolist()
+    assert widened == pytest.approx([((1 + 0.7**2) / (1 + 0.5**2)) ** 0.5] * 8)
+    assert torch.equal(gan.prior.embed(latents)[:, -4:], latents[:, -4:])
     with pytest.raises(ValueError, match="`draw_spread` must be at least 0"):
         toy(draw_spread=-1.0)
 

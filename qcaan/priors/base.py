@@ -30,6 +30,8 @@ from qcaan.priors.schedule import Schedule
 
 # 65,536 cells; more are emptier than any number of images could fill
 MAX_HISTOGRAM_BITS = 16
+# default standard deviation of noise on the signs of bits
+DITHER = 0.5
 
 
 class Prior(nn.Module, ABC):
@@ -122,7 +124,7 @@ class Prior(nn.Module, ABC):
 
         Args:
             samples: samples of the prior.
-            spread: factor on the dither of a prior over bits; others do not use it.
+            spread: factor on the dither of a prior over bits. Others widen as much as that.
         """
 
     def draw_bank(self) -> int:
