@@ -46,33 +46,48 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def show(browser):
-    """A function that opens a page; at the end no page has complained or asked for anything."""
-    pages, complaints = [], []
+@pytest.fixture(scope="module")
+def tabs(browser):
+    """Two tabs: a new one takes three times as long as its page."""
+    tabs = [browser.new_page() for _ in range(2)]
+    for tab in tabs:
+        tab.set_default_timeout(20_000)
+    return tabs
 
-    def show(url: str | Path, **options):
+
+@pytest.fixture
+def show(tabs):
+    """A function that opens a page; at the end no page has complained or asked for anything."""
+    free, addresses, complaints = list(tabs), [], []
+
+    def asked(request):
+        if not request.url.startswith(("data:", "blob:", *addresses)):
+            complaints.append(request.url)
+
+    listeners = {
+        "console": lambda message: complaints.append(message.text),
+        "pageerror": lambda error: complaints.append(str(error)),
+        "request": asked,
+    }
+
+    def show(url: str | Path, *, width: int = 1280, scheme: str = "light"):
         address = url.as_uri() if isinstance(url, Path) else url
-        page = browser.new_page(**options)
-        page.set_default_timeout(20_000)
-        pages.append(page)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                request.url.startswith(("data:", "blob:"))
-                or request.url.split("#")[0] == address.split("#")[0]
-                or complaints.append(request.url)
-            ),
-        )
+        addresses.append(address.split("#")[0])
+        page = free.pop(0)
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)
+        for event, listener in listeners.items():
+            page.on(event, listener)
         page.goto(address)
         wait_until(page, "Boolean(window.qcaan)")
         return page
 
     yield show
-    for page in pages:
-        page.close()
+    for page in tabs:
+        for event, listener in listeners.items():
+            if page not in free:
+                page.remove_listener(event, listener)
+        page.goto("about:blank")  # a link to the same page would not load it again
     assert not complaints
 
 
@@ -418,7 +433,7 @@ class TestPage:
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("width", [360, 768, 1280])
     def test_it_is_accessible(self, show, toy, width, scheme):
-        page = show(toy[1], viewport={"width": width, "height": 800}, color_scheme=scheme)
+        page = show(toy[1], width=width, scheme=scheme)
         page.add_script_tag(path=AXE)
         found = page.evaluate("axe.run().then((result) => result.violations)")
         serious = [
@@ -431,7 +446,7 @@ class TestPage:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
     def test_it_works_with_the_keyboard_alone_and_nothing_jumps(self, show, shipped):
-        page = show(shipped, viewport={"width": 1280, "height": 800})
+        page = show(shipped)
         # on a slow machine the page is painted before its script has built it
         slow = page.context.new_cdp_session(page)
         slow.send("Emulation.setCPUThrottlingRate", {"rate": 4})
