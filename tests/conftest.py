@@ -120,7 +120,8 @@ def call_script(cache_home: Path) -> Callable[..., subprocess.CompletedProcess[s
     """As `run_script`, but in this process, where nothing has to be imported again."""
 
     def call(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        printed, errors, code = io.StringIO(), io.StringIO(), 0
+        printed, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+        code = 0
         with (
             pytest.MonkeyPatch.context() as patch,
             contextlib.redirect_stdout(printed),
@@ -134,7 +135,8 @@ def call_script(cache_home: Path) -> Callable[..., subprocess.CompletedProcess[s
             except SystemExit as ended:
                 code = ended.code
             words = sys.argv
-        return subprocess.CompletedProcess(words, code, printed.getvalue(), errors.getvalue())
+        told = [stream.detach().getvalue().decode() for stream in (printed, errors)]
+        return subprocess.CompletedProcess(words, code, *told)
 
     return call
 
@@ -142,9 +144,18 @@ def call_script(cache_home: Path) -> Callable[..., subprocess.CompletedProcess[s
 @pytest.fixture
 def start_script(
     call_script: Callable[..., subprocess.CompletedProcess[str]],
-) -> Callable[..., Started]:
+) -> Iterator[Callable[..., Started]]:
     """Start a script in a process of its own, forked from this one; see `call_script`."""
-    return lambda name, *arguments: Started(call_script, name, *arguments)
+    started = []
+
+    def start(name: str, *arguments: object) -> Started:
+        started.append(Started(call_script, name, *arguments))
+        return started[-1]
+
+    yield start
+    for script in started:
+        script.process.kill()
+        script.process.join()
 
 
 class Started:
@@ -167,15 +178,15 @@ class Started:
         answer.close()
 
     def end(self, number: signal.Signals | None = None) -> subprocess.CompletedProcess[str]:
-        """Send the script a signal, if any, and return what it leaves within a minute."""
+        """Send the script a signal, if any, and return what it leaves."""
         if number is not None:
             os.kill(self.process.pid, number)
+        assert self._answer.poll(300), "the script does not end"
         try:
-            code, printed, errors = self._answer.recv() if self._answer.poll(60) else (None,) * 3
+            code, printed, errors = self._answer.recv()
         except EOFError:  # it was killed
-            code, printed, errors = None, "", ""
-        self.process.join(60)
-        code = self.process.exitcode if code is None else code
+            code, printed, errors = -signal.SIGKILL, "", ""
+        self.process.join()
         return subprocess.CompletedProcess([], code, printed, errors)
 
 

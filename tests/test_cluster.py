@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import tempfile
-import time
 from dataclasses import replace
 
 import pytest
@@ -27,10 +25,6 @@ BASE = AssociativeConfig(
     device="cpu", prior="product",
 )  # fmt: skip
 CELLS = {f"seed {seed}": replace(BASE, seed=seed) for seed in range(3)}
-TOY = (
-    *("--data", "digits8x8", "--device", "cpu", "--epochs", 2, "--width", 4, "--images", 60),
-    *("--priors", "gaussian", "product", "--seeds", 0),
-)
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +86,9 @@ class TestRay:
         (tmp_path / "lost").mkdir()
         (tmp_path / "lost" / "mine.txt").write_text("years of work")
         cells = {"lost": BASE, **CELLS}
-        records, places = {}, set()
+        records = {}
 
         def tell(name: str, text: str) -> None:
-            places.add(text.rpartition(" on ")[2])
             if name in CELLS and len(found.list_all_nodes()) == 3:
                 found.remove_node(two[0], allow_graceful=False)
 
@@ -179,15 +172,3 @@ def test_without_the_extra_a_sentence_names_it(monkeypatch, tmp_path):
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ClusterOptions(**options)
-
-
-def test_an_interrupted_comparison_says_how_to_go_on(start_script, tmp_path):
-    out = tmp_path / "compare"
-    script = start_script("compare_priors.py", *TOY, "--out", out, "--steps-per-epoch", 1500)
-    for _ in range(600):
-        if list(out.glob("cells/*/config.json")):
-            break
-        time.sleep(0.1)
-    ended = script.end(signal.SIGTERM)  # as Slurm sends it, and treated as Ctrl-C
-    assert ended.returncode == 130
-    assert "stopped; 0 of 2 cells are finished. Continue with the same command." in ended.stdout

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -17,7 +19,10 @@ from qcaan.commands.compare.priors import CELLS, MAIN, SCORES
 from qcaan.gans.associative.config import AssociativeConfig
 from qcaan.priors.make import make_prior
 
-TOY = ("--data", "digits8x8", "--epochs", 1, "--steps-per-epoch", 3, "--width", 4, "--images", 60)
+TOY = (
+    *("--data", "digits8x8", "--device", "cpu", "--epochs", 1, "--steps-per-epoch", 3),
+    *("--width", 4, "--images", 60),
+)
 
 
 def test_priors_are_compared_and_finished_cells_are_kept(call_script, tmp_path):
@@ -211,6 +216,19 @@ def test_two_processes_share_the_cells_and_compute_none_twice(start_script, tmp_
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 3 and {row["seeds"] for row in rows} == {"2"}
     assert "| product | gaussian | 2 |" in (out / "table.md").read_text()
+
+
+def test_an_interrupted_comparison_says_how_to_go_on(start_script, tmp_path):
+    words = (*TOY, "--precision", "bf16", "--steps-per-epoch", 1500, "--priors", "gaussian")
+    script = start_script("compare_priors.py", *words, "--seeds", 0, 1, "--out", tmp_path / "out")
+    for _ in range(600):
+        if configs := list(tmp_path.glob("out/cells/*/config.json")):
+            break
+        time.sleep(0.1)
+    ended = script.end(signal.SIGTERM)  # as Slurm sends it, and treated as Ctrl-C
+    assert ended.returncode == 130
+    assert "stopped; 0 of 2 cells are finished. Continue with the same command." in ended.stdout
+    assert json.loads(configs[0].read_text())["config"]["precision"] == "bf16"
 
 
 def test_a_cell_is_left_to_the_process_that_computes_it_while_it_lives(call_script, tmp_path):

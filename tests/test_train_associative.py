@@ -64,11 +64,11 @@ def test_a_finished_run_says_so_and_another_configuration_is_refused(call_script
     assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
 
 
-def test_resumed_equals_uninterrupted(call_script, tmp_path):
+def test_resumed_equals_uninterrupted(run_script, call_script, tmp_path):
     options = ("--prior", "qcbm", *CIRCUIT, "--shots", 50, "--fit-loss", "mmd")
     command = ("train_mnist.py", *TOY, *options, "--eval-images", 0)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert call_script(*command, "--epochs", 2, "--out", whole).returncode == 0
+    assert run_script(*command, "--epochs", 2, "--out", whole).returncode == 0
     assert call_script(*command, "--epochs", 1, "--out", parts).returncode == 0
     unfinished = call_script(*command, "--epochs", 2, "--out", parts)
     assert unfinished.returncode == 2

@@ -215,15 +215,16 @@ def test_bad_input_is_one_sentence_and_status_2(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_real_limit_of_file_sizes_is_one_sentence(call_script, tmp_path):
+def test_a_real_limit_of_file_sizes_is_one_sentence(start_script, tmp_path):
     """The system refuses to write more than 8,000 bytes into a file, as it does on a full disk."""
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))  # the script inherits it
     try:
-        result = call_script("train_qgan.py", *TOY, "--epochs", 1, "--out", tmp_path / "run")
+        script = start_script("train_qgan.py", *TOY, "--epochs", 1, "--out", tmp_path / "run")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    result = script.end()
     assert result.returncode == 2
     assert result.stderr == (
         f"error: {tmp_path / 'run' / 'checkpoint.pt'}: File too large; 0 epochs are saved, and "

@@ -30,8 +30,8 @@ from qcaan.priors.schedule import Schedule
 
 # 65,536 cells; more are emptier than any number of images could fill
 MAX_HISTOGRAM_BITS = 16
-# default standard deviation of noise on the signs of bits
-DITHER = 0.5
+# standard deviation of the noise on the signs of bits, as a run has it by default
+USUAL_DITHER = 0.5
 
 
 class Prior(nn.Module, ABC):
@@ -124,7 +124,8 @@ class Prior(nn.Module, ABC):
 
         Args:
             samples: samples of the prior.
-            spread: factor on the dither of a prior over bits. Others widen as much as that.
+            spread: how much wider to draw than in training: a factor on the dither. See `Gaussian`
+                for latents that are no bits; noise dimensions stay as they are.
         """
 
     def draw_bank(self) -> int:

@@ -18,7 +18,7 @@ from qcaan.bits import (
     target_probabilities,
 )
 from qcaan.checks import whole
-from qcaan.priors.base import DITHER, MAX_HISTOGRAM_BITS, BitPrior, Prior, TabulatedPrior
+from qcaan.priors.base import MAX_HISTOGRAM_BITS, USUAL_DITHER, BitPrior, Prior, TabulatedPrior
 from qcaan.priors.labels import LabelCode, equal_shares, shares_of
 from qcaan.priors.report import FitReport, compare
 
@@ -81,11 +81,12 @@ class Gaussian(Prior):
     def embed(self, samples: Tensor, *, spread: float = 1.0) -> Tensor:
         """Turn the bits of the label into signs {-1, +1}, and widen the latents.
 
-        They widen as a sign with the default dither does if its dither is `spread` times as large.
+        The latents are multiplied by sqrt((1 + (spread d)^2) / (1 + d^2)) with d = 0.5, by which
+        the standard deviation of a sign with dither d grows.
         """
         latents = torch.as_tensor(samples, device=self.device).float()
         label, rest = latents.tensor_split([self.code.n_bits], 1)
-        factor = math.hypot(1, spread * DITHER) / math.hypot(1, DITHER)
+        factor = math.hypot(1, spread * USUAL_DITHER) / math.hypot(1, USUAL_DITHER)
         return torch.cat([2 * label - 1, factor * rest], 1)
 
 

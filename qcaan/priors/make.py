@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from qcaan.checks import number, one_of, whole
 from qcaan.circuits.ansatz import AnsatzName, Basis, check_bases
 from qcaan.circuits.iqp import Reach
-from qcaan.priors.base import DITHER, BitPrior, Prior
+from qcaan.priors.base import USUAL_DITHER, BitPrior, Prior
 from qcaan.priors.boltzmann import QBM, RBM
 from qcaan.priors.classical import Bernoulli, Gaussian, Histogram, Product
 from qcaan.priors.fitting import FitOptions
@@ -46,12 +46,13 @@ class PriorOptions:
     latent_dim: int | None = None
     """Width of the priors without a circuit. Default: 64 for gaussian, the number of bits of the
     QCBM for the others."""
-    dither: float = DITHER
+    dither: float = USUAL_DITHER
     """Standard deviation of noise on the bits' signs, which lets one bitstring draw more than one
     picture."""
     draw_spread: float = 1.4
     """Factor on the dither of pictures and scores. More than 1 draws more varied pictures than
-    those of training, and 1 the same. Gaussian latents widen as much: 1.09 times for 1.4."""
+    those of training, and 1 the same. 1.4 multiplies the latents of gaussian by 1.09; --noise-dims
+    stay as they are."""
     noise_dims: int = 0
     """Number of Gaussian coordinates beside the bits, for the same purpose."""
     prompt: bool = True

@@ -78,11 +78,12 @@ def angles_at_marginals(
             return (up - down).T / 2
 
         starts = [rng.uniform(-np.pi, np.pi, len(shifts)) for _ in range(4)]
-        best = least_squares(residuals, starts.pop(), jacobian)
-        while starts and best.cost > _REACHED:
-            other = least_squares(residuals, starts.pop(), jacobian)
-            best = min(best, other, key=lambda solution: solution.cost)
-        fixed[solved] = best.x
+        solutions = []
+        for start in starts:
+            solutions.append(least_squares(residuals, start, jacobian))
+            if solutions[-1].cost <= _REACHED:
+                break
+        fixed[solved] = min(solutions, key=lambda solution: solution.cost).x
         theta[places] = torch.from_numpy(fixed)
     return (PARITIES if undone else MARGINALS), theta
 

@@ -314,8 +314,15 @@ def _texts(model: Pretrained, facts: Mapping[str, Any]) -> dict[str, str]:
             else []
         ),
         circuit_adds(options, model.scores),
-        "Noise on the bits (dither) makes different images of equal bits. The slider is a factor "
-        f"on the noise of training; the scores of the model were made at {facts['spread']:g}.",
+        *(
+            [
+                "Noise on the bits (dither) makes different images of equal bits. The slider is a "
+                "factor on the noise of training; the scores of the model were made at "
+                f"{facts['spread']:g}.",
+            ]
+            if facts["dither"]
+            else []
+        ),
     ]
     about = "".join(f"<p>{html.escape(text)}</p>\n" for text in paragraphs)
     about += (

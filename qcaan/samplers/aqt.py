@@ -14,14 +14,13 @@ from aqt_connector._infrastructure.token_repository import TokenRepository
 from qiskit import QuantumCircuit
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2, JobStatus
-from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aqt_provider import AQTProvider
 
 from qcaan.samplers.credentials import keep_secret, scrub
 from qcaan.samplers.devices import Limits, device_qubits
 from qcaan.samplers.prices import NO_PRICE, Cost, Task
 from qcaan.samplers.requests import JobError, JobFailed, Unsearchable, opened
-from qcaan.samplers.simulators import native_gates, shuffled_shots
+from qcaan.samplers.simulators import native_gates, native_passes, shuffled_shots
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +61,7 @@ class AQT:
             self._backend.max_circuits,
         )
         self.gates = native_gates(self._backend)
-        # made once: `transpile` would make them for every circuit, in four times their own time
-        self._passes = generate_preset_pass_manager(1, self._backend)
+        self._passes = native_passes(self._backend)
 
     def native(self, circuit: QuantumCircuit) -> QuantumCircuit:
         """Return the circuit in native gates."""

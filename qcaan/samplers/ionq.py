@@ -12,7 +12,6 @@ import numpy as np
 import requests
 from qiskit import QuantumCircuit
 from qiskit.primitives.containers.sampler_pub import SamplerPub
-from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_ionq.helpers import qiskit_to_ionq, resolve_credentials
 from qiskit_ionq.ionq_backend import IonQBackend
 from qiskit_ionq.ionq_client import IonQClient
@@ -22,7 +21,7 @@ from qcaan.samplers.credentials import keep_secret, shown
 from qcaan.samplers.devices import Limits, device_qubits
 from qcaan.samplers.prices import NO_PRICE, Cost, Task
 from qcaan.samplers.requests import JobError, JobFailed, opened
-from qcaan.samplers.simulators import native_gates, shuffled_shots
+from qcaan.samplers.simulators import native_gates, native_passes, shuffled_shots
 
 # IonQ's devices take 10,000 shots. No limit of the circuits in a job is published, but a request
 # should stay small.
@@ -87,8 +86,7 @@ class IonQ:
                 simulator=self._exact,
             )
         self._backend._client = self._client
-        # made once: `transpile` would make them for every circuit, in four times their own time
-        self._passes = generate_preset_pass_manager(1, self._backend)
+        self._passes = native_passes(self._backend)
         self.limits = Limits(n_qubits, _MAX_SHOTS, _MAX_CIRCUITS)
         self.gates = native_gates(self._backend)
 

@@ -6,7 +6,7 @@ The model of the ion trap is made from published figures.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -113,8 +113,8 @@ class NoisySampler(BaseSamplerV2):
 
 
 @cache
-def fake_devices() -> dict[str, Any]:
-    """Return IBM's fake devices by their names, which begin with fake_."""
+def fake_devices() -> Mapping[str, Any]:
+    """Return IBM's fake devices by their names, which begin with fake_. They are made once."""
     from qiskit_ibm_runtime.fake_provider import FakeProviderForBackendV2
 
     with warnings.catch_warnings():

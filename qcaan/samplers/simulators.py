@@ -176,7 +176,7 @@ class Transpiler:
         least_errors: whether the qubits are those that level 2 chooses by the errors of the target.
             Level 1 takes the first qubits if the circuit's gates fit on them.
         backend: backend that the circuits are for.
-        target: target of the circuits, if it is that of a chip; see `ordered`.
+        target: target of the circuits; see `ordered`.
     """
 
     def __init__(
@@ -272,7 +272,7 @@ class TranspiledSampler(BaseSamplerV2):
     def __init__(self, sampler: BaseSamplerV2, backend: BackendV2 | None = None) -> None:
         self._sampler = sampler
         backend = backend or AerSimulator()
-        # an Aer simulator makes its target anew for each question, and the passes ask a hundred
+        # `AerSimulator.target` is built at each access, and making passes reads it 150 times
         self._native = (
             Transpiler(target=backend.target)
             if isinstance(backend, AerBackend)
@@ -318,6 +318,14 @@ def backend_sampler(backend: BackendV2, rng: np.random.Generator) -> BaseSampler
     seeded = isinstance(backend, AerBackend | BasicSimulator)
     sampler = _SeededBackendSampler(backend, rng) if seeded else BackendSamplerV2(backend=backend)
     return TranspiledSampler(sampler, backend)
+
+
+def native_passes(backend: BackendV2) -> PassManager:
+    """Return the passes that bring circuits into the gates of a backend, at level 1.
+
+    `transpile` makes them anew for each circuit, which takes four times as long as to run them.
+    """
+    return generate_preset_pass_manager(1, backend)
 
 
 def native_gates(backend: BackendV2) -> tuple[str, ...]:

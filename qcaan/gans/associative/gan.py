@@ -203,7 +203,7 @@ class AssociativeGAN(nn.Module):
     def embed(self, samples: Tensor) -> Tensor:
         """Turn samples [n, dim] of the prior into inputs [n, latent_dim] of `draw`.
 
-        Their dither is `draw_spread` times as large as in training.
+        They are drawn wider than in training, by `draw_spread`.
         """
         return self.prior.embed(samples, spread=self.config.draw_spread)
 
