@@ -119,9 +119,9 @@ def circuit_adds(config: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
             f"with the same marginals are {found['kl_product']:.2f} nats away. "
         )
     return (
-        f"{told}Classical priors with these networks were not measured at full length, so nothing "
-        "says that the circuit makes the images better. In short runs of an earlier version (MNIST "
-        "3, 7, 9, one seed), one product of independent bits for each label did as well as a "
-        "circuit, and so did a histogram of the bits. Nothing here needs a quantum computer. The "
-        "documentation of qcaan (Priors and controls) has the comparison."
+        f"{told}With qcaan's networks on MNIST 3, 7, 9 (two seeds, priors of 16 bits and labels), "
+        "fair bits that are never fitted draw as well as the circuit, and so do a histogram and a "
+        "tree of the bits. So nothing says that the circuit makes the images better. Nothing here "
+        "needs a quantum computer. The documentation of qcaan (Priors and controls) has the "
+        "comparison."
     )
