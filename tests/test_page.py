@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pytest_httpserver import HTTPServer
 from scipy.stats import chisquare
 from toy_runs import make_run
 
@@ -89,9 +88,8 @@ def show(tabs):
         for event, listener in listeners.items():
             if page not in free:
                 page.remove_listener(event, listener)
-        page.goto(
-            "about:blank"
-        )  # an address that differs only after # would not load the page again
+        # an address that differs only after # would not load the page again
+        page.goto("about:blank")
     assert not complaints
 
 
@@ -422,16 +420,14 @@ class TestOtherModels:
 
 
 class TestPage:
-    def test_it_is_one_small_file_that_a_host_serves_too(self, show, shipped):
+    def test_it_is_one_small_file_that_a_host_serves_too(self, show, shipped, httpserver):
         assert [path.name for path in shipped.parent.iterdir()] == [PAGE]
         assert shipped.stat().st_size < 3_000_000
-        with HTTPServer(host="127.0.0.1") as server:
-            server.expect_request("/p/").respond_with_data(
-                shipped.read_text(), content_type="text/html"
-            )
-            page = show(server.url_for("/p/"))
-            page.get_by_role("button", name="Measure a shot").click()
-            assert [request.path for request, _ in server.log] == ["/p/"]
+        served = httpserver.expect_request("/p/")
+        served.respond_with_data(shipped.read_text(), content_type="text/html")
+        page = show(httpserver.url_for("/p/"))
+        page.get_by_role("button", name="Measure a shot").click()
+        assert [request.path for request, _ in httpserver.log] == ["/p/"]
 
     @needs_npm
     @pytest.mark.parametrize("scheme", ["light", "dark"])
